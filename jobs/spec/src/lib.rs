@@ -1,0 +1,28 @@
+//! The words of the field, shared by every room: ids, units, the job spec, inventories, the
+//! lifecycle of jobs and attempts, checkpoint manifests, model versions.
+//!
+//! This crate is pure: it does no IO, reads no clock and draws no randomness. Whoever makes an
+//! id passes the random bits in.
+
+pub mod checkpoint;
+pub mod digest;
+pub mod ids;
+pub mod inventory;
+pub mod lifecycle;
+pub mod model;
+pub mod name;
+pub mod spec;
+pub mod units;
+
+pub use checkpoint::{CheckpointId, CheckpointPart, FileEntry, Manifest};
+pub use digest::Digest;
+pub use ids::{
+    AttemptNo, AttemptRef, ClusterId, Generation, IdempotencyKey, JobId, NodeId, Revision,
+    SessionId,
+};
+pub use inventory::{Device, DeviceKind, Inventory, UnitId};
+pub use lifecycle::{AttemptPhase, EndReason, JobPhase, RankExit};
+pub use model::{Lineage, ModelVersion};
+pub use name::{JobName, ModelName, NodeName, ProjectName};
+pub use spec::JobSpec;
+pub use units::{Bytes, Millis, Timestamp, Usd};

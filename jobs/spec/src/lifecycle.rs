@@ -1,0 +1,144 @@
+//! The lifecycle of jobs and attempts: the states, which of them are final, and how an
+//! attempt can end.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobPhase {
+    /// Waits for devices.
+    Queued,
+    /// An attempt owns it.
+    Running,
+    /// Its ranks ended well; artifacts are being verified and registered.
+    Finishing,
+    /// Its last attempt is being stopped before it ends or is queued again.
+    Stopping,
+    /// Ended well. Final.
+    Succeeded,
+    /// Ended with an error that no restart may cure. Final.
+    Failed,
+    /// Ended at somebody's wish. Final.
+    Cancelled,
+}
+
+impl JobPhase {
+    /// A final phase never changes.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+
+    /// The word that tables and JSON use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Finishing => "finishing",
+            Self::Stopping => "stopping",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for JobPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Where an attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttemptPhase {
+    /// In the desired sets of its nodes.
+    Active,
+    /// Gone from the desired sets; the exit of its ranks is not confirmed everywhere.
+    Stopping,
+    /// Every node confirmed the exit of its ranks, or is lost.
+    Ended,
+}
+
+/// Why an attempt ended, or is being stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EndReason {
+    /// All ranks exited with 0.
+    Completed,
+    /// A rank exited with something else.
+    RankFailed {
+        /// The first rank that failed.
+        rank: u32,
+        /// How it exited.
+        exit: RankExit,
+    },
+    /// The ranks could not be started.
+    StartFailed {
+        /// What went wrong, as the agent says it.
+        message: String,
+    },
+    /// A node of the attempt was called lost, or came back without its ranks.
+    NodeLost {
+        /// The node's name.
+        node: String,
+    },
+    /// Somebody cancelled the job.
+    Cancelled,
+    /// The job's time allowance is used up.
+    TimeLimit,
+}
+
+/// How one rank's process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RankExit {
+    /// It exited with this code.
+    Code {
+        /// 0 to 255.
+        code: i32,
+    },
+    /// A signal ended it.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Nobody saw it end: its node or its shim died with it.
+    Vanished,
+}
+
+impl RankExit {
+    /// Whether the rank ended well.
+    #[must_use]
+    pub const fn is_success(self) -> bool {
+        matches!(self, Self::Code { code: 0 })
+    }
+}
+
+impl fmt::Display for RankExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code { code } => write!(f, "exit code {code}"),
+            Self::Signal { signal } => write!(f, "signal {signal}"),
+            Self::Vanished => f.write_str("vanished with its node"),
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Completed => f.write_str("completed"),
+            Self::RankFailed { rank, exit } => write!(f, "rank {rank} failed: {exit}"),
+            Self::StartFailed { message } => write!(f, "could not start: {message}"),
+            Self::NodeLost { node } => write!(f, "node {node} was lost"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::TimeLimit => f.write_str("time limit reached"),
+        }
+    }
+}

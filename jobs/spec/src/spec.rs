@@ -1,0 +1,212 @@
+//! The job spec: what a researcher writes. The shape stands here, its defaults beside it;
+//! reading it with spans and checking what shapes cannot say have their own files.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Bytes, DeviceKind, Digest, JobName, Millis, ModelName, ProjectName};
+
+mod number;
+
+pub use number::{CostLimit, Param};
+
+/// One training job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// What people call the job; need not be unique.
+    pub name: JobName,
+    /// The queue that it counts against.
+    #[serde(default = "default_project")]
+    pub project: ProjectName,
+    /// Of two jobs that wait, the one with the higher number goes first.
+    #[serde(default)]
+    pub priority: i32,
+    /// What it runs on.
+    #[serde(default)]
+    pub resources: Resources,
+    /// What it runs.
+    pub run: Run,
+    /// When it saves its state.
+    #[serde(default)]
+    pub checkpoint: Checkpointing,
+    /// What it may use up.
+    #[serde(default)]
+    pub limits: Limits,
+    /// When it should be done.
+    #[serde(default, skip_serializing_if = "Schedule::is_default")]
+    pub schedule: Schedule,
+    /// The model that it makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<Register>,
+}
+
+/// What a job runs on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resources {
+    /// Ranks: one process a GPU, or a CPU slot with `device = "cpu"`.
+    #[schemars(range(min = 1))]
+    pub gpus: u32,
+    /// An elastic job may shrink to this many ranks, at a checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_gpus: Option<u32>,
+    /// GPUs, or CPU slots.
+    pub device: DeviceKind,
+    /// Any of these GPU types, such as `h100`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gpu_type: Vec<String>,
+    /// The least memory that each GPU must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_gpu_memory: Option<Bytes>,
+    /// At most this many ranks on one node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_ranks_per_node: Option<u32>,
+    /// Only nodes that carry all of these labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_labels: BTreeMap<String, String>,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self {
+            gpus: 1,
+            min_gpus: None,
+            device: DeviceKind::Gpu,
+            gpu_type: Vec::new(),
+            min_gpu_memory: None,
+            max_ranks_per_node: None,
+            node_labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a job runs: a command of the researcher's own, or a recipe of the native trainer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Run {
+    /// Program and arguments; run as it is, once a rank, with torchrun's environment.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// A recipe of the native trainer, such as `image-classifier`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
+    /// The recipe's parameters.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, Param>,
+    /// A directory to send along, relative to the spec; `.gitignore` is honoured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+    /// Environment variables for every rank.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// From SIGTERM to SIGKILL when the ranks are stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_grace: Option<Millis>,
+}
+
+/// When a job saves its state, and how much of that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checkpointing {
+    /// The time between checkpoints.
+    pub every: Millis,
+    /// How many of the newest to keep.
+    #[schemars(range(min = 1))]
+    pub keep: u32,
+}
+
+impl Default for Checkpointing {
+    fn default() -> Self {
+        Self { every: Millis(600_000), keep: 3 }
+    }
+}
+
+/// What a job may use up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Run time, over all attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Millis>,
+    /// Money, over all attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost_usd: Option<CostLimit>,
+    /// How often a job is started again after its own ranks failed. A lost node does not count.
+    pub max_restarts: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { time: None, max_cost_usd: None, max_restarts: 3 }
+    }
+}
+
+/// When a job should be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Schedule {
+    /// RFC 3339, such as `2026-12-24T08:00:00+01:00`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_by: Option<String>,
+}
+
+impl Schedule {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The model that a run makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    /// The model's name; each successful run adds a version.
+    pub model: ModelName,
+    /// The metric by which versions compare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// Whether more of it is better.
+    #[serde(default)]
+    pub goal: Goal,
+}
+
+/// Whether more of a metric is better.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, Default,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Goal {
+    /// Less is better.
+    #[default]
+    Minimize,
+    /// More is better.
+    Maximize,
+}
+
+#[expect(clippy::expect_used, reason = "a constant that a test reads")]
+fn default_project() -> ProjectName {
+    "default".parse().expect("`default` is a name")
+}
+
+impl JobSpec {
+    /// From SIGTERM to SIGKILL when the ranks are stopped: as asked, or 30 s.
+    #[must_use]
+    pub fn stop_grace(&self) -> Millis {
+        self.run.stop_grace.unwrap_or(Millis(30_000))
+    }
+
+    /// The spec as canonical JSON: what is sent, stored and digested.
+    #[must_use]
+    pub fn canonical_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The digest of the canonical JSON.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.canonical_json().as_bytes())
+    }
+}
