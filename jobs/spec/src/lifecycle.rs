@@ -88,6 +88,11 @@ pub enum EndReason {
         /// The node's name.
         node: String,
     },
+    /// The files that the run left do not verify, or there are none.
+    BadArtifacts {
+        /// What is wrong with them.
+        message: String,
+    },
     /// Somebody cancelled the job.
     Cancelled,
     /// The job's time allowance is used up.
@@ -137,6 +142,7 @@ impl fmt::Display for EndReason {
             Self::RankFailed { rank, exit } => write!(f, "rank {rank} failed: {exit}"),
             Self::StartFailed { message } => write!(f, "could not start: {message}"),
             Self::NodeLost { node } => write!(f, "node {node} was lost"),
+            Self::BadArtifacts { message } => write!(f, "artifacts not registered: {message}"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::TimeLimit => f.write_str("time limit reached"),
         }

@@ -1,0 +1,60 @@
+//! `State::apply`: one committed command in, a reply and events out. The same on every replica.
+//! What a command does stands in a file by subject; what follows from a change (a gang that is
+//! whole again gone, a job that may be queued once more) stands in `settle`.
+
+mod attempt;
+mod checkpoint;
+mod ending;
+mod node;
+mod settle;
+mod submit;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    command::{Command, Envelope, Reply},
+    event::Event,
+    refusal::Refusal,
+    state::State,
+};
+
+/// What became of a command.
+pub type Applied = Result<Reply, Refusal>;
+
+impl State {
+    /// Applies the command committed at `index`. Events are appended to `events`. A refused
+    /// command changes nothing but the state's time and index.
+    ///
+    /// # Errors
+    /// When the command's preconditions do not hold.
+    pub fn apply(&mut self, index: u64, envelope: Envelope, events: &mut Vec<Event>) -> Applied {
+        self.index = index;
+        self.time = self.time.max(envelope.time);
+        match envelope.command {
+            Command::Submit(submit) => self.submit(*submit, events),
+            Command::Cancel { mutation, job } => self.cancel(&mutation, &job, events),
+            Command::RegisterNode { node, session, inventory, running } => {
+                self.register_node(&node, session, inventory, &running, events)
+            }
+            Command::MarkLost { node, session } => self.mark_lost(&node, session, events),
+            Command::StartAttempt(start) => self.start_attempt(*start, events),
+            Command::ReportStarted { node, attempt } => {
+                self.report_started(&node, &attempt, events)
+            }
+            Command::ReportEnded(report) => self.report_ended(*report, events),
+            Command::ReportCheckpoint { node, part } => {
+                self.report_checkpoint(&node, part, events)
+            }
+            Command::Complete { job, attempt } => self.complete(&job, attempt, events),
+            Command::RejectArtifacts { job, attempt, message } => {
+                self.reject_artifacts(&job, attempt, message, events)
+            }
+            Command::RetireCheckpoint { job, checkpoint } => {
+                self.retire_checkpoint(&job, checkpoint, events)
+            }
+            Command::ForgetCheckpoint { job, checkpoint } => {
+                self.forget_checkpoint(&job, checkpoint, events)
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Nodes that register and nodes that are called lost.
+
+use std::collections::BTreeSet;
+
+use trainyard_jobs::{
+    AttemptRef, EndReason, Inventory, JobId, NodeId, RankExit, SessionId,
+};
+
+use super::Applied;
+use crate::{
+    command::Reply,
+    event::Event,
+    refusal::Refusal,
+    state::{Node, NodeState, PlacementState, State},
+};
+
+impl State {
+    pub(super) fn register_node(
+        &mut self,
+        id: &NodeId,
+        session: SessionId,
+        inventory: Inventory,
+        running: &BTreeSet<AttemptRef>,
+        events: &mut Vec<Event>,
+    ) -> Applied {
+        self.take_name(id, &inventory)?;
+        let registered = self.time;
+        let node = self.nodes.entry(id.clone()).or_insert_with(|| Node {
+            id: id.clone(),
+            session,
+            inventory: inventory.clone(),
+            state: NodeState::Up,
+            owners: std::collections::BTreeMap::new(),
+            version: 0,
+            registered,
+        });
+        node.session = session;
+        node.inventory = inventory;
+        node.state = NodeState::Up;
+        node.registered = registered;
+        node.version += 1;
+        events.push(Event::Node(id.clone()));
+        let gone: BTreeSet<AttemptRef> =
+            node.owners.values().filter(|owner| !running.contains(owner)).cloned().collect();
+        for attempt in gone {
+            self.ranks_missing(id, &attempt, events);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// A name belongs to one node. A lost node loses it to whoever comes next under it, and
+    /// its record goes: if that machine comes back, it is a newcomer with a name that is taken.
+    fn take_name(&mut self, id: &NodeId, inventory: &Inventory) -> Result<(), Refusal> {
+        let same_name = |n: &&Node| n.inventory.name == inventory.name && n.id != *id;
+        let Some(holder) = self.nodes.values().find(same_name) else { return Ok(()) };
+        if holder.state == NodeState::Up {
+            let name = inventory.name.to_string();
+            return Err(Refusal::NameTaken { name, holder: holder.id.clone() });
+        }
+        let holder = holder.id.clone();
+        self.nodes.remove(&holder);
+        Ok(())
+    }
+
+    /// A node registered without an attempt that owns units there.
+    fn ranks_missing(&mut self, id: &NodeId, attempt: &AttemptRef, events: &mut Vec<Event>) {
+        let state = self.placement_state(id, attempt);
+        match state {
+            // Not started yet: its desired set will do that.
+            Some(PlacementState::Assigned) if self.is_active(attempt) => {}
+            Some(PlacementState::Assigned | PlacementState::Started) => {
+                let ranks = self.ranks_on(id, attempt);
+                let exits = ranks.map(|rank| (rank, RankExit::Vanished)).collect();
+                self.confirm_exit(id, attempt, exits, events);
+                let node = self.node_name(id);
+                self.fail_if_current(attempt, &EndReason::NodeLost { node }, events);
+                self.settle(&attempt.job, events);
+            }
+            Some(PlacementState::Exited | PlacementState::Lost) | None => {
+                if let Some(node) = self.nodes.get_mut(id) {
+                    node.release(attempt);
+                }
+            }
+        }
+    }
+
+    pub(super) fn mark_lost(
+        &mut self,
+        id: &NodeId,
+        session: SessionId,
+        events: &mut Vec<Event>,
+    ) -> Applied {
+        let node = self.nodes.get_mut(id).ok_or_else(|| Refusal::NoNode(id.clone()))?;
+        if node.session != session || node.state == NodeState::Lost {
+            return Err(Refusal::Stale(format!("node {id}")));
+        }
+        node.state = NodeState::Lost;
+        node.version += 1;
+        events.push(Event::Node(id.clone()));
+        let reason = EndReason::NodeLost { node: node.inventory.name.to_string() };
+        let owners: BTreeSet<AttemptRef> = node.owners.values().cloned().collect();
+        for attempt in owners {
+            self.lose_placement(id, &attempt);
+            self.fail_if_current(&attempt, &reason, events);
+            self.settle(&attempt.job, events);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn lose_placement(&mut self, id: &NodeId, attempt: &AttemptRef) {
+        if let Some(placement) = self.attempt_mut(attempt).and_then(|a| a.placement_mut(id))
+            && !placement.state.is_settled()
+        {
+            placement.state = PlacementState::Lost;
+        }
+    }
+
+    fn placement_state(&self, id: &NodeId, attempt: &AttemptRef) -> Option<PlacementState> {
+        Some(self.attempt(attempt)?.placement(id)?.state)
+    }
+
+    fn ranks_on(&self, id: &NodeId, attempt: &AttemptRef) -> impl Iterator<Item = u32> + use<> {
+        let placement = self.attempt(attempt).and_then(|a| a.placement(id));
+        let (first, units) =
+            placement.map_or((0, 0), |p| (p.first_rank, p.units.len()));
+        let ranks = u32::try_from(units).unwrap_or(u32::MAX);
+        first..first.saturating_add(ranks)
+    }
+
+    pub(super) fn node_name(&self, id: &NodeId) -> String {
+        self.nodes.get(id).map_or_else(|| id.to_string(), |n| n.inventory.name.to_string())
+    }
+
+    fn is_active(&self, attempt: &AttemptRef) -> bool {
+        let active = trainyard_jobs::AttemptPhase::Active;
+        self.attempt(attempt).is_some_and(|a| a.phase == active)
+    }
+
+    /// The job's attempt, current or not.
+    pub(super) fn attempt(&self, attempt: &AttemptRef) -> Option<&crate::state::Attempt> {
+        let job: &JobId = &attempt.job;
+        self.jobs.get(job)?.attempts.iter().find(|a| a.number == attempt.attempt)
+    }
+
+    pub(super) fn attempt_mut(
+        &mut self,
+        attempt: &AttemptRef,
+    ) -> Option<&mut crate::state::Attempt> {
+        self.jobs.get_mut(&attempt.job)?.attempts.iter_mut().find(|a| a.number == attempt.attempt)
+    }
+}

@@ -1,0 +1,163 @@
+//! Submitting and cancelling, and the idempotency keys that make both safe to repeat.
+
+use trainyard_jobs::{
+    AttemptPhase, EndReason, IdempotencyKey, JobId, JobPhase, Millis, Timestamp,
+};
+
+use super::Applied;
+use crate::{
+    command::{Mutation, Reply, Submit},
+    event::Event,
+    refusal::Refusal,
+    state::{Job, KeyRecord, State},
+};
+
+/// How long a key is remembered. An older one is refused, never executed.
+const KEY_MEMORY: Millis = Millis(24 * 3_600_000);
+
+/// Keys forgotten by one command at most, so that no command takes long.
+const FORGET_AT_ONCE: usize = 64;
+
+impl State {
+    pub(super) fn submit(&mut self, submit: Submit, events: &mut Vec<Event>) -> Applied {
+        if let Some(reply) = self.known_key(&submit.mutation)? {
+            return Ok(match reply {
+                Reply::Submitted { job, .. } => Reply::Submitted { job, existed: true },
+                other => other,
+            });
+        }
+        if self.jobs.contains_key(&submit.job) {
+            return Err(Refusal::IdTaken(submit.job.to_string()));
+        }
+        let reply = Reply::Submitted { job: submit.job.clone(), existed: false };
+        self.remember(&submit.mutation, reply.clone());
+        let job = self.queued(submit);
+        events.push(Event::Job { job: job.id.clone(), phase: job.phase });
+        self.live.insert(job.id.clone());
+        self.jobs.insert(job.id.clone(), job);
+        Ok(reply)
+    }
+
+    fn queued(&self, submit: Submit) -> Job {
+        Job {
+            id: submit.job,
+            spec: submit.spec,
+            principal: submit.mutation.principal,
+            bundle: submit.bundle,
+            commit: submit.commit,
+            submitted: self.time,
+            sequence: self.index,
+            phase: JobPhase::Queued,
+            version: 1,
+            cancel_requested: false,
+            attempts: Vec::new(),
+            restarts: 0,
+            not_before: Timestamp(0),
+            used: Millis(0),
+            checkpoints: Vec::new(),
+            parts: std::collections::BTreeMap::new(),
+            outcome: None,
+            ended: None,
+            end: None,
+            registered: None,
+        }
+    }
+
+    pub(super) fn cancel(
+        &mut self,
+        mutation: &Mutation,
+        id: &JobId,
+        events: &mut Vec<Event>,
+    ) -> Applied {
+        if let Some(reply) = self.known_key(mutation)? {
+            return Ok(reply);
+        }
+        let job = self.jobs.get_mut(id).ok_or_else(|| Refusal::NoJob(id.clone()))?;
+        match job.phase {
+            JobPhase::Queued | JobPhase::Finishing => {
+                job.cancel_requested = true;
+                self.end_job(id, JobPhase::Cancelled, EndReason::Cancelled, events);
+            }
+            JobPhase::Running | JobPhase::Stopping => {
+                job.cancel_requested = true;
+                job.version += 1;
+                self.stop_current(id, &EndReason::Cancelled, events);
+            }
+            JobPhase::Succeeded | JobPhase::Failed | JobPhase::Cancelled => {}
+        }
+        self.remember(mutation, Reply::Done);
+        Ok(Reply::Done)
+    }
+
+    /// What was answered when the key was first used, if it was.
+    fn known_key(&self, mutation: &Mutation) -> Result<Option<Reply>, Refusal> {
+        match self.keys.get(&mutation.key) {
+            Some(record)
+                if record.request != mutation.request
+                    || record.principal != mutation.principal =>
+            {
+                Err(Refusal::KeyConflict)
+            }
+            Some(record) => Ok(Some(record.reply.clone())),
+            None if self.is_expired(mutation.key) => Err(Refusal::KeyExpired),
+            None => Ok(None),
+        }
+    }
+
+    /// A `UUIDv7` carries its time, so that a key that may have been forgotten is refused
+    /// rather than executed twice. A key of another kind was given by name and is kept.
+    fn is_expired(&self, key: IdempotencyKey) -> bool {
+        drawn_at(key).is_some_and(|drawn| self.time.since(drawn) >= KEY_MEMORY)
+    }
+
+    fn remember(&mut self, mutation: &Mutation, reply: Reply) {
+        let old = self.keys_by_age.iter().take(FORGET_AT_ONCE);
+        let forgotten: Vec<_> =
+            old.take_while(|(used, _)| self.time.since(*used) >= KEY_MEMORY).copied().collect();
+        for (used, key) in forgotten {
+            self.keys_by_age.remove(&(used, key));
+            self.keys.remove(&key);
+        }
+        let record = KeyRecord {
+            principal: mutation.principal.clone(),
+            request: mutation.request,
+            reply,
+            used: self.time,
+        };
+        if drawn_at(mutation.key).is_some() {
+            self.keys_by_age.insert((self.time, mutation.key));
+        }
+        self.keys.insert(mutation.key, record);
+    }
+
+    /// Stops the current attempt, if it is not being stopped already.
+    pub(super) fn stop_current(
+        &mut self,
+        id: &JobId,
+        reason: &EndReason,
+        events: &mut Vec<Event>,
+    ) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let Some(attempt) = job.attempts.last_mut() else { return };
+        if attempt.phase != AttemptPhase::Active {
+            return;
+        }
+        attempt.phase = AttemptPhase::Stopping;
+        attempt.end.get_or_insert_with(|| reason.clone());
+        let nodes: Vec<_> = attempt.placements.iter().map(|p| p.node.clone()).collect();
+        job.phase = JobPhase::Stopping;
+        job.version += 1;
+        let attempt = job.current().map(|a| job.attempt_ref(a));
+        events.extend(
+            attempt.map(|attempt| Event::AttemptEnding { attempt, reason: reason.clone() }),
+        );
+        events.push(Event::Job { job: id.clone(), phase: JobPhase::Stopping });
+        events.extend(nodes.into_iter().map(Event::Node));
+    }
+}
+
+/// The time in a `UUIDv7`.
+fn drawn_at(key: IdempotencyKey) -> Option<Timestamp> {
+    let (seconds, nanos) = key.0.get_timestamp().filter(|_| key.0.get_version_num() == 7)?.to_unix();
+    Some(Timestamp(seconds.saturating_mul(1000).saturating_add(u64::from(nanos / 1_000_000))))
+}

@@ -1,0 +1,194 @@
+//! What the log carries. Everything random was drawn before a command was proposed; the time is
+//! the leader's clock. A meaning never changes: a new one is a new command, behind a feature
+//! level.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use trainyard_jobs::{
+    AttemptNo, AttemptRef, CheckpointId, CheckpointPart, Digest, FileEntry, IdempotencyKey,
+    Inventory, JobId, JobSpec, NodeId, RankExit, SessionId, Timestamp, UnitId,
+};
+
+/// The highest feature level that this code can apply.
+pub const FEATURE_LEVEL: u16 = 1;
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The feature level that the command needs. A replica that cannot apply it halts.
+    pub level: u16,
+    /// The leader's clock. The state's time is the maximum of those seen.
+    pub time: Timestamp,
+    /// What to do.
+    pub command: Command,
+}
+
+/// A change of the replicated state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Queue a job.
+    Submit(Box<Submit>),
+    /// End a job at somebody's wish.
+    Cancel {
+        /// Names this mutation.
+        mutation: Mutation,
+        /// The job.
+        job: JobId,
+    },
+    /// A worker's agent has connected, for the first time or after a change.
+    RegisterNode {
+        /// The node.
+        node: NodeId,
+        /// This life of its agent.
+        session: SessionId,
+        /// What it offers.
+        inventory: Inventory,
+        /// The attempts whose directories it holds.
+        running: BTreeSet<AttemptRef>,
+    },
+    /// Call a node lost, if it still has this session.
+    MarkLost {
+        /// The node.
+        node: NodeId,
+        /// The session that fell silent.
+        session: SessionId,
+    },
+    /// Start a whole gang, if everything that it touches is as the planner saw it.
+    StartAttempt(Box<StartAttempt>),
+    /// A node's ranks are running.
+    ReportStarted {
+        /// The node.
+        node: NodeId,
+        /// The attempt.
+        attempt: AttemptRef,
+    },
+    /// A node's ranks have exited, or could not be started.
+    ReportEnded(Box<EndedReport>),
+    /// A node's part of a checkpoint is stored.
+    ReportCheckpoint {
+        /// The node.
+        node: NodeId,
+        /// The part.
+        part: CheckpointPart,
+    },
+    /// The artifacts of a finishing job verify: end it, and register its model.
+    Complete {
+        /// The job.
+        job: JobId,
+        /// The attempt that ended well.
+        attempt: AttemptNo,
+    },
+    /// The artifacts of a finishing job do not verify.
+    RejectArtifacts {
+        /// The job.
+        job: JobId,
+        /// The attempt that reported them.
+        attempt: AttemptNo,
+        /// What is wrong with them.
+        message: String,
+    },
+    /// Never resume from this checkpoint again: its bytes are about to be deleted.
+    RetireCheckpoint {
+        /// The job.
+        job: JobId,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+    },
+    /// The bytes of a retired checkpoint are gone.
+    ForgetCheckpoint {
+        /// The job.
+        job: JobId,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+    },
+}
+
+/// Who asks for a mutation, and under which key, so that asking twice does it once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mutation {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// Digest of the request: the same key with another body is a conflict.
+    pub request: Digest,
+    /// Who asks.
+    pub principal: String,
+}
+
+/// Queue a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submit {
+    /// Names this mutation.
+    pub mutation: Mutation,
+    /// The job's id, drawn by the leader.
+    pub job: JobId,
+    /// What to run.
+    pub spec: JobSpec,
+    /// The work directory, if one was sent.
+    pub bundle: Option<Digest>,
+    /// The git commit of the work directory, if it was one.
+    pub commit: Option<String>,
+}
+
+/// Start a whole gang.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartAttempt {
+    /// The job.
+    pub job: JobId,
+    /// The job's version that the planner saw.
+    pub job_version: u64,
+    /// Node by node in group-rank order: the units that its ranks get.
+    pub placements: Vec<Assignment>,
+    /// Where rank 0 listens.
+    pub master_port: u16,
+    /// The checkpoint to resume from: the newest that the planner saw.
+    pub resume: Option<CheckpointId>,
+}
+
+/// One node's share of a gang.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The node.
+    pub node: NodeId,
+    /// The node's version that the planner saw.
+    pub node_version: u64,
+    /// One unit a rank, in rank order.
+    pub units: Vec<UnitId>,
+}
+
+/// What a node says of its ranks' end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedReport {
+    /// The node.
+    pub node: NodeId,
+    /// The attempt.
+    pub attempt: AttemptRef,
+    /// How each rank exited; empty when none was started.
+    pub exits: BTreeMap<u32, RankExit>,
+    /// The rank that failed first, if one did.
+    pub first_failure: Option<u32>,
+    /// Why the ranks could not be started, if so.
+    pub start_error: Option<String>,
+    /// The agent stopped them at the end of their time allowance.
+    pub time_limit: bool,
+    /// Uploaded files; rank 0's node alone has any.
+    pub artifacts: Vec<FileEntry>,
+    /// Final metrics as decimal text; rank 0's node alone has any.
+    pub metrics: BTreeMap<String, String>,
+}
+
+/// The answer to an applied command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done, now or before.
+    Done,
+    /// The job that the submission made, now or when its key was first used.
+    Submitted {
+        /// The job.
+        job: JobId,
+        /// The key had been used before.
+        existed: bool,
+    },
+    /// The attempt that was started.
+    Started(AttemptRef),
+}

@@ -1,0 +1,58 @@
+//! What an applied command changed: enough for whoever watches to look again.
+
+use trainyard_jobs::{
+    AttemptRef, CheckpointId, EndReason, JobId, JobPhase, ModelName, NodeId,
+};
+
+/// A change of the replicated state. Events are derived from commands and never stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A job came into a phase.
+    Job {
+        /// The job.
+        job: JobId,
+        /// Its phase now.
+        phase: JobPhase,
+    },
+    /// An attempt was started.
+    AttemptStarted(AttemptRef),
+    /// A node confirmed that it runs its ranks of an attempt.
+    RanksStarted {
+        /// The attempt.
+        attempt: AttemptRef,
+        /// The node.
+        node: NodeId,
+    },
+    /// An attempt is being stopped, or has ended.
+    AttemptEnding {
+        /// The attempt.
+        attempt: AttemptRef,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A node, or what it runs, changed.
+    Node(NodeId),
+    /// A checkpoint was catalogued.
+    Checkpoint {
+        /// The job.
+        job: JobId,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// Its step.
+        step: u64,
+    },
+    /// A checkpoint was retired or forgotten.
+    CheckpointGone {
+        /// The job.
+        job: JobId,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+    },
+    /// A model version was registered.
+    Model {
+        /// The model.
+        model: ModelName,
+        /// The version.
+        version: u32,
+    },
+}

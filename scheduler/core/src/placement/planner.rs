@@ -1,0 +1,239 @@
+//! The planner itself: jobs in order of priority, then age; each gang placed whole or passed
+//! over; a job that was passed over for too long holds the nodes that it needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trainyard_jobs::{JobId, Millis, NodeId, Timestamp, UnitId, spec::Resources};
+
+use super::{
+    explain::{Blocker, BlockerKind, blockers},
+    fit::{Spot, Yard, fit},
+    view::{Delta, PlanNode, Waiting},
+};
+use crate::{
+    State,
+    command::{Assignment, StartAttempt},
+};
+
+/// From this wait on, a job that does not fit keeps later ones off the nodes that it needs:
+/// small jobs cannot starve a large one.
+pub const PATIENCE: Millis = Millis(600_000);
+
+/// Work that one plan may do, in jobs looked at times nodes. Not time: equal input gives an
+/// equal plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkBudget(pub u64);
+
+impl WorkBudget {
+    /// Enough for every job.
+    pub const UNLIMITED: Self = Self(u64::MAX);
+}
+
+/// What to start now, and why the others wait.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Gangs to start, best first.
+    pub starts: Vec<StartAttempt>,
+    /// Why each of the others waits.
+    pub waiting: BTreeMap<JobId, Vec<Blocker>>,
+    /// When a job becomes startable by time alone.
+    pub wake_at: Option<Timestamp>,
+    /// Every job was looked at within the budget.
+    pub complete: bool,
+}
+
+/// Orders the queue: priority, then age.
+type Rank = (std::cmp::Reverse<i32>, u64, JobId);
+
+/// What waits and what is free, kept up to date by [`Planner::update`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Planner {
+    queue: BTreeMap<Rank, Waiting>,
+    ranks: BTreeMap<JobId, Rank>,
+    nodes: BTreeMap<NodeId, PlanNode>,
+    unusable: BTreeMap<NodeId, BTreeMap<UnitId, String>>,
+}
+
+impl Planner {
+    /// A planner that knows all of `state`.
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        let mut planner = Self::default();
+        for job in state.live_jobs() {
+            planner.update(Delta::of_job(state, &job.id));
+        }
+        for id in state.nodes().keys() {
+            planner.update(Delta::of_node(state, id));
+        }
+        planner
+    }
+
+    /// Takes in a change.
+    pub fn update(&mut self, delta: Delta) {
+        match delta {
+            Delta::Waits(job) => {
+                self.forget(&job.id);
+                let rank = (std::cmp::Reverse(job.priority), job.sequence, job.id.clone());
+                self.ranks.insert(job.id.clone(), rank.clone());
+                self.queue.insert(rank, *job);
+            }
+            Delta::Gone(job) => self.forget(&job),
+            Delta::Node(node) => {
+                self.nodes.insert(node.id.clone(), *node);
+            }
+            Delta::NodeGone(node) => {
+                self.nodes.remove(&node);
+                self.unusable.remove(&node);
+            }
+            Delta::Unusable(node, units) if units.is_empty() => {
+                self.unusable.remove(&node);
+            }
+            Delta::Unusable(node, units) => {
+                self.unusable.insert(node, units);
+            }
+        }
+    }
+
+    fn forget(&mut self, job: &JobId) {
+        if let Some(rank) = self.ranks.remove(job) {
+            self.queue.remove(&rank);
+        }
+    }
+
+    /// The nodes that are up.
+    pub(super) const fn nodes(&self) -> &BTreeMap<NodeId, PlanNode> {
+        &self.nodes
+    }
+
+    pub(super) fn unusable(&self, node: &NodeId) -> Option<&BTreeMap<UnitId, String>> {
+        self.unusable.get(node)
+    }
+
+    /// The job as it waits, and its place in the queue from 1.
+    pub(super) fn waiting(&self, job: &JobId) -> Option<(&Waiting, usize)> {
+        let rank = self.ranks.get(job)?;
+        Some((self.queue.get(rank)?, self.queue.range(..rank).count() + 1))
+    }
+
+    /// Decides what to start at `now`.
+    #[must_use]
+    pub fn plan(&self, now: Timestamp, budget: WorkBudget) -> Plan {
+        let cost = u64::try_from(self.nodes.len()).unwrap_or(u64::MAX).max(1);
+        let mut work = budget.0;
+        let mut pass = Pass {
+            planner: self,
+            now,
+            yard: self.yard(),
+            misfits: Vec::new(),
+            held_for: None,
+            plan: Plan { complete: true, ..Plan::default() },
+        };
+        for job in self.queue.values() {
+            if work < cost {
+                pass.plan.complete = false;
+                break;
+            }
+            work -= cost;
+            pass.consider(job);
+        }
+        pass.plan.starts = on_top_of_each_other(pass.plan.starts);
+        pass.plan
+    }
+
+    fn start(
+        &self,
+        job: &Waiting,
+        gang: Vec<(&NodeId, Vec<UnitId>)>,
+        master_port: u16,
+    ) -> StartAttempt {
+        let assign = |(id, units): (&NodeId, Vec<UnitId>)| Assignment {
+            node: id.clone(),
+            node_version: self.nodes.get(id).map_or(0, |node| node.version),
+            units,
+        };
+        StartAttempt {
+            job: job.id.clone(),
+            job_version: job.version,
+            placements: gang.into_iter().map(assign).collect(),
+            master_port,
+            resume: job.resume,
+        }
+    }
+
+    fn yard(&self) -> Yard<'_> {
+        let spots = self.nodes.values().map(|node| {
+            let out = self.unusable.get(&node.id);
+            let is_free = |unit: &UnitId| {
+                !node.owners.contains_key(unit) && !out.is_some_and(|out| out.contains_key(unit))
+            };
+            let devices = node.devices.iter();
+            let mut free: Vec<_> = devices.filter(|(unit, _)| is_free(unit)).collect();
+            free.sort_by_key(|(unit, device)| (device.index, *unit));
+            (&node.id, Spot { node, free, ports_taken: BTreeSet::new(), held: false })
+        });
+        Yard { nodes: spots.collect() }
+    }
+}
+
+/// One pass over the queue.
+struct Pass<'a> {
+    planner: &'a Planner,
+    now: Timestamp,
+    yard: Yard<'a>,
+    /// What did not fit will not fit later in the same pass: units only go.
+    misfits: Vec<&'a Resources>,
+    held_for: Option<&'a JobId>,
+    plan: Plan,
+}
+
+impl<'a> Pass<'a> {
+    /// Starts a job or says why not.
+    fn consider(&mut self, job: &'a Waiting) {
+        if job.not_before > self.now {
+            let earlier = self.plan.wake_at.map_or(job.not_before, |at| at.min(job.not_before));
+            self.plan.wake_at = Some(earlier);
+            self.waits(job, vec![Blocker::backoff(job.not_before, self.now)]);
+            return;
+        }
+        let known_misfit = self.misfits.contains(&&job.resources);
+        let gang = if known_misfit { None } else { fit(&job.resources, &self.yard) };
+        let Some(gang) = gang else { return self.does_not_fit(job) };
+        let first = gang.first().map(|(node, _)| *node);
+        let turn = job.sequence.wrapping_add(u64::from(job.attempts));
+        let Some(port) = first.and_then(|node| self.yard.take_port(node, turn)) else {
+            let message = "every port for rank 0 on the node is in use".into();
+            return self.waits(job, vec![Blocker { kind: BlockerKind::Ports, message }]);
+        };
+        self.yard.take(&gang);
+        self.plan.starts.push(self.planner.start(job, gang, port));
+    }
+
+    fn does_not_fit(&mut self, job: &'a Waiting) {
+        let mut why = blockers(self.planner, &job.resources);
+        why.extend(self.held_for.map(Blocker::held));
+        self.waits(job, why);
+        self.misfits.push(&job.resources);
+        if self.now.since(job.submitted) >= PATIENCE && self.held_for.is_none() {
+            self.yard.hold(&job.resources);
+            self.held_for = Some(&job.id);
+        }
+    }
+
+    fn waits(&mut self, job: &Waiting, why: Vec<Blocker>) {
+        self.plan.waiting.insert(job.id.clone(), why);
+    }
+}
+
+/// A start raises its nodes' versions, so that a second start on the same node in the same
+/// plan must name the version that the first one leaves.
+fn on_top_of_each_other(mut starts: Vec<StartAttempt>) -> Vec<StartAttempt> {
+    let mut raised: BTreeMap<NodeId, u64> = BTreeMap::new();
+    for start in &mut starts {
+        for assignment in &mut start.placements {
+            let more = raised.entry(assignment.node.clone()).or_default();
+            assignment.node_version += *more;
+            *more += 1;
+        }
+    }
+    starts
+}

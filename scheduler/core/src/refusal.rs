@@ -1,0 +1,56 @@
+//! Why a command changed nothing.
+
+use serde::{Deserialize, Serialize};
+use trainyard_jobs::{AttemptRef, JobId, NodeId};
+
+/// Why a command changed nothing. Refusing is deterministic: every replica refuses alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The key was used with another request.
+    #[error(
+        "the idempotency key was already used for another request: use a new key for a new request"
+    )]
+    KeyConflict,
+    /// The key is older than the memory of keys.
+    #[error("the idempotency key is more than 24 hours old: use a new one")]
+    KeyExpired,
+    /// The id is taken.
+    #[error("the id {0} is taken: draw another")]
+    IdTaken(String),
+    /// No such job.
+    #[error("there is no job {0}")]
+    NoJob(JobId),
+    /// No such node.
+    #[error("there is no node {0}")]
+    NoNode(NodeId),
+    /// Another node has the name.
+    #[error(
+        "the name `{name}` belongs to node {holder}, which is up: give this worker another name, or stop the other"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The node that has it.
+        holder: NodeId,
+    },
+    /// Something changed since the planner looked.
+    #[error("{0} changed since the plan was made")]
+    Stale(String),
+    /// The attempt is not the job's current one.
+    #[error("attempt {0} does not own its job any more")]
+    Superseded(AttemptRef),
+    /// The job is in another phase.
+    #[error("job {job} is {phase}")]
+    WrongPhase {
+        /// The job.
+        job: JobId,
+        /// Its phase.
+        phase: String,
+    },
+    /// The checkpoint is needed.
+    #[error("checkpoint {0} is in use")]
+    Pinned(u64),
+    /// The command contradicts itself.
+    #[error("malformed: {0}")]
+    Malformed(String),
+}

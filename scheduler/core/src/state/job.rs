@@ -1,0 +1,239 @@
+//! A job as replicas know it: spec, attempts, checkpoint catalogue, outcome.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use trainyard_jobs::{
+    AttemptNo, AttemptPhase, AttemptRef, Bytes, CheckpointId, CheckpointPart, Digest, EndReason,
+    FileEntry, Generation, JobId, JobPhase, JobSpec, Millis, ModelName, NodeId, RankExit, Revision,
+    Timestamp, UnitId,
+};
+
+/// A job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// What it runs.
+    pub spec: JobSpec,
+    /// Who submitted it.
+    pub principal: String,
+    /// Its work directory, if one was sent.
+    pub bundle: Option<Digest>,
+    /// The git commit of the work directory, if it was one.
+    pub commit: Option<String>,
+    /// When it was submitted.
+    pub submitted: Timestamp,
+    /// The log index of its submission: its place among jobs of equal priority.
+    pub sequence: u64,
+    /// Where it stands.
+    pub phase: JobPhase,
+    /// Counts changes, for preconditions.
+    pub version: u64,
+    /// Somebody wants it ended.
+    pub cancel_requested: bool,
+    /// Its attempts, oldest first; the newest owns the job.
+    pub attempts: Vec<Attempt>,
+    /// Attempts that failed by the job's own doing.
+    pub restarts: u32,
+    /// Not to be started before this.
+    pub not_before: Timestamp,
+    /// Run time of the attempts that ended.
+    pub used: Millis,
+    /// The checkpoint catalogue, oldest first.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Parts of checkpoints that are not whole yet, by step and part.
+    pub parts: BTreeMap<u64, BTreeMap<u32, CheckpointPart>>,
+    /// What the last attempt left, once it ended well.
+    pub outcome: Option<Outcome>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Why it ended.
+    pub end: Option<EndReason>,
+    /// The model version that it registered.
+    pub registered: Option<(ModelName, u32)>,
+}
+
+/// What a run that ended well left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Uploaded files.
+    pub artifacts: Vec<FileEntry>,
+    /// Final metrics, as decimal text.
+    pub metrics: BTreeMap<String, String>,
+}
+
+/// One start of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number.
+    pub number: AttemptNo,
+    /// The restart in place within it.
+    pub generation: Generation,
+    /// Where it stands.
+    pub phase: AttemptPhase,
+    /// The point in history at which it was started.
+    pub started_at: Revision,
+    /// When it was started.
+    pub started: Timestamp,
+    /// When every node had confirmed its end.
+    pub ended: Option<Timestamp>,
+    /// Its nodes in group-rank order.
+    pub placements: Vec<Placement>,
+    /// Where rank 0 listens.
+    pub master_addr: String,
+    /// Where rank 0 listens.
+    pub master_port: u16,
+    /// What it resumed from.
+    pub resume: Option<CheckpointId>,
+    /// Why it ended or is being stopped.
+    pub end: Option<EndReason>,
+}
+
+/// One node's share of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// The node.
+    pub node: NodeId,
+    /// The node's name then.
+    pub node_name: String,
+    /// Its first rank.
+    pub first_rank: u32,
+    /// One unit a rank, in rank order.
+    pub units: Vec<UnitId>,
+    /// What is known of its ranks.
+    pub state: PlacementState,
+    /// How its ranks exited.
+    pub exits: BTreeMap<u32, RankExit>,
+}
+
+/// What is known of an attempt's ranks on one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlacementState {
+    /// In the node's desired set.
+    Assigned,
+    /// The node says that they run.
+    Started,
+    /// The node says that they exited, or never ran.
+    Exited,
+    /// The node was called lost; its units stay taken until it registers without them.
+    Lost,
+}
+
+impl PlacementState {
+    /// Nothing more will be heard of these ranks that matters to their attempt.
+    #[must_use]
+    pub const fn is_settled(self) -> bool {
+        matches!(self, Self::Exited | Self::Lost)
+    }
+
+    /// The word that tables and JSON use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Assigned => "assigned",
+            Self::Started => "started",
+            Self::Exited => "exited",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A catalogued checkpoint. Only these are ever resumed from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The log index that committed it.
+    pub id: CheckpointId,
+    /// The attempt that wrote it.
+    pub attempt: AttemptRef,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Its parts' manifests in group-rank order.
+    pub manifests: Vec<FileEntry>,
+    /// Bytes in all files.
+    pub size: Bytes,
+    /// When it was committed.
+    pub created: Timestamp,
+    /// Its bytes are being deleted; never resumed from again.
+    pub retired: bool,
+}
+
+impl Job {
+    /// The attempt that owns the job.
+    #[must_use]
+    pub fn current(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    pub(crate) fn current_mut(&mut self) -> Option<&mut Attempt> {
+        self.attempts.last_mut()
+    }
+
+    /// Names one of its attempts.
+    #[must_use]
+    pub fn attempt_ref(&self, attempt: &Attempt) -> AttemptRef {
+        AttemptRef {
+            job: self.id.clone(),
+            attempt: attempt.number,
+            generation: attempt.generation,
+        }
+    }
+
+    /// Whether `attempt` owns the job.
+    #[must_use]
+    pub fn is_current(&self, attempt: &AttemptRef) -> bool {
+        let same = |a: &Attempt| {
+            a.number == attempt.attempt && a.generation == attempt.generation
+        };
+        self.id == attempt.job && self.current().is_some_and(same)
+    }
+
+    /// The newest checkpoint to resume from.
+    #[must_use]
+    pub fn newest_checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoints.iter().rev().find(|c| !c.retired)
+    }
+
+    /// A catalogued checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self, id: CheckpointId) -> Option<&Checkpoint> {
+        self.checkpoints.iter().find(|c| c.id == id)
+    }
+
+    /// Whether something still needs the bytes of a checkpoint: a restore that may be under way.
+    #[must_use]
+    pub fn pins(&self, id: CheckpointId) -> bool {
+        let restoring = |a: &Attempt| {
+            let starting = |p: &Placement| p.state == PlacementState::Assigned;
+            a.resume == Some(id) && a.placements.iter().any(starting)
+        };
+        let newest = !self.phase.is_final() && self.newest_checkpoint().is_some_and(|c| c.id == id);
+        newest || self.current().is_some_and(restoring)
+    }
+
+    /// The run time that is left to it, if it has a limit.
+    #[must_use]
+    pub fn allowance(&self) -> Option<Millis> {
+        self.spec.limits.time.map(|limit| Millis(limit.0.saturating_sub(self.used.0)))
+    }
+}
+
+impl Attempt {
+    /// The ranks of the whole gang.
+    #[must_use]
+    pub fn world_size(&self) -> u32 {
+        let ranks: usize = self.placements.iter().map(|p| p.units.len()).sum();
+        u32::try_from(ranks).unwrap_or(u32::MAX)
+    }
+
+    /// Its share on `node`.
+    #[must_use]
+    pub fn placement(&self, node: &NodeId) -> Option<&Placement> {
+        self.placements.iter().find(|p| p.node == *node)
+    }
+
+    pub(crate) fn placement_mut(&mut self, node: &NodeId) -> Option<&mut Placement> {
+        self.placements.iter_mut().find(|p| p.node == *node)
+    }
+}
