@@ -160,8 +160,7 @@ impl TryFrom<v1::Inventory> for Inventory {
                 "cpu" => DeviceKind::Cpu,
                 other => return Err(Invalid::new("device.kind", format!("unknown `{other}`"))),
             };
-            let device =
-                Device { kind, index: d.index, model: d.model, memory: Bytes(d.memory) };
+            let device = Device { kind, index: d.index, model: d.model, memory: Bytes(d.memory) };
             if devices.insert(UnitId(d.unit), device).is_some() {
                 return Err(Invalid::new("inventory.devices", "names a unit twice"));
             }

@@ -8,26 +8,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, DeviceKind, Digest, JobName, Millis, ModelName, ProjectName};
 
+mod check;
+mod error;
 mod number;
+mod read;
+mod schema;
+mod tree;
 
+pub use check::{InvalidCanonical, InvalidSpec, MAX_CANONICAL, MAX_GPUS, Problem};
+pub use error::{SpecError, SpecErrors};
 pub use number::{CostLimit, Param};
+pub use read::{Format, MAX_TEXT};
+pub use schema::{SCHEMA_ID, schema};
 
 /// One training job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {
     /// What people call the job; need not be unique.
+    #[schemars(extend("examples" = ["char-gpt"]))]
     pub name: JobName,
     /// The queue that it counts against.
+    #[schemars(extend("examples" = ["research"]))]
     #[serde(default = "default_project")]
     pub project: ProjectName,
     /// Of two jobs that wait, the one with the higher number goes first.
+    #[schemars(extend("examples" = [10]))]
     #[serde(default)]
     pub priority: i32,
     /// What it runs on.
     #[serde(default)]
     pub resources: Resources,
     /// What it runs.
+    #[schemars(extend("examples" = [{"command": ["python", "train.py"]}]))]
     pub run: Run,
     /// When it saves its state.
     #[serde(default)]
@@ -48,23 +61,30 @@ pub struct JobSpec {
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
     /// Ranks: one process a GPU, or a CPU slot with `device = "cpu"`.
-    #[schemars(range(min = 1))]
+    #[schemars(extend("examples" = [8]))]
+    #[schemars(range(min = 1, max = 65536))]
     pub gpus: u32,
     /// An elastic job may shrink to this many ranks, at a checkpoint.
+    #[schemars(range(min = 1), extend("examples" = [4]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_gpus: Option<u32>,
     /// GPUs, or CPU slots.
+    #[schemars(extend("examples" = ["cpu"]))]
     pub device: DeviceKind,
     /// Any of these GPU types, such as `h100`.
+    #[schemars(extend("examples" = [["h100", "a100"]]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gpu_type: Vec<String>,
     /// The least memory that each GPU must have.
+    #[schemars(extend("examples" = ["40GB"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_gpu_memory: Option<Bytes>,
     /// At most this many ranks on one node.
+    #[schemars(range(min = 1), extend("examples" = [8]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_ranks_per_node: Option<u32>,
     /// Only nodes that carry all of these labels.
+    #[schemars(extend("examples" = [{"rack": "b4"}]))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub node_labels: BTreeMap<String, String>,
 }
@@ -86,23 +106,30 @@ impl Default for Resources {
 /// What a job runs: a command of the researcher's own, or a recipe of the native trainer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("oneOf" = [{ "required": ["command"] }, { "required": ["recipe"] }]))]
 pub struct Run {
     /// Program and arguments; run as it is, once a rank, with torchrun's environment.
+    #[schemars(extend("examples" = [["python", "train.py"]]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// A recipe of the native trainer, such as `image-classifier`.
+    #[schemars(extend("examples" = ["image-classifier"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
     /// The recipe's parameters.
+    #[schemars(extend("examples" = [{"epochs": 3, "learning_rate": 0.05}]))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, Param>,
     /// A directory to send along, relative to the spec; `.gitignore` is honoured.
+    #[schemars(extend("examples" = ["."]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
     /// Environment variables for every rank.
+    #[schemars(extend("examples" = [{"OMP_NUM_THREADS": "4"}]))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// From SIGTERM to SIGKILL when the ranks are stopped.
+    #[schemars(extend("examples" = ["30s"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_grace: Option<Millis>,
 }
@@ -112,8 +139,10 @@ pub struct Run {
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpointing {
     /// The time between checkpoints.
+    #[schemars(extend("examples" = ["10m"]))]
     pub every: Millis,
     /// How many of the newest to keep.
+    #[schemars(extend("examples" = [3]))]
     #[schemars(range(min = 1))]
     pub keep: u32,
 }
@@ -129,12 +158,15 @@ impl Default for Checkpointing {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Run time, over all attempts.
+    #[schemars(extend("examples" = ["2d"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<Millis>,
     /// Money, over all attempts.
+    #[schemars(extend("examples" = [400]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost_usd: Option<CostLimit>,
     /// How often a job is started again after its own ranks failed. A lost node does not count.
+    #[schemars(extend("examples" = [20]))]
     pub max_restarts: u32,
 }
 
@@ -149,6 +181,7 @@ impl Default for Limits {
 #[serde(deny_unknown_fields, default)]
 pub struct Schedule {
     /// RFC 3339, such as `2026-12-24T08:00:00+01:00`.
+    #[schemars(extend("format" = "date-time", "examples" = ["2026-12-24T08:00:00+01:00"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_by: Option<String>,
 }
@@ -164,11 +197,14 @@ impl Schedule {
 #[serde(deny_unknown_fields)]
 pub struct Register {
     /// The model's name; each successful run adds a version.
+    #[schemars(extend("examples" = ["char-gpt"]))]
     pub model: ModelName,
     /// The metric by which versions compare.
+    #[schemars(extend("examples" = ["val_loss"]))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
     /// Whether more of it is better.
+    #[schemars(extend("examples" = ["maximize"]))]
     #[serde(default)]
     pub goal: Goal,
 }
@@ -210,3 +246,6 @@ impl JobSpec {
         Digest::of(self.canonical_json().as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests;

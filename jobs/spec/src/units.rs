@@ -71,7 +71,7 @@ impl fmt::Display for Millis {
         if ms < 1000 {
             return f.pad(&format!("{ms}ms"));
         }
-        if ms < 10_000 && ms % 1000 != 0 {
+        if ms < 10_000 && !ms.is_multiple_of(1000) {
             return f.pad(&format!("{}.{}s", ms / 1000, ms % 1000 / 100));
         }
         let s = ms / 1000;
@@ -85,6 +85,24 @@ impl fmt::Display for Millis {
             .map(|(n, unit)| format!("{n}{unit}"))
             .collect();
         f.pad(&text)
+    }
+}
+
+/// Reads text as a quantity, and says what was expected when it is no text at all.
+struct TextVisitor<T> {
+    what: &'static str,
+    read: fn(&str) -> Result<T, InvalidQuantity>,
+}
+
+impl<T> serde::de::Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.read)(text).map_err(E::custom)
     }
 }
 
@@ -112,8 +130,7 @@ macro_rules! text_quantity {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
                 if d.is_human_readable() {
-                    let text = Cow::<str>::deserialize(d)?;
-                    text.parse().map_err(serde::de::Error::custom)
+                    d.deserialize_str(TextVisitor { what: $what, read: str::parse::<Self> })
                 } else {
                     u64::deserialize(d).map(Self)
                 }
@@ -140,13 +157,13 @@ text_quantity!(
     Bytes,
     parse::bytes,
     "^[0-9]+(\\.[0-9]+)? *(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$",
-    "a size, such as 40GB or 512MiB"
+    "a size such as 40GB"
 );
 text_quantity!(
     Millis,
     parse::millis,
     "^([0-9]+(\\.[0-9]+)?(ms|s|m|h|d|w))+$",
-    "a span of time, such as 90s, 10m, 1h30m or 2d"
+    "a span of time such as 10m"
 );
 
 impl Bytes {
@@ -160,7 +177,7 @@ impl Millis {
     fn exact(self) -> String {
         const UNITS: [(&str, u64); 4] =
             [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-        let unit = UNITS.into_iter().find(|(_, ms)| self.0 >= *ms && self.0 % ms == 0);
+        let unit = UNITS.into_iter().find(|(_, ms)| self.0 >= *ms && self.0.is_multiple_of(*ms));
         unit.map_or_else(|| format!("{}ms", self.0), |(u, ms)| format!("{}{u}", self.0 / ms))
     }
 }

@@ -48,7 +48,10 @@ pub enum CodecError {
 ///
 /// # Panics
 /// Never for the types of this crate: they hold nothing that `MessagePack` cannot.
-#[expect(clippy::expect_used, reason = "our own types: no maps with odd keys, no unsized sequences")]
+#[expect(
+    clippy::expect_used,
+    reason = "our own types: no maps with odd keys, no unsized sequences"
+)]
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     rmp_serde::to_vec_named(value).expect("own types encode")
 }

@@ -1,8 +1,6 @@
 //! What an applied command changed: enough for whoever watches to look again.
 
-use trainyard_jobs::{
-    AttemptRef, CheckpointId, EndReason, JobId, JobPhase, ModelName, NodeId,
-};
+use trainyard_jobs::{AttemptRef, CheckpointId, EndReason, JobId, JobPhase, ModelName, NodeId};
 
 /// A change of the replicated state. Events are derived from commands and never stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,6 +12,8 @@ pub mod event;
 pub mod placement;
 pub mod refusal;
 pub mod state;
+#[cfg(test)]
+mod world;
 
 pub use command::{Command, Envelope, Reply};
 pub use event::Event;

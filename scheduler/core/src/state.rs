@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{
-    ClusterId, Digest, IdempotencyKey, JobId, ModelName, ModelVersion, NodeId, Revision,
-    Timestamp,
+    ClusterId, Digest, IdempotencyKey, JobId, ModelName, ModelVersion, NodeId, Revision, Timestamp,
 };
 
 pub use job::{Attempt, Checkpoint, Job, Outcome, Placement, PlacementState};

@@ -34,35 +34,38 @@ impl fmt::Debug for ClusterId {
     }
 }
 
-/// How one member runs. [`Config::new`] fills in the defaults; [`Config::validate`] is called by [`start`](crate::start).
+/// How one member runs. [`Config::new`] fills in the defaults; [`Config::validate`] is called by
+/// [`start`](crate::start).
 #[derive(Debug, Clone)]
 pub struct Config {
     /// This member's id; never 0, and never used again after its data directory was wiped.
     pub id: u64,
-    /// Id to address of the first members, this one included. Only ids matter here, and only when an empty directory
-    /// is bootstrapped: every first member must be given the same list.
+    /// Id to address of the first members, this one included. Only ids matter here, and only when
+    /// an empty directory is bootstrapped: every first member must be given the same list.
     pub peers: BTreeMap<u64, String>,
-    /// True for a member that joins a running cluster: an empty directory then waits for a leader's snapshot instead of
-    /// bootstrapping from `peers`.
+    /// True for a member that joins a running cluster: an empty directory then waits for a leader's
+    /// snapshot instead of bootstrapping from `peers`.
     pub join: bool,
     /// The data directory; made when it is missing.
     pub dir: PathBuf,
     /// The cluster that the directory must belong to.
-    pub cluster: ClusterId,
+    pub cluster: [u8; 16],
     /// The length of one tick, in which the other times are counted.
     pub tick: Duration,
-    /// Ticks without a leader's word before an election; the actual wait is random between this and its double.
+    /// Ticks without a leader's word before an election; the actual wait is random between this and
+    /// its double.
     pub election_ticks: u32,
     /// Ticks between a leader's heartbeats.
     pub heartbeat_ticks: u32,
-    /// The window that the random election wait is drawn from, in ticks, when the default one does not suit. A window
-    /// of one tick makes a simulation deterministic.
+    /// The window that the random election wait is drawn from, in ticks, when the default one does
+    /// not suit. A window of one tick makes a simulation deterministic.
     pub election_window: Option<Range<u32>>,
     /// A snapshot is taken after this many applied entries.
     pub snapshot_every: u64,
     /// A snapshot is also taken when the log holds more bytes than this.
     pub snapshot_log_bytes: u64,
-    /// Applied entries kept in the log behind a snapshot, so that a member that was away briefly needs no snapshot.
+    /// Applied entries kept in the log behind a snapshot, so that a member that was away briefly
+    /// needs no snapshot.
     pub keep_entries: u64,
     /// The largest command that may be proposed, in bytes.
     pub max_command_bytes: usize,
@@ -74,7 +77,8 @@ pub struct Config {
     pub max_inflight_messages: usize,
     /// Bytes of recent entries held in memory, to replicate from without reading the log file.
     pub entry_cache_bytes: u64,
-    /// Inputs that may wait for the raft thread; past this, proposals are *busy* and peers' messages are dropped.
+    /// Inputs that may wait for the raft thread; past this, proposals are *busy* and peers'
+    /// messages are dropped.
     pub queue: usize,
     /// Ticks after which a linearizable read gives up.
     pub read_timeout_ticks: u32,
@@ -89,7 +93,7 @@ impl Default for Config {
             peers: BTreeMap::new(),
             join: false,
             dir: PathBuf::new(),
-            cluster: ClusterId::default(),
+            cluster: [0; 16],
             tick: Duration::from_millis(50),
             election_ticks: 10,
             heartbeat_ticks: 2,
@@ -98,9 +102,9 @@ impl Default for Config {
             snapshot_log_bytes: 256 << 20,
             keep_entries: 2_000,
             max_command_bytes: 4 << 20,
-            max_message_bytes: 1 << 20,
+            max_message_bytes: 512 << 10,
             max_uncommitted_bytes: 64 << 20,
-            max_inflight_messages: 256,
+            max_inflight_messages: 128,
             entry_cache_bytes: 32 << 20,
             queue: 8_192,
             read_timeout_ticks: 60,
@@ -112,7 +116,12 @@ impl Default for Config {
 impl Config {
     /// The defaults for member `id` of `cluster`, with its data in `dir`.
     #[must_use]
-    pub fn new(id: u64, cluster: ClusterId, dir: impl Into<PathBuf>, peers: BTreeMap<u64, String>) -> Self {
+    pub fn new(
+        id: u64,
+        cluster: [u8; 16],
+        dir: impl Into<PathBuf>,
+        peers: BTreeMap<u64, String>,
+    ) -> Self {
         Self { id, cluster, dir: dir.into(), peers, ..Self::default() }
     }
 
@@ -138,20 +147,38 @@ impl Config {
             return refuse("tick", "is 0; 50 ms suits a local network");
         }
         if self.heartbeat_ticks == 0 || self.election_ticks <= self.heartbeat_ticks {
-            return refuse("election_ticks", "must be above heartbeat_ticks, which must be above 0; 10 and 2 are usual");
+            return refuse(
+                "election_ticks",
+                "must be above heartbeat_ticks, which must be above 0; 10 and 2 are usual",
+            );
         }
-        if self.election_window.as_ref().is_some_and(|w| w.is_empty() || w.start < self.election_ticks) {
-            return refuse("election_window", "must hold a tick and start no lower than election_ticks");
+        if self
+            .election_window
+            .as_ref()
+            .is_some_and(|w| w.is_empty() || w.start < self.election_ticks)
+        {
+            return refuse(
+                "election_window",
+                "must hold a tick and start no lower than election_ticks",
+            );
         }
         if self.snapshot_every == 0 || self.snapshot_log_bytes == 0 {
             return refuse("snapshot_every", "and snapshot_log_bytes must be above 0");
         }
         if self.max_command_bytes == 0 || self.max_inflight_messages == 0 || self.queue == 0 {
-            return refuse("max_command_bytes", ", max_inflight_messages and queue must be above 0");
+            return refuse(
+                "max_command_bytes",
+                ", max_inflight_messages and queue must be above 0",
+            );
         }
         let command = u64::try_from(self.max_command_bytes).unwrap_or(u64::MAX);
-        if self.max_uncommitted_bytes < self.max_message_bytes || self.max_uncommitted_bytes < command {
-            return refuse("max_uncommitted_bytes", "must reach max_message_bytes and max_command_bytes");
+        if self.max_uncommitted_bytes < self.max_message_bytes
+            || self.max_uncommitted_bytes < command
+        {
+            return refuse(
+                "max_uncommitted_bytes",
+                "must reach max_message_bytes and max_command_bytes",
+            );
         }
         if self.read_timeout_ticks == 0 || self.snapshot_send_ticks == 0 {
             return refuse("read_timeout_ticks", "and snapshot_send_ticks must be above 0");
@@ -167,7 +194,10 @@ impl Config {
     /// What `raft` is told, for a state machine that has applied up to `applied`.
     pub(crate) fn raft(&self, applied: u64) -> raft::Config {
         let ticks = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
-        let window = self.election_window.clone().unwrap_or(self.election_ticks..self.election_ticks.saturating_mul(2));
+        let window = self
+            .election_window
+            .clone()
+            .unwrap_or(self.election_ticks..self.election_ticks.saturating_mul(2));
         raft::Config {
             id: self.id,
             applied,
@@ -175,8 +205,8 @@ impl Config {
             heartbeat_tick: ticks(self.heartbeat_ticks),
             min_election_tick: ticks(window.start),
             max_election_tick: ticks(window.end),
-            // A member that was cut off must not depose a healthy leader when it returns, and a leader that lost its
-            // quorum must stop answering: both are off by default.
+            // A member that was cut off must not depose a healthy leader when it returns, and a
+            // leader that lost its quorum must stop answering: both are off by default.
             pre_vote: true,
             check_quorum: true,
             // The lease-based option trusts clocks that nothing checks.

@@ -24,7 +24,8 @@ pub struct Counters {
     pub snapshots_received: u64,
     /// Snapshots sent to peers.
     pub snapshots_sent: u64,
-    /// Peers' messages that were refused: malformed, misaddressed, from a stranger, or of a kind never sent.
+    /// Peers' messages that were refused: malformed, misaddressed, from a stranger, or of a kind
+    /// never sent.
     pub messages_refused: u64,
     /// Peers' messages dropped because the raft thread was behind.
     pub messages_dropped: u64,

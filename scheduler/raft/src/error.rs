@@ -1,7 +1,9 @@
-//! Every way in which the driver fails, as types whose text says what failed, on what, and what to try.
+//! Every way in which the driver fails, as types whose text says what failed, on what, and what to
+//! try.
 //!
-//! Three families: a directory that cannot be opened, a running member that must stop, and a request that was not (or
-//! perhaps not) carried out. *Unknown outcome* is a case of its own, never folded into failure.
+//! Three families: a directory that cannot be opened, a running member that must stop, and a
+//! request that was not (or perhaps not) carried out. *Unknown outcome* is a case of its own, never
+//! folded into failure.
 
 use std::{io, path::PathBuf};
 
@@ -128,7 +130,9 @@ pub enum OpenError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The state machine could not read its snapshot.
-    #[error("the state machine cannot read the snapshot at index {index}: {source}; run the version that wrote it")]
+    #[error(
+        "the state machine cannot read the snapshot at index {index}: {source}; run the version that wrote it"
+    )]
     Restore {
         /// The snapshot's index.
         index: u64,
@@ -153,7 +157,9 @@ pub enum Fatal {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The state machine could not read a leader's snapshot.
-    #[error("the state machine cannot read the snapshot at index {index}: {source}; run the version that wrote it")]
+    #[error(
+        "the state machine cannot read the snapshot at index {index}: {source}; run the version that wrote it"
+    )]
     Restore {
         /// The snapshot's index.
         index: u64,
@@ -190,8 +196,8 @@ pub enum ProposeError {
         /// Who does, as far as is known.
         leader: Option<u64>,
     },
-    /// Leadership was lost after the entry was appended: it may or may not commit. Ask the new leader what became of
-    /// it, or repeat it under the same idempotency key.
+    /// Leadership was lost after the entry was appended: it may or may not commit. Ask the new
+    /// leader what became of it, or repeat it under the same idempotency key.
     #[error("leadership was lost while the command was under way; it may or may not take effect")]
     Unknown,
     /// Nothing was proposed: the command is too large.

@@ -1,8 +1,9 @@
-//! The consensus driver: tikv's `raft` over a redb log, with snapshots, linearizable reads and membership changes.
+//! The consensus driver: tikv's `raft` over a redb log, with snapshots, linearizable reads and
+//! membership changes.
 //!
-//! Commands and snapshots are bytes to this crate; it must never learn what a job is, and never reach for a clock or
-//! the network. Time enters [`Driver`] as [`Input::Tick`], messages leave through a [`Transport`], and the thread that
-//! [`start`] spawns is all the concurrency there is.
+//! Commands and snapshots are bytes to this crate; it must never learn what a job is, and never
+//! reach for a clock or the network. Time enters [`Driver`] as [`Input::Tick`], messages leave
+//! through a [`Transport`], and the thread that [`start`] spawns is all the concurrency there is.
 //!
 //! Start with [`Config`], a [`StateMachine`] and a [`Transport`]; [`start`] gives a [`RaftHandle`].
 
@@ -22,8 +23,10 @@ mod tests;
 
 pub use config::{ClusterId, Config};
 pub use counters::Counters;
-pub use driver::{Applied, Driver, Input, MemberChange};
-pub use error::{ChangeError, ConfigError, Fatal, OpenError, ProposeError, ReadError, StorageError};
+pub use driver::{Applied, Driver, Input, MemberChange, Reply};
+pub use error::{
+    ChangeError, ConfigError, Fatal, OpenError, ProposeError, ReadError, StorageError,
+};
 pub use handle::{RaftHandle, start};
 pub use machine::{RestoreError, StateMachine, Transport};
 pub use status::{PeerProgress, PeerState, Role, Status};

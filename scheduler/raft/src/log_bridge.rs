@@ -1,7 +1,7 @@
 //! Sends `raft`'s own log lines, which come through slog, to `tracing`.
 //!
-//! `raft` writes an info line for each vote and message of an election; those go to debug, and what it calls debug is
-//! not even formatted, so nothing is logged in the hot path.
+//! `raft` writes an info line for each vote and message of an election; those go to debug, and what
+//! it calls debug is not even formatted, so nothing is logged in the hot path.
 
 use std::fmt::{self, Write};
 
@@ -30,7 +30,9 @@ impl Drain for ToTracing {
         match record.level() {
             Level::Critical | Level::Error => tracing::error!(target: "raft", "{text}{}", pairs.0),
             Level::Warning => tracing::warn!(target: "raft", "{text}{}", pairs.0),
-            Level::Info | Level::Debug | Level::Trace => tracing::debug!(target: "raft", "{text}{}", pairs.0),
+            Level::Info | Level::Debug | Level::Trace => {
+                tracing::debug!(target: "raft", "{text}{}", pairs.0)
+            }
         }
         Ok(())
     }

@@ -1,21 +1,23 @@
 //! The two edges that the embedding program fills in: what is replicated, and how messages leave.
 //!
-//! Both are called on the raft thread and must never block it: every member's heartbeat waits behind them.
+//! Both are called on the raft thread and must never block it: every member's heartbeat waits
+//! behind them.
 
 /// What is replicated. Called on the raft thread, one call at a time, in log order.
 pub trait StateMachine: Send + 'static {
-    /// Applies one committed command. Equal sequences of commands must give equal states on every member, so nothing
-    /// random and no clock may enter. The returned bytes go to whoever proposed the command on this member.
+    /// Applies one committed command. Equal sequences of commands must give equal states on every
+    /// member, so nothing random and no clock may enter. The returned bytes go to whoever proposed
+    /// the command on this member.
     fn apply(&mut self, index: u64, term: u64, command: &[u8]) -> Vec<u8>;
 
     /// The whole state as bytes, as of the last applied command.
     fn snapshot(&self) -> Vec<u8>;
 
-    /// Replaces the whole state by one that [`snapshot`](Self::snapshot) gave, here or on another member.
+    /// Replaces the whole state by one that [`snapshot`](Self::snapshot) gave, here or on another
+    /// member.
     ///
-    /// # Errors
-    /// When the bytes cannot be read. They have passed their checksum, so this means another program or version wrote
-    /// them; the member stops.
+    /// # Errors When the bytes cannot be read. They have passed their checksum, so this means
+    /// another program or version wrote them; the member stops.
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError>;
 }
 
@@ -24,15 +26,15 @@ pub trait StateMachine: Send + 'static {
 #[error("{0}")]
 pub struct RestoreError(pub String);
 
-/// The outgoing edge: hands messages to peers, best effort. Must not block; what cannot be queued is dropped and
-/// reported by [`report_unreachable`](crate::RaftHandle::report_unreachable).
+/// The outgoing edge: hands messages to peers, best effort. Must not block; what cannot be queued
+/// is dropped and reported by [`report_unreachable`](crate::RaftHandle::report_unreachable).
 pub trait Transport: Send + 'static {
     /// Sends one opaque message to a member.
     fn send(&mut self, to: u64, message: Vec<u8>);
 
     /// Sends a message that carries a whole snapshot, so it may be large. Its fate must be told by
-    /// [`report_snapshot`](crate::RaftHandle::report_snapshot); until then, or until the driver's own time limit
-    /// passes, nothing else is replicated to that member.
+    /// [`report_snapshot`](crate::RaftHandle::report_snapshot); until then, or until the driver's
+    /// own time limit passes, nothing else is replicated to that member.
     fn send_snapshot(&mut self, to: u64, message: Vec<u8>) {
         self.send(to, message);
     }

@@ -92,8 +92,8 @@ pub struct Status {
     pub voters: BTreeSet<u64>,
     /// Members that only follow.
     pub learners: BTreeSet<u64>,
-    /// True when this member leads *and* has applied an entry of its own term, so its state holds all that was ever
-    /// acknowledged.
+    /// True when this member leads *and* has applied an entry of its own term, so its state holds
+    /// all that was ever acknowledged.
     pub leader_ready: bool,
     /// On the leader, the other members' progress; empty elsewhere.
     pub peers: BTreeMap<u64, PeerProgress>,

@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The scheduler daemon: the replicated state machine behind gRPC, and the loops that its leader
+//! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world.
+
+mod clock;
+mod config;
+mod error;
+mod leader;
+mod machine;
+mod metrics;
+mod replica;
+mod run;
+mod services;
+mod sessions;
+mod transport;
+mod views;
+
+pub use config::{Config, ConfigError};
+pub use error::SchedulerError;
+pub use run::run;

@@ -21,7 +21,6 @@ pub enum Param {
     Text(String),
 }
 
-
 impl Serialize for Param {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -96,7 +95,10 @@ impl Serialize for CostLimit {
     }
 }
 
-#[expect(clippy::as_conversions, reason = "exact below 2^53 millionths, nine billion dollars")]
+#[expect(
+    clippy::as_conversions,
+    reason = "below a billion dollars the text reads back to the same millionth"
+)]
 fn dollars(usd: Usd) -> f64 {
     usd.0 as f64 / 1e6
 }
@@ -116,21 +118,23 @@ impl de::Visitor<'_> for CostVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<CostLimit, E> {
-        let micros = value.checked_mul(1_000_000).ok_or_else(|| E::custom("cost out of range"))?;
-        Ok(CostLimit(Usd(micros)))
+        match value.checked_mul(1_000_000) {
+            Some(micros) if value < 1_000_000_000 => Ok(CostLimit(Usd(micros))),
+            _ => Err(E::custom("a cost must lie between 0 and 1 billion dollars")),
+        }
     }
 
     #[expect(
         clippy::as_conversions,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "checked to lie within 0 and nine billion dollars"
+        reason = "checked to lie within 0 and a billion dollars"
     )]
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<CostLimit, E> {
-        if (0.0..9e9).contains(&value) {
+        if (0.0..1e9).contains(&value) {
             Ok(CostLimit(Usd((value * 1e6).round() as u64)))
         } else {
-            Err(E::custom("a cost must lie between 0 and 9 billion dollars"))
+            Err(E::custom("a cost must lie between 0 and 1 billion dollars"))
         }
     }
 }

@@ -24,8 +24,14 @@ const BYTE_UNITS: [(&str, u64); 10] = [
     ("TiB", 1 << 40),
 ];
 
-const TIME_UNITS: [(&str, u64); 6] =
-    [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
+const TIME_UNITS: [(&str, u64); 6] = [
+    ("ms", 1),
+    ("s", 1000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+    ("w", 604_800_000),
+];
 
 pub(super) fn bytes(text: &str) -> Result<u64, InvalidQuantity> {
     let read = || {

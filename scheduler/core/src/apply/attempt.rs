@@ -17,15 +17,18 @@ use crate::{
 impl State {
     /// Starts all ranks of a gang or none: every precondition is checked before anything is
     /// changed.
-    pub(super) fn start_attempt(&mut self, start: StartAttempt, events: &mut Vec<Event>) -> Applied {
+    pub(super) fn start_attempt(
+        &mut self,
+        start: StartAttempt,
+        events: &mut Vec<Event>,
+    ) -> Applied {
         self.check_job(&start)?;
         let placements = self.check_placements(&start)?;
         let revision = self.revision();
         let time = self.time;
         let master = start.placements.first().and_then(|p| self.nodes.get(&p.node));
         let master_addr = master.map(|n| n.inventory.address.clone()).unwrap_or_default();
-        let job =
-            self.jobs.get_mut(&start.job).ok_or_else(|| Refusal::NoJob(start.job.clone()))?;
+        let job = self.jobs.get_mut(&start.job).ok_or_else(|| Refusal::NoJob(start.job.clone()))?;
         let number = AttemptNo(job.current().map_or(0, |a| a.number.0) + 1);
         job.attempts.push(Attempt {
             number,
@@ -85,7 +88,9 @@ impl State {
             for unit in &assignment.units {
                 let known = node.inventory.devices.contains_key(unit);
                 if !known || node.owners.contains_key(unit) || !seen.insert((id, unit)) {
-                    return Err(Refusal::Malformed(format!("unit {unit} of node {id} is not free")));
+                    return Err(Refusal::Malformed(format!(
+                        "unit {unit} of node {id} is not free"
+                    )));
                 }
             }
             placements.push(Placement {

@@ -28,7 +28,7 @@ impl State {
             return Err(Refusal::Superseded(part.attempt));
         }
         check_part(job, node, &part)?;
-        let known = |c: &Checkpoint| c.manifests.iter().any(|m| *m == part.manifest);
+        let known = |c: &Checkpoint| c.manifests.contains(&part.manifest);
         if job.checkpoints.iter().any(known) {
             return Ok(Reply::Done);
         }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What became of a command.
-pub type Applied = Result<Reply, Refusal>;
+pub(crate) type Applied = Result<Reply, Refusal>;
 
 impl State {
     /// Applies the command committed at `index`. Events are appended to `events`. A refused
@@ -42,9 +42,7 @@ impl State {
                 self.report_started(&node, &attempt, events)
             }
             Command::ReportEnded(report) => self.report_ended(*report, events),
-            Command::ReportCheckpoint { node, part } => {
-                self.report_checkpoint(&node, part, events)
-            }
+            Command::ReportCheckpoint { node, part } => self.report_checkpoint(&node, part, events),
             Command::Complete { job, attempt } => self.complete(&job, attempt, events),
             Command::RejectArtifacts { job, attempt, message } => {
                 self.reject_artifacts(&job, attempt, message, events)

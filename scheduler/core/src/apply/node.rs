@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use trainyard_jobs::{
-    AttemptRef, EndReason, Inventory, JobId, NodeId, RankExit, SessionId,
-};
+use trainyard_jobs::{AttemptRef, EndReason, Inventory, JobId, NodeId, RankExit, SessionId};
 
 use super::Applied;
 use crate::{
@@ -121,8 +119,7 @@ impl State {
 
     fn ranks_on(&self, id: &NodeId, attempt: &AttemptRef) -> impl Iterator<Item = u32> + use<> {
         let placement = self.attempt(attempt).and_then(|a| a.placement(id));
-        let (first, units) =
-            placement.map_or((0, 0), |p| (p.first_rank, p.units.len()));
+        let (first, units) = placement.map_or((0, 0), |p| (p.first_rank, p.units.len()));
         let ranks = u32::try_from(units).unwrap_or(u32::MAX);
         first..first.saturating_add(ranks)
     }

@@ -114,9 +114,10 @@ impl State {
 /// A lost node is named before the ranks elsewhere that failed for want of it.
 fn final_reason(attempt: &Attempt) -> EndReason {
     let vanished = |exit: &RankExit| *exit == RankExit::Vanished;
-    let lost = attempt.placements.iter().find(|p| {
-        p.state == PlacementState::Lost || p.exits.values().any(vanished)
-    });
+    let lost = attempt
+        .placements
+        .iter()
+        .find(|p| p.state == PlacementState::Lost || p.exits.values().any(vanished));
     match (&attempt.end, lost) {
         (Some(EndReason::Cancelled), _) => EndReason::Cancelled,
         (_, Some(p)) => EndReason::NodeLost { node: p.node_name.clone() },

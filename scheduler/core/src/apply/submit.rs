@@ -1,8 +1,6 @@
 //! Submitting and cancelling, and the idempotency keys that make both safe to repeat.
 
-use trainyard_jobs::{
-    AttemptPhase, EndReason, IdempotencyKey, JobId, JobPhase, Millis, Timestamp,
-};
+use trainyard_jobs::{AttemptPhase, EndReason, IdempotencyKey, JobId, JobPhase, Millis, Timestamp};
 
 use super::Applied;
 use crate::{
@@ -93,8 +91,7 @@ impl State {
     fn known_key(&self, mutation: &Mutation) -> Result<Option<Reply>, Refusal> {
         match self.keys.get(&mutation.key) {
             Some(record)
-                if record.request != mutation.request
-                    || record.principal != mutation.principal =>
+                if record.request != mutation.request || record.principal != mutation.principal =>
             {
                 Err(Refusal::KeyConflict)
             }
@@ -131,12 +128,7 @@ impl State {
     }
 
     /// Stops the current attempt, if it is not being stopped already.
-    pub(super) fn stop_current(
-        &mut self,
-        id: &JobId,
-        reason: &EndReason,
-        events: &mut Vec<Event>,
-    ) {
+    pub(super) fn stop_current(&mut self, id: &JobId, reason: &EndReason, events: &mut Vec<Event>) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         let Some(attempt) = job.attempts.last_mut() else { return };
         if attempt.phase != AttemptPhase::Active {
@@ -158,6 +150,7 @@ impl State {
 
 /// The time in a `UUIDv7`.
 fn drawn_at(key: IdempotencyKey) -> Option<Timestamp> {
-    let (seconds, nanos) = key.0.get_timestamp().filter(|_| key.0.get_version_num() == 7)?.to_unix();
+    let (seconds, nanos) =
+        key.0.get_timestamp().filter(|_| key.0.get_version_num() == 7)?.to_unix();
     Some(Timestamp(seconds.saturating_mul(1000).saturating_add(u64::from(nanos / 1_000_000))))
 }

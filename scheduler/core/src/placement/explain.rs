@@ -195,7 +195,8 @@ impl Planner {
 
     /// The running job whose end would start this one.
     fn first_release(&self, job: &Waiting, now: Timestamp) -> Option<String> {
-        let mut holders: Vec<&JobId> = self.nodes().values().flat_map(|n| n.owners.values()).collect();
+        let mut holders: Vec<&JobId> =
+            self.nodes().values().flat_map(|n| n.owners.values()).collect();
         holders.sort_unstable();
         holders.dedup();
         let helps = |holder: &&&JobId| {

@@ -26,7 +26,8 @@ pub(super) struct Spot<'a> {
 pub(super) type Gang<'a> = Vec<(&'a NodeId, Vec<UnitId>)>;
 
 /// Whether a unit is of the kind that is asked for.
-pub(super) fn matches(request: &Resources, device: &Device) -> bool {
+#[must_use]
+pub fn matches(request: &Resources, device: &Device) -> bool {
     let of_type = |name: &String| name.eq_ignore_ascii_case(&device.model);
     device.kind == request.device
         && (request.gpu_type.is_empty() || request.gpu_type.iter().any(of_type))

@@ -4,10 +4,11 @@
 mod explain;
 mod fit;
 mod planner;
-mod view;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use explain::{Blocker, BlockerKind, Explanation};
-pub use planner::{Plan, Planner, WorkBudget};
+pub use fit::matches;
+pub use planner::{PATIENCE, Plan, Planner, WorkBudget};
 pub use view::{Delta, PlanNode, Waiting};

@@ -1,1 +1,134 @@
-//! tests
+//! Plans on small clusters: who goes first, where, and what those who wait are told.
+
+use std::collections::BTreeMap;
+
+use trainyard_jobs::{Timestamp, UnitId};
+
+use super::{BlockerKind, Delta, PATIENCE, WorkBudget};
+use crate::world::{World, node_id, ranks, spec};
+
+#[test]
+fn priority_first_then_age() {
+    let mut world = World::new();
+    world.register(1, 1, 1, &[]);
+    let old = world.submit(ranks(1));
+    let urgent = world.submit(spec("[resources]\ndevice = \"cpu\"\n").tap(|s| s.priority = 5));
+    let first = world.plan().remove(0);
+    assert_eq!(first.job, urgent);
+    world.exit_all(&first, 0);
+    assert_eq!(world.plan().remove(0).job, old);
+}
+
+trait Tap: Sized {
+    fn tap(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
+impl Tap for trainyard_jobs::JobSpec {}
+
+#[test]
+fn a_gang_prefers_the_node_that_it_fills() {
+    let mut world = World::new();
+    world.register(1, 1, 4, &[]);
+    world.register(2, 1, 2, &[]);
+    world.submit(ranks(2));
+    let attempt = world.plan().remove(0);
+    assert_eq!(world.nodes_of(&attempt), [node_id(2)]);
+}
+
+#[test]
+fn a_gang_starts_whole_or_not_at_all() {
+    let mut world = World::new();
+    world.register(1, 1, 2, &[]);
+    let job = world.submit(ranks(3));
+    assert!(world.plan().is_empty());
+    let plan = world.planner.plan(Timestamp(world.now), WorkBudget::UNLIMITED);
+    let why = &plan.waiting[&job][0];
+    assert_eq!(why.kind, BlockerKind::TooFew);
+    insta::assert_snapshot!(why.message, @"needs 3 CPU slots; there are 2 CPU slots on 1 node up");
+    world.register(2, 1, 1, &[]);
+    assert_eq!(world.plan().len(), 1);
+}
+
+#[test]
+fn ranks_spread_when_a_node_may_take_few() {
+    let mut world = World::new();
+    world.register(1, 1, 4, &[]);
+    world.register(2, 1, 4, &[]);
+    world.submit(spec("[resources]\ngpus = 2\ndevice = \"cpu\"\nmax_ranks_per_node = 1\n"));
+    let attempt = world.plan().remove(0);
+    assert_eq!(world.nodes_of(&attempt).len(), 2);
+}
+
+#[test]
+fn several_starts_on_one_node_apply_in_order() {
+    let mut world = World::new();
+    world.register(1, 1, 8, &[]);
+    for _ in 0..8 {
+        world.submit(ranks(1));
+    }
+    assert_eq!(world.plan().len(), 8, "each applies on top of the one before");
+    let ports: std::collections::BTreeSet<u16> =
+        world.state.live_jobs().filter_map(|j| Some(j.current()?.master_port)).collect();
+    assert_eq!(ports.len(), 8, "each rank 0 has a port of its own");
+}
+
+#[test]
+fn a_unit_that_cannot_be_used_is_not_handed_out() {
+    let mut world = World::new();
+    world.register(1, 1, 1, &[]);
+    let job = world.submit(ranks(1));
+    let out = BTreeMap::from([(UnitId("cpu-0".into()), "in use by a foreign process".into())]);
+    world.planner.update(Delta::Unusable(node_id(1), out));
+    let plan = world.planner.plan(Timestamp(world.now), WorkBudget::UNLIMITED);
+    assert!(plan.starts.is_empty());
+    assert!(plan.waiting[&job].iter().any(|b| b.kind == BlockerKind::Unusable));
+}
+
+#[test]
+fn a_large_job_is_not_starved_by_small_ones() {
+    let mut world = World::new();
+    world.register(1, 1, 2, &[]);
+    let small = world.submit(ranks(1));
+    let running = world.plan().remove(0);
+    assert_eq!(running.job, small);
+    let large = world.submit(ranks(2));
+    world.submit(ranks(1));
+    assert_eq!(world.plan().len(), 1, "young small jobs go round it");
+    world.now += PATIENCE.0;
+    let late = world.submit(ranks(1));
+    world.exit_all(&running, 0);
+    assert!(world.plan().is_empty(), "the free slot is held for the large one");
+    let plan = world.planner.plan(Timestamp(world.now), WorkBudget::UNLIMITED);
+    assert!(plan.waiting[&late].iter().any(|b| b.kind == BlockerKind::Held));
+    assert!(plan.waiting.contains_key(&large));
+}
+
+#[test]
+fn an_explanation_offers_only_what_would_work() {
+    let mut world = World::new();
+    world.register(1, 1, 2, &[]);
+    let first = world.submit(ranks(1));
+    world.plan();
+    let job = world.submit(ranks(2));
+    let explanation = world.planner.explain(&job, Timestamp(world.now)).unwrap();
+    assert_eq!(explanation.position, 1);
+    assert_eq!(explanation.blockers[0].message, "needs 2 CPU slots; 1 of 2 are busy");
+    let by_end = format!("it would start when job {} ends", first.short());
+    assert_eq!(explanation.suggestions, ["with `gpus = 1` it would start now".to_owned(), by_end]);
+}
+
+#[test]
+fn a_cut_budget_is_said_and_repeatable() {
+    let mut world = World::new();
+    world.register(1, 1, 4, &[]);
+    for _ in 0..4 {
+        world.submit(ranks(1));
+    }
+    let plan = world.planner.plan(Timestamp(world.now), WorkBudget(2));
+    assert!(!plan.complete);
+    assert_eq!(plan.starts.len(), 2);
+    assert_eq!(plan, world.planner.plan(Timestamp(world.now), WorkBudget(2)));
+}

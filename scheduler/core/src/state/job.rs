@@ -173,19 +173,13 @@ impl Job {
     /// Names one of its attempts.
     #[must_use]
     pub fn attempt_ref(&self, attempt: &Attempt) -> AttemptRef {
-        AttemptRef {
-            job: self.id.clone(),
-            attempt: attempt.number,
-            generation: attempt.generation,
-        }
+        AttemptRef { job: self.id.clone(), attempt: attempt.number, generation: attempt.generation }
     }
 
     /// Whether `attempt` owns the job.
     #[must_use]
     pub fn is_current(&self, attempt: &AttemptRef) -> bool {
-        let same = |a: &Attempt| {
-            a.number == attempt.attempt && a.generation == attempt.generation
-        };
+        let same = |a: &Attempt| a.number == attempt.attempt && a.generation == attempt.generation;
         self.id == attempt.job && self.current().is_some_and(same)
     }
 

@@ -1,0 +1,141 @@
+//! Random histories: whatever commands come in whatever order, the invariants of `World` hold
+//! after each, a snapshot reads back to the same state, and the planner's increments add up.
+
+use proptest::prelude::*;
+use trainyard_jobs::{AttemptRef, JobId};
+
+use crate::{
+    Command, codec,
+    world::{World, node_id, ranks},
+};
+
+use super::with_model;
+
+#[derive(Debug, Clone)]
+enum Act {
+    Submit { ranks: u32, model: bool },
+    Register { node: u64, slots: u32, keeps: bool },
+    Lose { node: u64 },
+    Plan,
+    Started { pick: usize },
+    Exit { pick: usize, node: u64, code: i32 },
+    Checkpoint { pick: usize, step: u64 },
+    Cancel { pick: usize },
+    Complete { pick: usize },
+    Reject { pick: usize },
+    Retire { pick: usize },
+    Later { ms: u64 },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let node = 1u64..5;
+    let pick = 0usize..8;
+    prop_oneof![
+        3 => (1u32..5, any::<bool>()).prop_map(|(ranks, model)| Act::Submit { ranks, model }),
+        3 => (node.clone(), 1u32..4, any::<bool>())
+            .prop_map(|(node, slots, keeps)| Act::Register { node, slots, keeps }),
+        1 => node.clone().prop_map(|node| Act::Lose { node }),
+        5 => Just(Act::Plan),
+        3 => pick.clone().prop_map(|pick| Act::Started { pick }),
+        8 => (pick.clone(), node, prop_oneof![3 => Just(0), 1 => Just(1)])
+            .prop_map(|(pick, node, code)| Act::Exit { pick, node, code }),
+        3 => (pick.clone(), 0u64..100).prop_map(|(pick, step)| Act::Checkpoint { pick, step }),
+        1 => pick.clone().prop_map(|pick| Act::Cancel { pick }),
+        3 => pick.clone().prop_map(|pick| Act::Complete { pick }),
+        1 => pick.clone().prop_map(|pick| Act::Reject { pick }),
+        1 => pick.prop_map(|pick| Act::Retire { pick }),
+        1 => (0u64..100_000).prop_map(|ms| Act::Later { ms }),
+    ]
+}
+
+struct History {
+    world: World,
+    jobs: Vec<JobId>,
+    attempts: Vec<AttemptRef>,
+    lives: u128,
+}
+
+impl History {
+    fn job(&self, pick: usize) -> Option<JobId> {
+        let back = self.jobs.len().checked_sub(1 + pick % self.jobs.len().max(1))?;
+        self.jobs.get(back).cloned()
+    }
+
+    fn attempt(&self, pick: usize) -> Option<AttemptRef> {
+        let back = self.attempts.len().checked_sub(1 + pick % self.attempts.len().max(1))?;
+        self.attempts.get(back).cloned()
+    }
+
+    fn step(&mut self, act: Act) {
+        match act {
+            Act::Submit { ranks: n, model } => {
+                let spec = if model { with_model(n) } else { ranks(n) };
+                self.jobs.push(self.world.submit(spec));
+            }
+            Act::Register { node, slots, keeps } => {
+                self.lives += 1;
+                let running: Vec<_> = self.attempts.iter().filter(|_| keeps).collect();
+                self.world.register(node, self.lives, slots, &running);
+            }
+            Act::Lose { node } => drop(self.world.lose(node)),
+            Act::Plan => self.attempts.extend(self.world.plan()),
+            Act::Started { pick } => {
+                if let Some(attempt) = self.attempt(pick) {
+                    self.world.started(&attempt);
+                }
+            }
+            Act::Exit { pick, node, code } => {
+                if let Some(attempt) = self.attempt(pick) {
+                    let _ = self.world.exit(&attempt, &node_id(node), code);
+                }
+            }
+            Act::Checkpoint { pick, step } => {
+                if let Some(attempt) = self.attempt(pick) {
+                    let _ = self.world.checkpoint(&attempt, step);
+                }
+            }
+            Act::Cancel { pick } => {
+                if let Some(job) = self.job(pick) {
+                    self.world.cancel(&job);
+                }
+            }
+            Act::Complete { pick } => {
+                if let Some(AttemptRef { job, attempt, .. }) = self.attempt(pick) {
+                    let _ = self.world.apply(Command::Complete { job, attempt });
+                }
+            }
+            Act::Reject { pick } => {
+                if let Some(AttemptRef { job, attempt, .. }) = self.attempt(pick) {
+                    let message = "damaged".to_owned();
+                    let _ = self.world.apply(Command::RejectArtifacts { job, attempt, message });
+                }
+            }
+            Act::Retire { pick } => {
+                let job = self.job(pick);
+                let oldest =
+                    job.as_ref().and_then(|j| self.world.state.job(j)?.checkpoints.first());
+                if let (Some(checkpoint), Some(job)) = (oldest.map(|c| c.id), job) {
+                    let _ = self.world.apply(Command::RetireCheckpoint { job, checkpoint });
+                }
+            }
+            Act::Later { ms } => self.world.now += ms,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn invariants_hold_after_every_command(acts in prop::collection::vec(act(), 1..80)) {
+        let world = World::new();
+        let mut history = History { world, jobs: Vec::new(), attempts: Vec::new(), lives: 0 };
+        for act in acts {
+            history.step(act);
+        }
+        let state = &history.world.state;
+        let restored = codec::restore(&codec::snapshot(state)).unwrap();
+        prop_assert_eq!(codec::state_hash(&restored), codec::state_hash(state));
+        prop_assert_eq!(&restored, state);
+    }
+}

@@ -1,0 +1,284 @@
+//! A small cluster for tests: commands with little ceremony, and the invariants that must hold
+//! after every one of them.
+
+#![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "small test numbers")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trainyard_jobs::{
+    AttemptPhase, AttemptRef, Bytes, CheckpointPart, Device, DeviceKind, Digest, FileEntry,
+    IdempotencyKey, Inventory, JobId, JobPhase, JobSpec, NodeId, RankExit, SessionId, Timestamp,
+    UnitId,
+};
+use uuid::Uuid;
+
+use crate::{
+    Command, Delta, Envelope, Event, Planner, Refusal, Reply, State,
+    command::{EndedReport, FEATURE_LEVEL, Mutation, Submit},
+    placement::WorkBudget,
+};
+
+pub(crate) struct World {
+    pub(crate) state: State,
+    /// Fed with events alone: must always equal one made from the state.
+    pub(crate) planner: Planner,
+    pub(crate) now: u64,
+    index: u64,
+    drawn: u64,
+    ended: BTreeMap<JobId, JobPhase>,
+}
+
+pub(crate) fn node_id(n: u64) -> NodeId {
+    NodeId::from_random(n)
+}
+
+pub(crate) fn session(n: u128) -> SessionId {
+    SessionId(Uuid::from_u128(n))
+}
+
+pub(crate) fn spec(text: &str) -> JobSpec {
+    let head = "name = \"j\"\n[run]\ncommand = [\"/bin/true\"]\n";
+    JobSpec::read("job.toml", &format!("{head}{text}"), trainyard_jobs::spec::Format::Toml)
+        .expect("a valid spec")
+}
+
+pub(crate) fn ranks(gpus: u32) -> JobSpec {
+    spec(&format!("[resources]\ngpus = {gpus}\ndevice = \"cpu\"\n"))
+}
+
+pub(crate) fn inventory(name: &str, slots: u32) -> Inventory {
+    let slot = |index| {
+        let device = Device { kind: DeviceKind::Cpu, index, model: "cpu".into(), memory: Bytes(0) };
+        (UnitId(format!("cpu-{index}")), device)
+    };
+    Inventory {
+        name: name.parse().expect("a name"),
+        address: "127.0.0.1".into(),
+        devices: (0..slots).map(slot).collect(),
+        cpus: slots,
+        memory: Bytes(1 << 30),
+        ports: (20_000, 20_009),
+        labels: BTreeMap::new(),
+        version: "0".into(),
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let state = State::new(trainyard_jobs::ClusterId(Uuid::from_u128(1)));
+        Self {
+            planner: Planner::of(&state),
+            state,
+            now: 1_000_000_000_000,
+            index: 0,
+            drawn: 0,
+            ended: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn apply(&mut self, command: Command) -> Result<Reply, Refusal> {
+        self.index += 1;
+        let envelope = Envelope { level: FEATURE_LEVEL, time: Timestamp(self.now), command };
+        let bytes = crate::codec::encode(&envelope);
+        let envelope = crate::codec::decode_envelope(&bytes).expect("commands read back");
+        let before = self.state.clone();
+        let mut events = Vec::new();
+        let applied = self.state.apply(self.index, envelope, &mut events);
+        if applied.is_err() {
+            let unchanged = State { index: self.index, time: self.state.time, ..before };
+            assert_eq!(self.state, unchanged, "a refused command changes nothing");
+            assert!(events.is_empty());
+        }
+        self.feed(&events);
+        self.check();
+        applied
+    }
+
+    fn feed(&mut self, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::Job { job, .. }
+                | Event::Checkpoint { job, .. }
+                | Event::CheckpointGone { job, .. } => {
+                    self.planner.update(Delta::of_job(&self.state, job));
+                }
+                Event::Node(node) => self.planner.update(Delta::of_node(&self.state, node)),
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn mutation(&mut self) -> Mutation {
+        self.drawn += 1;
+        // A UUIDv7 of now: its time, and a counter for the random part.
+        let key = u128::from(self.now) << 80 | 0x7 << 76 | 0x8 << 60 | u128::from(self.drawn);
+        Mutation {
+            key: IdempotencyKey(Uuid::from_u128(key)),
+            request: Digest::of(b"request"),
+            principal: "local".into(),
+        }
+    }
+
+    pub(crate) fn submit(&mut self, spec: JobSpec) -> JobId {
+        let mutation = self.mutation();
+        let job = JobId::from_random(self.drawn);
+        let submit = Submit { mutation, job, spec, bundle: None, commit: None };
+        match self.apply(Command::Submit(Box::new(submit))) {
+            Ok(Reply::Submitted { job, .. }) => job,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, job: &JobId) {
+        let mutation = self.mutation();
+        self.apply(Command::Cancel { mutation, job: job.clone() }).expect("cancels");
+    }
+
+    pub(crate) fn register(&mut self, n: u64, life: u128, slots: u32, running: &[&AttemptRef]) {
+        let command = Command::RegisterNode {
+            node: node_id(n),
+            session: session(life),
+            inventory: inventory(&format!("n{n}"), slots),
+            running: running.iter().map(|a| (*a).clone()).collect(),
+        };
+        self.apply(command).expect("registers");
+    }
+
+    pub(crate) fn lose(&mut self, n: u64) -> Result<Reply, Refusal> {
+        let session = self.state.node(&node_id(n)).map_or(session(0), |node| node.session);
+        self.apply(Command::MarkLost { node: node_id(n), session })
+    }
+
+    /// Plans and starts whatever fits.
+    pub(crate) fn plan(&mut self) -> Vec<AttemptRef> {
+        let plan = self.planner.plan(Timestamp(self.now), WorkBudget::UNLIMITED);
+        let start = |command| match self.apply(Command::StartAttempt(Box::new(command))) {
+            Ok(Reply::Started(attempt)) => attempt,
+            other => panic!("what was planned from the state applies to it: {other:?}"),
+        };
+        plan.starts.into_iter().map(start).collect()
+    }
+
+    pub(crate) fn phase(&self, job: &JobId) -> JobPhase {
+        self.state.job(job).expect("known").phase
+    }
+
+    pub(crate) fn started(&mut self, attempt: &AttemptRef) {
+        for node in self.nodes_of(attempt) {
+            let attempt = attempt.clone();
+            let _ = self.apply(Command::ReportStarted { node, attempt });
+        }
+    }
+
+    pub(crate) fn nodes_of(&self, attempt: &AttemptRef) -> Vec<NodeId> {
+        let job = self.state.job(&attempt.job).expect("known");
+        let found = job.attempts.iter().find(|a| a.number == attempt.attempt).expect("known");
+        found.placements.iter().map(|p| p.node.clone()).collect()
+    }
+
+    pub(crate) fn exit(
+        &mut self,
+        attempt: &AttemptRef,
+        node: &NodeId,
+        code: i32,
+    ) -> Result<Reply, Refusal> {
+        let job = self.state.job(&attempt.job).expect("known");
+        let placement = job
+            .attempts
+            .iter()
+            .find(|a| a.number == attempt.attempt)
+            .and_then(|a| a.placement(node).cloned());
+        let (first, count) = placement.map_or((0, 0), |p| (p.first_rank, p.units.len() as u32));
+        let exits = (first..first + count).map(|r| (r, RankExit::Code { code })).collect();
+        let artifacts = if first == 0 { vec![file(attempt, "model")] } else { Vec::new() };
+        self.apply(Command::ReportEnded(Box::new(EndedReport {
+            node: node.clone(),
+            attempt: attempt.clone(),
+            exits,
+            first_failure: None,
+            start_error: None,
+            time_limit: false,
+            artifacts,
+            metrics: BTreeMap::new(),
+        })))
+    }
+
+    /// All nodes of an attempt say that its ranks exited with `code`.
+    pub(crate) fn exit_all(&mut self, attempt: &AttemptRef, code: i32) {
+        for node in self.nodes_of(attempt) {
+            self.exit(attempt, &node, code).expect("confirmed");
+        }
+    }
+
+    pub(crate) fn checkpoint(&mut self, attempt: &AttemptRef, step: u64) -> Result<Reply, Refusal> {
+        let node = self.nodes_of(attempt).first().cloned().expect("a gang has nodes");
+        let part = CheckpointPart {
+            attempt: attempt.clone(),
+            step,
+            part: 0,
+            parts: 1,
+            manifest: file(attempt, &format!("{step}/{}", self.index)),
+            size: Bytes(8),
+        };
+        self.apply(Command::ReportCheckpoint { node, part })
+    }
+
+    /// What must hold whatever happened.
+    fn check(&mut self) {
+        self.units_belong_to_one_attempt();
+        self.jobs_are_owned_by_their_last_attempt();
+        let mut rebuilt = self.state.clone();
+        rebuilt.rebuild();
+        assert_eq!(rebuilt, self.state, "what is derived is up to date");
+        assert_eq!(self.planner, Planner::of(&self.state), "incremental equals from scratch");
+    }
+
+    fn units_belong_to_one_attempt(&self) {
+        for node in self.state.nodes().values() {
+            for (unit, owner) in &node.owners {
+                let job = self.state.job(&owner.job).expect("owners exist");
+                let attempt = job.attempts.iter().find(|a| a.number == owner.attempt);
+                let placement = attempt.and_then(|a| a.placement(&node.id)).expect("placed");
+                assert!(placement.units.contains(unit), "the owner was given the unit");
+            }
+        }
+        let open = self.state.jobs().values().flat_map(|j| j.attempts.iter().map(move |a| (j, a)));
+        for (job, attempt) in open {
+            for p in attempt.placements.iter().filter(|p| !p.state.is_settled()) {
+                let owners = &self.state.node(&p.node).expect("node").owners;
+                let own = job.attempt_ref(attempt);
+                assert!(p.units.iter().all(|u| owners.get(u) == Some(&own)), "units are held");
+            }
+        }
+    }
+
+    fn jobs_are_owned_by_their_last_attempt(&mut self) {
+        let mut registered = BTreeSet::new();
+        for job in self.state.jobs().values() {
+            for attempt in &job.attempts {
+                assert_eq!(attempt.world_size(), job.spec.resources.gpus, "gangs are whole");
+            }
+            let open = job.attempts.iter().filter(|a| a.phase != AttemptPhase::Ended).count();
+            let runs = matches!(job.phase, JobPhase::Running | JobPhase::Stopping);
+            assert_eq!(open, usize::from(runs), "{} {}", job.id, job.phase);
+            if let Some(version) = &job.registered {
+                assert!(registered.insert(version.clone()), "a version is of one run");
+            }
+            if job.phase.is_final() {
+                let first = self.ended.entry(job.id.clone()).or_insert(job.phase);
+                assert_eq!(*first, job.phase, "ended is ended");
+            }
+        }
+        let versions: usize = self.state.models().values().map(BTreeMap::len).sum();
+        assert_eq!(versions, registered.len(), "a run registers once");
+    }
+}
+
+pub(crate) fn file(attempt: &AttemptRef, name: &str) -> FileEntry {
+    FileEntry {
+        path: name.into(),
+        key: format!("{attempt}/{name}"),
+        size: Bytes(8),
+        digest: Digest::of(name.as_bytes()),
+    }
+}

@@ -1,0 +1,97 @@
+//! Committed entries and snapshots on their way into and out of the state machine.
+//!
+//! Each index is applied once in a life, in order; anything else is fatal.
+
+use raft::eraftpb::{Entry, EntryType};
+
+use super::{core::Driver, proposals::Applied};
+use crate::{
+    error::{Fatal, ProposeError},
+    storage::SnapshotFrame,
+};
+
+impl Driver {
+    pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
+        // A member that applied a change of members must find it committed when it starts again, or
+        // it could wait for votes of members that are gone. For all else the commit index may ride
+        // in the next write.
+        if entries.iter().any(|entry| entry.get_entry_type() != EntryType::EntryNormal) {
+            self.node.mut_store().flush_commit()?;
+        }
+        for entry in entries {
+            let expected = self.applied.0.saturating_add(1);
+            if entry.index != expected {
+                return Err(Fatal::OutOfOrder { expected, found: entry.index });
+            }
+            let mut response = Vec::new();
+            if entry.get_entry_type() != EntryType::EntryNormal {
+                self.apply_change(&entry)?;
+            } else if !(entry.data.is_empty() && entry.context.is_empty()) {
+                // An entry without data and context is what a new leader appends to commit in its
+                // own term.
+                response = self.machine.apply(entry.index, entry.term, &entry.data);
+                self.counters.commands_applied.add(1);
+            }
+            self.applied = (entry.index, entry.term);
+            let (index, term) = self.applied;
+            self.proposals.complete(&entry.context, || Ok(Applied { index, term, response }));
+        }
+        Ok(())
+    }
+
+    /// Replaces the state by a leader's snapshot, which is durable already.
+    pub(super) fn restore(&mut self, frame: &SnapshotFrame) -> Result<(), Fatal> {
+        self.machine
+            .restore(&frame.data)
+            .map_err(|source| Fatal::Restore { index: frame.index, source })?;
+        self.applied = (frame.index, frame.term);
+        self.conf = frame.conf.clone();
+        self.counters.snapshots_received.add(1);
+        tracing::info!(
+            id = self.id,
+            index = frame.index,
+            term = frame.term,
+            "restored the leader's snapshot"
+        );
+        Ok(())
+    }
+
+    /// Takes a snapshot when enough was applied since the last one or the log has grown too large.
+    pub(super) fn maybe_snapshot(&mut self) -> Result<(), Fatal> {
+        let store = self.node.store();
+        let (index, term) = self.applied;
+        let last = store.snapshot_index();
+        let fresh = index.saturating_sub(last);
+        // A log that is large because of what is not applied yet, or of what is kept behind the
+        // last snapshot, is not made smaller by one more snapshot.
+        let large = store.log_bytes() > self.snapshot_log_bytes && fresh > self.keep_entries;
+        let wanted = store.take_snapshot_wanted() && fresh > 0;
+        if fresh < self.snapshot_every && !large && !wanted {
+            return Ok(());
+        }
+        let frame = SnapshotFrame {
+            cluster: self.cluster,
+            index,
+            term,
+            conf: self.conf.clone(),
+            data: self.machine.snapshot(),
+        };
+        let encoded = frame.encode().map_err(|detail| store.corrupt(detail))?;
+        store.files().save(index, &encoded)?;
+        // The log is kept back to the older of the two snapshots, so that either is enough to start
+        // from.
+        let boundary = index.saturating_sub(self.keep_entries).min(last);
+        self.node.mut_store().record_snapshot(index, boundary)?;
+        self.counters.snapshots_taken.add(1);
+        tracing::debug!(id = self.id, index, bytes = encoded.len(), "took a snapshot");
+        Ok(())
+    }
+
+    /// Why `raft` would not take a proposal although this member leads.
+    pub(super) fn dropped(&self) -> ProposeError {
+        match self.node.raft.lead_transferee {
+            Some(next) => ProposeError::NotLeader { leader: Some(next) },
+            None => ProposeError::Busy,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What peers may send: each message is checked before `raft`, which panics on broken invariants,
+//! sees it.
+//!
+//! The transport authenticates peers; here it is about messages that are damaged, misaddressed,
+//! from no member, or that no member of this program sends.
+
+use protobuf::Message as _;
+use raft::eraftpb::{Message, MessageType};
+
+use super::core::Driver;
+use crate::storage::SnapshotFrame;
+
+/// Why a message was refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("it cannot be decoded, or its fields contradict each other")]
+    Malformed,
+    #[error("it is addressed to member {0}")]
+    Misaddressed(u64),
+    #[error("member {0} is not known here")]
+    Stranger(u64),
+    #[error("messages of kind {0:?} are not taken from peers")]
+    Kind(MessageType),
+    #[error("its snapshot cannot be used: {0}")]
+    Snapshot(String),
+    #[error(
+        "the leader holds an acknowledgement of entry {acknowledged}, but this log ends at {last}: entries were lost; \
+         remove this member, wipe its directory and let it join under a new id"
+    )]
+    LostEntries { acknowledged: u64, last: u64 },
+}
+
+impl Driver {
+    /// Decodes and checks one message.
+    pub(super) fn check_inbound(&self, bytes: &[u8]) -> Result<Message, Refusal> {
+        let message = Message::parse_from_bytes(bytes).map_err(|_| Refusal::Malformed)?;
+        if message.to != self.id {
+            return Err(Refusal::Misaddressed(message.to));
+        }
+        let kind = message.get_msg_type();
+        // A term of 0 marks a local message inside raft, so it must never come from outside.
+        if message.from == 0 || message.from == self.id || message.term == 0 {
+            return Err(Refusal::Malformed);
+        }
+        self.check_sender(message.from, kind)?;
+        let current = message.term >= self.node.raft.term;
+        let last = self.node.raft.raft_log.last_index();
+        match kind {
+            MessageType::MsgAppend => check_entries(&message)?,
+            MessageType::MsgSnapshot => self.check_snapshot(&message)?,
+            // A leader never announces a commit beyond what this member acknowledged to it in the
+            // same term.
+            MessageType::MsgHeartbeat if current && message.commit > last => {
+                return Err(Refusal::LostEntries { acknowledged: message.commit, last });
+            }
+            MessageType::MsgAppendResponse
+                if current && !message.reject && message.index > last =>
+            {
+                return Err(Refusal::Malformed);
+            }
+            MessageType::MsgHeartbeat
+            | MessageType::MsgAppendResponse
+            | MessageType::MsgHeartbeatResponse
+            | MessageType::MsgRequestVote
+            | MessageType::MsgRequestVoteResponse
+            | MessageType::MsgRequestPreVote
+            | MessageType::MsgRequestPreVoteResponse
+            | MessageType::MsgTimeoutNow => {}
+            // A forwarded proposal would commit with nobody waiting for it, and perhaps twice;
+            // reads and transfers are asked of the leader itself; the rest never leaves a member.
+            _ => return Err(Refusal::Kind(kind)),
+        }
+        Ok(message)
+    }
+
+    /// Members are those of the applied configuration and of the operator's list. Raft has a
+    /// request carried out without consulting the configuration, since a member that was away
+    /// learns of new ones no other way; here that holds while no leader is known, or for the one
+    /// that is followed, so a removed member cannot disturb the rest.
+    fn check_sender(&self, from: u64, kind: MessageType) -> Result<(), Refusal> {
+        if self.is_member(from) || self.peers.contains(&from) {
+            return Ok(());
+        }
+        let leader = self.node.raft.leader_id;
+        let request = matches!(
+            kind,
+            MessageType::MsgAppend
+                | MessageType::MsgHeartbeat
+                | MessageType::MsgSnapshot
+                | MessageType::MsgRequestVote
+                | MessageType::MsgRequestPreVote
+        );
+        if request && (leader == 0 || leader == from) {
+            Ok(())
+        } else {
+            Err(Refusal::Stranger(from))
+        }
+    }
+
+    fn check_snapshot(&self, message: &Message) -> Result<(), Refusal> {
+        let snapshot = message.get_snapshot();
+        let metadata = snapshot.get_metadata();
+        let frame = SnapshotFrame::decode(&snapshot.data).map_err(Refusal::Snapshot)?;
+        if frame.cluster != self.cluster {
+            return Err(Refusal::Snapshot("it belongs to another cluster".to_owned()));
+        }
+        if frame.index == 0 || frame.conf.voters.is_empty() || frame.metadata() != *metadata {
+            return Err(Refusal::Malformed);
+        }
+        Ok(())
+    }
+}
+
+/// Entries follow on each other and on the index before them, with terms that never fall.
+fn check_entries(message: &Message) -> Result<(), Refusal> {
+    let (mut index, mut term) = (message.index, message.log_term);
+    // Only the empty beginning of a log has term 0; raft would take term 0 for any index that it
+    // does not have.
+    if (index == 0) != (term == 0) || term > message.term {
+        return Err(Refusal::Malformed);
+    }
+    for entry in &message.entries {
+        let next = index.checked_add(1).ok_or(Refusal::Malformed)?;
+        if entry.index != next || entry.term < term.max(1) || entry.term > message.term {
+            return Err(Refusal::Malformed);
+        }
+        (index, term) = (entry.index, entry.term);
+    }
+    Ok(())
+}

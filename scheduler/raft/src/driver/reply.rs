@@ -1,0 +1,35 @@
+//! How a request is answered: a callback, so that the driver depends on no runtime.
+//!
+//! Called on the raft thread, so it must only hand the answer on.
+
+use std::fmt;
+
+/// Answers one request, once.
+pub struct Reply<T, E>(Box<dyn FnOnce(Result<T, E>) + Send>);
+
+impl<T, E> Reply<T, E> {
+    /// Calls `answer` on the raft thread; it must not block.
+    pub fn new(answer: impl FnOnce(Result<T, E>) + Send + 'static) -> Self {
+        Self(Box::new(answer))
+    }
+
+    pub(crate) fn send(self, result: Result<T, E>) {
+        (self.0)(result);
+    }
+}
+
+impl<T: 'static, E: 'static> Reply<T, E> {
+    /// The same reply for a narrower error.
+    pub(crate) fn map_err<F: 'static>(
+        self,
+        widen: impl FnOnce(F) -> E + Send + 'static,
+    ) -> Reply<T, F> {
+        Reply::new(move |result: Result<T, F>| self.send(result.map_err(widen)))
+    }
+}
+
+impl<T, E> fmt::Debug for Reply<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}

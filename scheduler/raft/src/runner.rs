@@ -1,0 +1,160 @@
+//! The thread that feeds a [`Driver`]: waits for inputs, takes all that have come, flushes once,
+//! publishes the status.
+//!
+//! `raft` panics on broken invariants, and a member that cannot write must not vote: both end the
+//! whole process, with a line that says why. Only the thread decides that; a driver in a test just
+//! returns its error.
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    driver::{Driver, Input},
+    error::{ChangeError, Fatal, ProposeError, ReadError},
+    machine::Transport,
+    status::Status,
+};
+
+/// Inputs taken before a flush: enough to share an fsync, few enough that heartbeats do not wait
+/// for long.
+const BATCH: usize = 4_096;
+
+/// What comes through the channel.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Input(Input),
+    Shutdown,
+}
+
+/// Why the thread woke.
+enum Wake {
+    Inputs,
+    Shutdown,
+    /// Every handle is gone.
+    Deserted,
+}
+
+/// The driver with its edges, on its thread.
+pub(crate) struct Runner<T> {
+    pub(crate) driver: Driver,
+    pub(crate) transport: T,
+    pub(crate) work: Receiver<Work>,
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) tick: Duration,
+    /// How long a leader that shuts down waits for a successor.
+    pub(crate) farewell_ticks: u32,
+}
+
+impl<T: Transport> Runner<T> {
+    /// Runs until shutdown. A panic or a fatal error ends the process.
+    pub(crate) fn run_or_die(self) {
+        let id = self.driver.status().id;
+        match panic::catch_unwind(AssertUnwindSafe(|| self.run())) {
+            Ok(Ok(())) => {}
+            Ok(Err(fatal)) => {
+                tracing::error!(id, error = %fatal, "the raft driver cannot go on; the process ends");
+                std::process::exit(1);
+            }
+            Err(payload) => {
+                let text = payload.downcast_ref::<String>().map(String::as_str);
+                let text = text
+                    .or_else(|| payload.downcast_ref::<&str>().copied())
+                    .unwrap_or("no message");
+                tracing::error!(id, panic = text, "the raft thread panicked; the process aborts");
+                std::process::abort();
+            }
+        }
+    }
+
+    fn run(mut self) -> Result<(), Fatal> {
+        let mut due = Instant::now() + self.tick;
+        let mut farewell = None;
+        loop {
+            let wake = self.take_inputs(due);
+            let now = Instant::now();
+            if now >= due {
+                // One tick however late: a process that was suspended must not run for election
+                // before it has read what came meanwhile.
+                self.driver.step(Input::Tick);
+                let next = due + self.tick;
+                due = if next > now { next } else { now + self.tick };
+                farewell = farewell.map(|ticks: u32| ticks.saturating_sub(1));
+            }
+            match wake {
+                Wake::Shutdown if farewell.is_none() => {
+                    self.driver.step(Input::Transfer(None));
+                    farewell = Some(self.farewell_ticks);
+                }
+                // No answer to a handover could come in any more.
+                Wake::Deserted => farewell = Some(0),
+                Wake::Inputs | Wake::Shutdown => {}
+            }
+            self.driver.flush(&mut self.transport)?;
+            self.publish();
+            // A leader hands over first, so that the others need no election timeout; nobody to
+            // hand over to, or no answer in time, and it just goes.
+            let alone = self.driver.leading().is_none() || self.driver.successor().is_none();
+            if farewell.is_some_and(|ticks| ticks == 0 || alone) {
+                break;
+            }
+        }
+        self.driver.close();
+        for work in self.work.try_iter() {
+            refuse(work);
+        }
+        Ok(())
+    }
+
+    /// Waits for the first input until `due`, then takes all that wait.
+    fn take_inputs(&mut self, due: Instant) -> Wake {
+        let mut next = match self.work.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            Ok(work) => Some(work),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Wake::Deserted,
+        };
+        let mut wake = Wake::Inputs;
+        let mut left = BATCH;
+        while let Some(work) = next {
+            match work {
+                Work::Input(input) => self.driver.step(input),
+                Work::Shutdown => wake = Wake::Shutdown,
+            }
+            left = left.saturating_sub(1);
+            next = if left == 0 { None } else { self.work.try_recv().ok() };
+        }
+        wake
+    }
+
+    fn publish(&self) {
+        let status = self.driver.status();
+        self.status.send_if_modified(|published| {
+            if *published == status {
+                return false;
+            }
+            if (published.role, published.leader) != (status.role, status.leader) {
+                tracing::info!(
+                    id = status.id, term = status.term, role = ?status.role, leader = ?status.leader, "leadership changed"
+                );
+            }
+            *published = status;
+            true
+        });
+    }
+}
+
+/// Answers what still waited in the channel; nothing of it was proposed.
+fn refuse(work: Work) {
+    match work {
+        Work::Input(Input::Propose(_, reply)) => reply.send(Err(ProposeError::Stopped)),
+        Work::Input(Input::Read(reply)) => reply.send(Err(ReadError::Stopped)),
+        Work::Input(Input::ChangeMembers(_, reply)) => {
+            reply.send(Err(ChangeError::Propose(ProposeError::Stopped)))
+        }
+        Work::Input(_) | Work::Shutdown => {}
+    }
+}

@@ -1,0 +1,25 @@
+//! What a member keeps on disk: the log and hard state in redb, snapshots in files of their own.
+//!
+//! Nothing here knows of elections or commands; it must never answer *written* before the bytes are
+//! on disk.
+
+mod codec;
+mod files;
+mod index;
+mod log;
+mod open;
+mod view;
+
+pub(crate) use codec::SnapshotFrame;
+pub(crate) use log::{Batch, LogStore};
+pub(crate) use open::{Boot, open_database, open_store};
+
+#[cfg(test)]
+pub(crate) use codec::{FORMAT, seal_entry};
+#[cfg(test)]
+pub(crate) use log::{ENTRIES, META};
+
+/// Lengths as the 64-bit counts that the log and `raft` use.
+pub(crate) fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,276 @@
+//! Opening a data directory: whose it is, whether it is whole, and where the state machine starts
+//! from.
+//!
+//! Refuses rather than repairs: a directory of another cluster, member or newer format, a damaged
+//! entry, a log without a beginning are typed errors. Starting over on what is left would forget
+//! votes and acknowledged commands.
+
+use std::{cell::Cell, fs, path::Path};
+
+use protobuf::Message as _;
+use raft::eraftpb::{ConfState, HardState};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
+
+use super::{
+    codec::{self, FORMAT, SnapshotFrame},
+    count,
+    files::{SnapshotFiles, sync_dir},
+    index::LogIndex,
+    log::{ENTRIES, LogStore, META, database, pair},
+};
+use crate::{
+    config::{ClusterId, Config},
+    counters::SharedCounters,
+    error::{OpenError, StorageError},
+    machine::StateMachine,
+};
+
+/// The first members start as if one entry had been applied and compacted: then a member that joins
+/// later can never be fed from the start of the log, and always begins with a snapshot, which
+/// carries the members.
+const GENESIS: (u64, u64) = (1, 1);
+
+const CACHE_BYTES: usize = 64 << 20;
+
+/// An opened store, and what the state machine must be brought to before the log is replayed.
+pub(crate) struct Boot {
+    pub(crate) store: LogStore,
+    /// The snapshot to restore; none in a directory just made, whose state machine is new anyway.
+    pub(crate) restore: Option<SnapshotFrame>,
+    /// The index and term of the last entry that the snapshot holds.
+    pub(crate) applied: (u64, u64),
+    /// How many times this directory was opened, this time included.
+    pub(crate) boots: u64,
+}
+
+#[derive(Default)]
+struct Meta {
+    format: Option<u32>,
+    cluster: [u8; 16],
+    member: u64,
+    boots: u64,
+    hard: HardState,
+    boundary: (u64, u64),
+    snapshot: u64,
+}
+
+/// Opens or makes `log.redb` in the directory; its lock guards the whole directory.
+pub(crate) fn open_database(dir: &Path) -> Result<Database, OpenError> {
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| StorageError::Io { action, path, source }
+    };
+    fs::create_dir_all(dir).map_err(io("make the data directory", dir))?;
+    let path = dir.join("log.redb");
+    if !path.exists() && !SnapshotFiles::new(dir).list()?.iter().all(|index| *index <= GENESIS.0) {
+        return Err(OpenError::LogMissing { dir: dir.to_owned() });
+    }
+    let opened = Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .set_check_integrity_on_open(true)
+        .create(&path);
+    let db = opened.map_err(|source| match source {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { dir: dir.to_owned() },
+        source => OpenError::Storage(database("open", &path, source.into())),
+    })?;
+    sync_dir(dir)?;
+    if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
+        sync_dir(parent)?;
+    }
+    Ok(db)
+}
+
+/// Checks the directory against the configuration, bootstraps an empty one, and reads the log.
+pub(crate) fn open_store(
+    config: &Config,
+    db: Database,
+    machine: &dyn StateMachine,
+    counters: SharedCounters,
+) -> Result<Boot, OpenError> {
+    let path = config.dir.join("log.redb");
+    let meta = read_meta(&db).map_err(|source| database("read", &path, source))?;
+    let fresh = meta.format.is_none();
+    check_owner(config, &meta)?;
+    let mut store = LogStore {
+        db,
+        cluster: config.cluster,
+        files: SnapshotFiles::new(&config.dir),
+        index: LogIndex::new(meta.boundary, config.entry_cache_bytes),
+        hard: meta.hard,
+        boot_conf: ConfState::default(),
+        snapshot: meta.snapshot,
+        commit_behind: false,
+        snapshot_wanted: Cell::new(false),
+        counters,
+        path,
+    };
+    let boots = meta.boots.saturating_add(1);
+    if fresh {
+        return bootstrap(config, store, machine, boots);
+    }
+    load_entries(&mut store)?;
+    let frame = newest_snapshot(&store)?;
+    let applied = frame.as_ref().map_or((0, 0), |frame| (frame.index, frame.term));
+    if let Some(frame) = &frame {
+        store.boot_conf = frame.conf.clone();
+        store.snapshot = frame.index;
+    }
+    store.files.prune(store.snapshot)?;
+    store.commit("count the start in", |txn, _| {
+        txn.open_table(META)?.insert("boots", boots.to_le_bytes().as_slice())?;
+        Ok(())
+    })?;
+    Ok(Boot { store, restore: frame, applied, boots })
+}
+
+fn check_owner(config: &Config, meta: &Meta) -> Result<(), OpenError> {
+    let dir = config.dir.clone();
+    match meta.format {
+        None => Ok(()),
+        Some(found) if found > FORMAT => Err(OpenError::NewerFormat { dir, found, known: FORMAT }),
+        Some(_) if meta.cluster != config.cluster => Err(OpenError::OtherCluster {
+            dir,
+            found: ClusterId(meta.cluster),
+            expected: ClusterId(config.cluster),
+        }),
+        Some(_) if meta.member != config.id => {
+            Err(OpenError::OtherMember { dir, found: meta.member, expected: config.id })
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// The first start: the genesis snapshot in its file, then one transaction that makes the directory
+/// ours. A crash between the two leaves an unmarked directory, which is bootstrapped again.
+fn bootstrap(
+    config: &Config,
+    mut store: LogStore,
+    machine: &dyn StateMachine,
+    boots: u64,
+) -> Result<Boot, OpenError> {
+    let (index, term) = if config.join { (0, 0) } else { GENESIS };
+    if !config.join {
+        store.boot_conf.set_voters(config.peers.keys().copied().collect());
+        let (cluster, conf, data) = (config.cluster, store.boot_conf.clone(), machine.snapshot());
+        let encoded = SnapshotFrame { cluster, index, term, conf, data }
+            .encode()
+            .map_err(|d| store.corrupt(d))?;
+        store.files.save(index, &encoded)?;
+    }
+    store.hard.term = term;
+    store.hard.commit = index;
+    store.snapshot = index;
+    store.index = store.index.emptied((index, term));
+    store.commit("make", |txn, hard| {
+        txn.open_table(ENTRIES)?;
+        let mut meta = txn.open_table(META)?;
+        meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
+        meta.insert("cluster", config.cluster.as_slice())?;
+        meta.insert("member", config.id.to_le_bytes().as_slice())?;
+        meta.insert("boots", boots.to_le_bytes().as_slice())?;
+        meta.insert("boundary", pair(index, term).as_slice())?;
+        meta.insert("snapshot", index.to_le_bytes().as_slice())?;
+        meta.insert("hard_state", hard)?;
+        Ok(())
+    })?;
+    Ok(Boot { store, restore: None, applied: (index, term), boots })
+}
+
+fn read_meta(db: &Database) -> Result<Meta, redb::Error> {
+    let txn = db.begin_read()?;
+    let table = match txn.open_table(META) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Meta::default()),
+        Err(source) => return Err(source.into()),
+    };
+    let get = |key: &str| -> Result<Vec<u8>, redb::Error> {
+        Ok(table.get(key)?.map(|guard| guard.value().to_vec()).unwrap_or_default())
+    };
+    let bad =
+        |key: &str| redb::Error::Corrupted(format!("its record `{key}` is not as it was written"));
+    let number = |key: &str| -> Result<u64, redb::Error> {
+        get(key)?.try_into().map(u64::from_le_bytes).map_err(|_| bad(key))
+    };
+    let format = get("format")?;
+    if format.is_empty() {
+        return Ok(Meta::default());
+    }
+    let format = format.try_into().map(u32::from_le_bytes).map_err(|_| bad("format"))?;
+    if format > FORMAT {
+        // A newer format may have moved everything else.
+        return Ok(Meta { format: Some(format), ..Meta::default() });
+    }
+    let boundary = get("boundary")?;
+    let (index, term) = boundary.split_at_checked(8).ok_or_else(|| bad("boundary"))?;
+    let half = |half: &[u8]| half.try_into().map(u64::from_le_bytes).map_err(|_| bad("boundary"));
+    Ok(Meta {
+        format: Some(format),
+        cluster: get("cluster")?.try_into().map_err(|_| bad("cluster"))?,
+        member: number("member")?,
+        boots: number("boots")?,
+        hard: HardState::parse_from_bytes(&get("hard_state")?).map_err(|_| bad("hard_state"))?,
+        boundary: (half(index)?, half(term)?),
+        snapshot: number("snapshot")?,
+    })
+}
+
+/// Reads the whole log once, checking each entry and that none is missing.
+fn load_entries(store: &mut LogStore) -> Result<(), OpenError> {
+    let path = store.path.clone();
+    let mut problem = None;
+    let mut load = || -> Result<(), redb::Error> {
+        for item in store.db.begin_read()?.open_table(ENTRIES)?.iter()? {
+            let (key, value) = item?;
+            let expected = store.index.last().saturating_add(1);
+            match codec::open_entry(key.value(), value.value()) {
+                Ok(entry) if entry.index == expected => {
+                    store.index.push(entry, count(value.value().len()))
+                }
+                Ok(entry) => {
+                    problem = Some(format!("entry {} stands where {expected} was due", entry.index))
+                }
+                Err(detail) => problem = Some(detail),
+            }
+            if problem.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    load().map_err(|source| database("read", &path, source))?;
+    let last = store.index.last();
+    if problem.is_none() && last < store.hard.commit {
+        problem = Some(format!("it ends at {last}, before the commit index {}", store.hard.commit));
+    }
+    problem.map_or(Ok(()), |detail| Err(store.corrupt(detail).into()))
+}
+
+/// The newest snapshot that can be read and that the log continues from. Compaction keeps the log
+/// back to the older of the two files, so one damaged snapshot costs a longer replay and no more.
+fn newest_snapshot(store: &LogStore) -> Result<Option<SnapshotFrame>, OpenError> {
+    if store.snapshot == 0 {
+        return Ok(None);
+    }
+    let (boundary, _) = store.index.boundary();
+    let mut first_problem = None;
+    for index in store
+        .files
+        .list()?
+        .into_iter()
+        .filter(|index| *index <= store.snapshot && *index >= boundary)
+    {
+        match store.files.load(index, store.cluster) {
+            Ok((frame, _)) => return Ok(Some(frame)),
+            Err(problem) => {
+                tracing::error!(index, %problem, "a snapshot cannot be used; trying an older one");
+                first_problem.get_or_insert(problem);
+            }
+        }
+    }
+    Err(first_problem
+        .unwrap_or_else(|| StorageError::SnapshotCorrupt {
+            path: store.files.path(store.snapshot),
+            detail: "it is missing".to_owned(),
+        })
+        .into())
+}

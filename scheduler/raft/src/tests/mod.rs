@@ -1,0 +1,22 @@
+//! Tests of the driver as a whole: simulated clusters over torn disks, single drivers, and real
+//! threads.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests may fail loudly"
+)]
+
+mod chaos;
+mod directory;
+mod disk;
+mod inbound;
+mod machine;
+mod members;
+mod requests;
+mod rng;
+mod sim;
+mod snapshots;
+mod threads;

@@ -1,0 +1,16 @@
+//! The one place where the scheduler reads the wall clock and draws randomness.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use trainyard_jobs::{JobId, Timestamp};
+
+/// The wall clock, as proposals carry it.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Draws a job's id.
+pub(crate) fn draw_job_id() -> JobId {
+    JobId::from_random(rand::random())
+}

@@ -1,0 +1,208 @@
+//! A scheduler's configuration: file, then environment (`YARD_SCHEDULER_…`), then flags.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Toml},
+};
+use serde::{Deserialize, Serialize};
+use trainyard_jobs::{ClusterId, Millis};
+
+/// One scheduler.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// This member's id, one of `peers`; never used again once its data directory was wiped.
+    pub id: u64,
+    /// The cluster, a UUID that all members share. Draw one with `uuidgen`.
+    pub cluster: ClusterId,
+    /// Where clients, workers and the other members connect.
+    pub listen: SocketAddr,
+    /// All members with their addresses, this one too: `1 = "127.0.0.1:7401"`.
+    #[serde(with = "numbered")]
+    pub peers: BTreeMap<u64, String>,
+    /// Log and snapshots.
+    pub data_dir: PathBuf,
+    /// Bundles, checkpoints, logs and artifacts: `file:///…` or `s3://bucket/prefix`.
+    pub store: String,
+    /// Prometheus metrics; none when absent.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How long a node may be silent before it is called lost.
+    pub node_grace: Millis,
+    /// How often workers report.
+    pub heartbeat: Millis,
+    /// Applied commands between two snapshots.
+    pub snapshot_every: u64,
+    /// Raft's unit of time: elections take 10 to 20 of them, heartbeats 2.
+    pub tick: Millis,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            id: 0,
+            cluster: ClusterId(uuid::Uuid::nil()),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7401)),
+            peers: BTreeMap::new(),
+            data_dir: PathBuf::from("/var/lib/trainyard/scheduler"),
+            store: String::new(),
+            metrics_listen: None,
+            node_grace: Millis(30_000),
+            heartbeat: Millis(1000),
+            snapshot_every: 10_000,
+            tick: Millis(50),
+        }
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read the scheduler's configuration: {0}")]
+    Read(#[from] Box<figment::Error>),
+    /// A value does not do.
+    #[error("scheduler configuration: `{field}` {problem}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong, and what to write.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// Reads a file, if one is named, and the environment over it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a key or value is not known.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::new();
+        if let Some(file) = file {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        figment.merge(Env::prefixed("YARD_SCHEDULER_")).extract().map_err(|e| Box::new(e).into())
+    }
+
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    /// Names the first value that does not do.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let invalid =
+            |field, problem: &str| Err(ConfigError::Invalid { field, problem: problem.to_owned() });
+        if self.cluster.0.is_nil() {
+            return invalid("cluster", "is missing: draw a UUID with `uuidgen`, the same for all");
+        }
+        if self.store.is_empty() {
+            return invalid("store", "is missing: name `file:///…` or `s3://bucket/prefix`");
+        }
+        if !self.peers.contains_key(&self.id) {
+            return invalid("peers", "does not name this member's own `id`");
+        }
+        if !matches!(self.peers.len(), 1 | 3 | 5) {
+            return invalid("peers", "must name 1, 3 or 5 members: others gain nothing");
+        }
+        if !self.listen.ip().is_loopback() || !self.peers.values().all(|p| is_loopback(p)) {
+            return invalid(
+                "listen",
+                "and `peers` must be loopback addresses: traffic between machines needs TLS, which this version does not have yet",
+            );
+        }
+        if self.metrics_listen.is_some_and(|address| !address.ip().is_loopback()) {
+            return invalid("metrics_listen", "must be a loopback address");
+        }
+        if self.heartbeat.0 == 0 || self.node_grace.0 < 3 * self.heartbeat.0 {
+            return invalid("node_grace", "must be at least three times `heartbeat`");
+        }
+        Ok(())
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// TOML's keys are text: reads `[peers] 1 = "…"`.
+mod numbered {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(
+        map: &BTreeMap<u64, String>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
+        map.iter().map(|(id, to)| (id.to_string(), to)).collect::<BTreeMap<_, _>>().serialize(s)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<BTreeMap<u64, String>, D::Error> {
+        let number = |(id, to): (String, String)| {
+            let id =
+                id.parse().map_err(|_| de::Error::custom(format!("`{id}` is no member id")))?;
+            Ok((id, to))
+        };
+        BTreeMap::<String, String>::deserialize(d)?.into_iter().map(number).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn valid() -> Config {
+        Config {
+            id: 1,
+            cluster: ClusterId(uuid::Uuid::from_u128(7)),
+            peers: BTreeMap::from([(1, "127.0.0.1:7401".to_owned())]),
+            store: "file:///tmp/x".to_owned(),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn survives_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("scheduler.toml");
+        let text = "id = 1\ncluster = \"00000000-0000-0000-0000-000000000007\"\n\
+                    store = \"file:///tmp/x\"\n[peers]\n1 = \"127.0.0.1:7401\"\n";
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(Config::load(Some(&file)).unwrap(), valid());
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("scheduler.toml");
+        std::fs::write(&file, "idd = 1\n").unwrap();
+        let error = Config::load(Some(&file)).unwrap_err().to_string();
+        assert!(error.contains("idd"), "{error}");
+    }
+
+    #[test]
+    fn plaintext_never_leaves_the_machine() {
+        let mut config = valid();
+        config.listen = SocketAddr::from(([0, 0, 0, 0], 7401));
+        let error = config.validate().unwrap_err().to_string();
+        assert!(error.contains("loopback"), "{error}");
+        config = valid();
+        config.peers.insert(1, "192.0.2.1:7401".to_owned());
+        assert!(config.validate().is_err());
+    }
+
+    #[test]
+    fn two_members_are_refused() {
+        let mut config = valid();
+        config.peers.insert(2, "127.0.0.1:7402".to_owned());
+        assert!(config.validate().unwrap_err().to_string().contains("1, 3 or 5"));
+    }
+}

@@ -1,0 +1,47 @@
+//! Which jobs are refused at the door: only those that exceed every node seen in seven days.
+
+use trainyard_core::State;
+use trainyard_jobs::{DeviceKind, Millis, spec::Resources};
+
+use crate::error::Failure;
+
+/// How long a node that is gone still counts as one that may come back.
+const SEEN: Millis = Millis(7 * 86_400_000);
+
+/// Refuses what could not start even if every known node were up and idle. While no node is
+/// known, nothing is impossible.
+pub(crate) fn check(state: &State, request: &Resources) -> Result<(), Failure> {
+    let seen = |registered| state.time().since(registered) <= SEEN;
+    let nodes: Vec<_> = state.nodes().values().filter(|n| seen(n.registered)).collect();
+    let most = request.max_ranks_per_node.unwrap_or(u32::MAX);
+    let matching = |node: &&trainyard_core::state::Node| {
+        let labelled = request
+            .node_labels
+            .iter()
+            .all(|(key, value)| node.inventory.labels.get(key) == Some(value));
+        let devices = node.inventory.devices.values();
+        let units = devices.filter(|d| trainyard_core::placement::matches(request, d)).count();
+        if labelled { u32::try_from(units).unwrap_or(u32::MAX).min(most) } else { 0 }
+    };
+    let reachable: u32 = nodes.iter().map(matching).fold(0, u32::saturating_add);
+    if nodes.is_empty() || reachable >= request.gpus {
+        return Ok(());
+    }
+    Err(Failure::Impossible(describe(request, nodes.len(), reachable)))
+}
+
+fn describe(request: &Resources, nodes: usize, reachable: u32) -> String {
+    let kind = match request.device {
+        DeviceKind::Cpu => "CPU slots",
+        DeviceKind::Gpu => "GPUs",
+    };
+    let hint = if request.device == DeviceKind::Gpu && reachable == 0 {
+        "; for a run without GPUs set `[resources] device = \"cpu\"`"
+    } else {
+        "; `yard gpu list --all` shows what there is"
+    };
+    format!(
+        "the job needs {} {kind} of the kind that it asks for, and all {nodes} nodes of the last seven days together have {reachable}{hint}",
+        request.gpus
+    )
+}

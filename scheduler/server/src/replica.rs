@@ -1,0 +1,92 @@
+//! One member as the rest of the daemon sees it: propose a command, read the state, watch what
+//! changes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::{broadcast, watch};
+use trainyard_core::{Command, Envelope, Refusal, Reply, State, codec, command::FEATURE_LEVEL};
+use trainyard_raft::{RaftHandle, Status};
+use trainyard_store::Store;
+
+use crate::{
+    clock,
+    config::Config,
+    error::Failure,
+    machine::{self, Events, Shared},
+    sessions::Sessions,
+};
+
+/// Everything that services and leader loops share.
+#[derive(Clone)]
+pub(crate) struct Replica {
+    pub(crate) raft: RaftHandle,
+    pub(crate) state: Shared,
+    pub(crate) events: broadcast::Sender<Events>,
+    pub(crate) store: Store,
+    pub(crate) config: Arc<Config>,
+    pub(crate) sessions: Sessions,
+}
+
+impl Replica {
+    /// Proposes a command and waits until it is applied here.
+    pub(crate) async fn propose(&self, command: Command) -> Result<Reply, Failure> {
+        let envelope = Envelope { level: FEATURE_LEVEL, time: clock::now(), command };
+        let applied = self
+            .raft
+            .propose(codec::encode(&envelope))
+            .await
+            .map_err(|error| Failure::of_proposal(&error, |id| self.address(id)))?;
+        let reply: Result<Reply, Refusal> = codec::decode("a reply", &applied.response)
+            .map_err(|error| Failure::Invalid(error.to_string()))?;
+        Ok(reply?)
+    }
+
+    /// Reads the state: linearizably, or as it is here if `stale`.
+    pub(crate) async fn read<T>(
+        &self,
+        stale: bool,
+        look: impl FnOnce(&State) -> T,
+    ) -> Result<T, Failure> {
+        if !stale {
+            let read = self.raft.read_index().await;
+            read.map_err(|error| Failure::of_read(&error, |id| self.address(id)))?;
+        }
+        Ok(self.look(look))
+    }
+
+    /// Reads the state as it is here.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        machine::read(&self.state, look)
+    }
+
+    /// This member's own view of the consensus.
+    pub(crate) fn status(&self) -> watch::Receiver<Status> {
+        self.raft.status()
+    }
+
+    /// The term in which this member leads and has applied an entry of its own, if it does.
+    pub(crate) fn leading_term(&self) -> Option<u64> {
+        let status = self.raft.status();
+        let status = status.borrow();
+        status.leader_ready.then_some(status.term)
+    }
+
+    /// Fails unless this member leads and is up to date.
+    pub(crate) fn must_lead(&self) -> Result<u64, Failure> {
+        self.leading_term().ok_or_else(|| {
+            let leader = self.raft.status().borrow().leader;
+            let own = self.config.id;
+            Failure::NotLeader {
+                leader: leader.filter(|id| *id != own).and_then(|id| self.address(id)),
+            }
+        })
+    }
+
+    pub(crate) fn address(&self, id: u64) -> Option<String> {
+        self.peers().get(&id).cloned()
+    }
+
+    pub(crate) fn peers(&self) -> &BTreeMap<u64, String> {
+        &self.config.peers
+    }
+}

@@ -1,0 +1,149 @@
+//! Puts a scheduler together and runs it until it is told to stop.
+
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock, RwLock},
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, sync::broadcast};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use trainyard_core::State;
+use trainyard_proto::{
+    MAX_MESSAGE_BYTES,
+    v1::{client_server::ClientServer, raft_server::RaftServer, worker_server::WorkerServer},
+};
+use trainyard_raft::RaftHandle;
+use trainyard_store::Store;
+
+use crate::{
+    config::Config,
+    error::SchedulerError,
+    leader,
+    machine::{EVENTS_KEPT, Machine},
+    metrics,
+    replica::Replica,
+    services::{ClientService, RaftService, WorkerService},
+    sessions::Sessions,
+    transport::{LateHandle, Peers},
+};
+
+/// How long open streams may take to end once the daemon stops.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Runs a scheduler until `shutdown` resolves. A leader hands over first.
+///
+/// # Errors
+/// When it cannot start: configuration, address, data directory or store; or cannot serve.
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), SchedulerError> {
+    config.validate()?;
+    let listener = listen(config.listen, "listen").await?;
+    let metrics_listener = match config.metrics_listen {
+        Some(address) => Some(listen(address, "metrics_listen").await?),
+        None => None,
+    };
+    let store = Store::open(&config.store)?;
+    let replica = replica(config, store).await?;
+    let stop = CancellationToken::new();
+    tokio::spawn(leader::run(replica.clone(), stop.clone()));
+    if let Some(listener) = metrics_listener {
+        tokio::spawn(metrics::serve(listener, replica.clone()));
+    }
+    tracing::info!(id = replica.config.id, listen = %replica.config.listen, "scheduler serves");
+    let served = serve(listener, &replica, shutdown, &stop).await;
+    stop.cancel();
+    let raft = replica.raft.clone();
+    // Hands the leadership over and closes the log; blocks, so not on the runtime's threads.
+    let _ = tokio::task::spawn_blocking(move || raft.shutdown()).await;
+    served
+}
+
+async fn listen(
+    address: std::net::SocketAddr,
+    field: &'static str,
+) -> Result<TcpListener, SchedulerError> {
+    TcpListener::bind(address).await.map_err(|source| SchedulerError::Listen {
+        address,
+        field,
+        source,
+    })
+}
+
+/// Opens the log and starts raft on a thread of its own.
+async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError> {
+    let config = Arc::new(config);
+    let state = Arc::new(RwLock::new(State::new(config.cluster)));
+    let (events, _) = broadcast::channel(EVENTS_KEPT);
+    let raft = raft(&config, &state, &events).await?;
+    Ok(Replica { raft, state, events, store, config, sessions: Sessions::default() })
+}
+
+async fn raft(
+    config: &Arc<Config>,
+    state: &crate::machine::Shared,
+    events: &broadcast::Sender<crate::machine::Events>,
+) -> Result<RaftHandle, SchedulerError> {
+    let late: LateHandle = Arc::new(OnceLock::new());
+    let peers = Peers::new(config.id, config.cluster.to_string(), &config.peers, &late);
+    let peers = peers.map_err(|source| SchedulerError::Serve {
+        address: config.listen,
+        source: Box::new(source),
+    })?;
+    let settings = trainyard_raft::Config {
+        tick: config.tick.into(),
+        snapshot_every: config.snapshot_every,
+        ..trainyard_raft::Config::new(
+            config.id,
+            *config.cluster.0.as_bytes(),
+            config.data_dir.clone(),
+            config.peers.clone(),
+        )
+    };
+    let machine = Machine { state: Arc::clone(state), events: events.clone() };
+    let started =
+        tokio::task::spawn_blocking(move || trainyard_raft::start(settings, machine, peers)).await;
+    let raft = started.map_err(|source| SchedulerError::Serve {
+        address: config.listen,
+        source: Box::new(source),
+    })??;
+    // Set once, right here.
+    let _ = late.set(raft.clone());
+    Ok(raft)
+}
+
+async fn serve(
+    listener: TcpListener,
+    replica: &Replica,
+    shutdown: impl Future<Output = ()> + Send,
+    stop: &CancellationToken,
+) -> Result<(), SchedulerError> {
+    let client = ClientServer::new(ClientService(replica.clone()));
+    let worker = WorkerServer::new(WorkerService(replica.clone()));
+    let raft = RaftServer::new(RaftService(replica.clone()));
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .add_service(client.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(worker.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(raft.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled());
+    tokio::pin!(server);
+    let failed = |source: tonic::transport::Error| SchedulerError::Serve {
+        address: replica.config.listen,
+        source: Box::new(source),
+    };
+    tokio::select! {
+        served = &mut server => return served.map_err(failed),
+        () = shutdown => stop.cancel(),
+    }
+    // Long streams would hold the server open: they get a moment.
+    match tokio::time::timeout(FAREWELL, server).await {
+        Ok(served) => served.map_err(failed),
+        Err(_) => Ok(()),
+    }
+}

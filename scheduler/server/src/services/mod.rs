@@ -1,0 +1,22 @@
+//! The gRPC services: each turns requests into reads and proposals, and answers into messages.
+
+mod bundles;
+mod client;
+mod jobs;
+mod logs;
+mod nodes;
+mod raft;
+mod session;
+mod worker;
+
+pub(crate) use client::ClientService;
+pub(crate) use raft::RaftService;
+pub(crate) use worker::WorkerService;
+
+use std::pin::Pin;
+
+use futures::Stream;
+use tonic::Status;
+
+/// A server's stream of answers.
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

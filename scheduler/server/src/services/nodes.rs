@@ -1,0 +1,69 @@
+//! Nodes, and the cluster itself.
+
+use std::time::Duration;
+
+use trainyard_core::{State, codec, state::NodeState};
+use trainyard_jobs::JobPhase;
+use trainyard_proto::v1;
+
+use crate::{error::Failure, replica::Replica, views};
+
+pub(super) async fn list(
+    replica: &Replica,
+    request: &v1::ListNodesRequest,
+) -> Result<v1::ListNodesAnswer, Failure> {
+    let silent_after = Duration::from_millis(replica.config.heartbeat.0.saturating_mul(3));
+    let look = |state: &State| {
+        let view = |node| views::node(node, replica.sessions.get(&node.id), silent_after);
+        state.nodes().values().map(view).collect::<Vec<_>>()
+    };
+    let mut nodes = replica.read(request.stale, look).await?;
+    let name = |node: &v1::Node| node.inventory.as_ref().map(|i| i.name.clone());
+    nodes.sort_by_key(name);
+    Ok(v1::ListNodesAnswer { nodes, stale: request.stale })
+}
+
+/// This member's own view; it needs no quorum.
+pub(super) fn cluster_status(replica: &Replica) -> v1::ClusterStatusAnswer {
+    let status = replica.status().borrow().clone();
+    let look = |state: &State| {
+        let phase = |phase| state.live_jobs().filter(|job| job.phase == phase).count();
+        let up = state.nodes().values().filter(|n| n.state == NodeState::Up).count();
+        (
+            state.revision(),
+            state.feature_level(),
+            codec::state_hash(state).to_string(),
+            [up, phase(JobPhase::Queued), phase(JobPhase::Running)],
+        )
+    };
+    let (revision, feature_level, state_hash, counts) = replica.look(look);
+    let [nodes, queued, running] = counts.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    let member = |(id, address): (&u64, &String)| v1::Member {
+        id: *id,
+        address: address.clone(),
+        learner: status.learners.contains(id),
+        matched: status.peers.get(id).map_or(0, |p| p.matched),
+    };
+    let role = serde_json::to_value(status.role).ok();
+    v1::ClusterStatusAnswer {
+        cluster: replica.config.cluster.to_string(),
+        id: status.id,
+        role: role.and_then(|r| r.as_str().map(str::to_owned)).unwrap_or_default(),
+        term: status.term,
+        leader: status.leader.unwrap_or(0),
+        commit: status.commit,
+        applied: revision.index,
+        first_index: status.first_index,
+        last_index: status.last_index,
+        log_bytes: status.log_bytes,
+        snapshot_index: status.last_snapshot_index,
+        state_hash,
+        members: replica.peers().iter().map(member).collect(),
+        epoch: revision.epoch,
+        feature_level: u32::from(feature_level),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        nodes,
+        queued,
+        running,
+    }
+}
