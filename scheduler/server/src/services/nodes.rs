@@ -52,7 +52,7 @@ pub(super) fn cluster_status(replica: &Replica) -> v1::ClusterStatusAnswer {
         term: status.term,
         leader: status.leader.unwrap_or(0),
         commit: status.commit,
-        applied: revision.index,
+        applied: status.applied,
         first_index: status.first_index,
         last_index: status.last_index,
         log_bytes: status.log_bytes,

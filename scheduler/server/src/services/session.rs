@@ -70,7 +70,7 @@ pub(super) async fn open(
             };
             let send = match news {
                 News::Heartbeat(heartbeat) => {
-                    let Some(heartbeat) = (*heartbeat)? else { break };
+                    let Some(heartbeat) = *heartbeat? else { break };
                     heard(&replica, &node, session, heartbeat)?;
                     false
                 }

@@ -1,0 +1,241 @@
+//! One scheduler as a client and a worker meet it: over its port, with real raft, disk and store.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Streaming, transport::Channel};
+use trainyard_jobs::{ClusterId, Millis};
+use trainyard_proto::v1::{
+    self, client_client::ClientClient, scheduler_message::Body, worker_client::WorkerClient,
+    worker_message,
+};
+use trainyard_scheduler::{Config, SchedulerError};
+use uuid::Uuid;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Daemon {
+    config: Config,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), SchedulerError>>,
+}
+
+fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn config(dir: &std::path::Path) -> Config {
+    let listen = free_address();
+    Config {
+        id: 1,
+        cluster: ClusterId(Uuid::from_u128(7)),
+        listen,
+        peers: BTreeMap::from([(1, listen.to_string())]),
+        data_dir: dir.join("scheduler"),
+        store: format!("file://{}", dir.join("store").display()),
+        node_grace: Millis(600),
+        heartbeat: Millis(100),
+        ..Config::default()
+    }
+}
+
+impl Daemon {
+    async fn start(config: Config) -> Self {
+        let stop = CancellationToken::new();
+        let until = stop.clone().cancelled_owned();
+        let task = tokio::spawn(trainyard_scheduler::run(config.clone(), until));
+        let daemon = Self { config, stop, task };
+        daemon.until(|status| status.leader == 1 && status.applied > 0).await;
+        daemon
+    }
+
+    async fn client(&self) -> ClientClient<Channel> {
+        ClientClient::new(self.channel().await)
+    }
+
+    async fn channel(&self) -> Channel {
+        let url = format!("http://{}", self.config.listen);
+        let endpoint = tonic::transport::Endpoint::from_shared(url).unwrap();
+        timeout(PATIENCE, async {
+            loop {
+                if let Ok(channel) = endpoint.connect().await {
+                    return channel;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the daemon listens")
+    }
+
+    async fn until(&self, done: impl Fn(&v1::ClusterStatusAnswer) -> bool) {
+        let mut client = self.client().await;
+        let answered = timeout(PATIENCE, async {
+            loop {
+                let answer = client.cluster_status(v1::ClusterStatusRequest {}).await;
+                if answer.is_ok_and(|a| done(a.get_ref())) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        answered.await.expect("the daemon comes into the state");
+    }
+
+    async fn stop(self) -> Config {
+        self.stop.cancel();
+        timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
+        self.config
+    }
+}
+
+fn submit_request(key: u128, gpus: u32) -> v1::SubmitRequest {
+    let spec = format!(
+        r#"{{"name":"j","run":{{"command":["/bin/true"]}},"resources":{{"gpus":{gpus},"device":"cpu"}}}}"#
+    );
+    let key = Uuid::from_u128(key).to_string();
+    v1::SubmitRequest { key, spec_json: spec.into_bytes(), ..Default::default() }
+}
+
+fn now_key(n: u128) -> u128 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    (now.as_millis() << 80) | (0x7 << 76) | (0x8 << 60) | n
+}
+
+struct Worker {
+    /// Held open: a worker that says no more is not a worker that hangs up.
+    _up: mpsc::Sender<v1::WorkerMessage>,
+    down: Streaming<v1::SchedulerMessage>,
+}
+
+fn hello(node: &str, name: &str, slots: u32) -> v1::Hello {
+    let slot = |index| v1::Device {
+        unit: format!("cpu-{index}"),
+        kind: "cpu".into(),
+        index,
+        model: "cpu".into(),
+        memory: 0,
+    };
+    v1::Hello {
+        cluster: String::new(),
+        node: node.into(),
+        session: Uuid::new_v4().to_string(),
+        inventory: Some(v1::Inventory {
+            name: name.into(),
+            address: "127.0.0.1".into(),
+            devices: (0..slots).map(slot).collect(),
+            cpus: slots,
+            memory: 1 << 30,
+            first_port: 20_000,
+            last_port: 20_009,
+            ..Default::default()
+        }),
+        running: Vec::new(),
+        revision: None,
+    }
+}
+
+impl Worker {
+    async fn connect(daemon: &Daemon, hello: v1::Hello) -> Result<Self, tonic::Status> {
+        let mut client = WorkerClient::new(daemon.channel().await);
+        let (up, messages) = mpsc::channel(8);
+        let body = Some(worker_message::Body::Hello(hello));
+        up.send(v1::WorkerMessage { body }).await.unwrap();
+        let down = client.session(ReceiverStream::new(messages)).await?.into_inner();
+        let mut worker = Self { _up: up, down };
+        let Body::Welcome(_) = worker.next().await else { panic!("a welcome comes first") };
+        Ok(worker)
+    }
+
+    async fn next(&mut self) -> Body {
+        timeout(PATIENCE, self.down.message()).await.unwrap().unwrap().unwrap().body.unwrap()
+    }
+
+    async fn desired(&mut self) -> v1::DesiredSet {
+        match self.next().await {
+            Body::Desired(set) => set,
+            Body::Welcome(_) => panic!("welcomed twice"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(config(dir.path())).await;
+    let key = now_key(1);
+    let mut client = daemon.client().await;
+    let first = client.submit(submit_request(key, 1)).await.unwrap().into_inner();
+    assert!(!first.existed);
+    let again = client.submit(submit_request(key, 1)).await.unwrap().into_inner();
+    assert_eq!((again.job, again.existed), (first.job.clone(), true));
+    let conflict = client.submit(submit_request(key, 2)).await.unwrap_err();
+    assert_eq!(conflict.code(), Code::AlreadyExists);
+
+    let config = daemon.stop().await;
+    let daemon = Daemon::start(config).await;
+    let mut client = daemon.client().await;
+    let get = v1::GetJobRequest { job: first.job[..6].to_owned(), stale: false };
+    let job = client.get_job(get).await.unwrap().into_inner().job.unwrap();
+    assert_eq!((job.id, job.phase.as_str()), (first.job.clone(), "queued"));
+    let again = client.submit(submit_request(key, 1)).await.unwrap().into_inner();
+    assert_eq!((again.job, again.existed), (first.job, true));
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_given_its_desired_set_and_a_lost_one_is_called_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(config(dir.path())).await;
+    let mut client = daemon.client().await;
+    let mut worker = Worker::connect(&daemon, hello("000000000001", "n1", 2)).await.unwrap();
+    assert!(worker.desired().await.attempts.is_empty());
+
+    let impossible = client.submit(submit_request(now_key(1), 3)).await.unwrap_err();
+    assert_eq!(impossible.code(), Code::FailedPrecondition);
+    let twin = Worker::connect(&daemon, hello("000000000002", "n1", 2)).await.err().unwrap();
+    assert_eq!(twin.code(), Code::AlreadyExists);
+
+    client.submit(submit_request(now_key(2), 2)).await.unwrap();
+    let set = loop {
+        let set = worker.desired().await;
+        if !set.attempts.is_empty() {
+            break set;
+        }
+    };
+    let attempt = &set.attempts[0];
+    assert_eq!((attempt.ranks.len(), attempt.world_size), (2, 2));
+    let revision = set.revision.unwrap();
+    assert!(revision.index >= attempt.started.unwrap().index, "the set knows of the start");
+
+    // Silent from here on: the node is lost, its job waits again.
+    drop(worker);
+    daemon.until(|status| status.nodes == 0 && status.queued == 1).await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_requests_are_told_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(config(dir.path())).await;
+    let mut client = daemon.client().await;
+    let mut request = submit_request(now_key(1), 1);
+    request.spec_json = b"{\"name\":\"j\",\"oops\":1}".to_vec();
+    let error = client.submit(request).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert!(error.message().contains("oops"), "{error}");
+    let mut request = submit_request(now_key(1), 1);
+    request.key = "not a uuid".into();
+    assert_eq!(client.submit(request).await.unwrap_err().code(), Code::InvalidArgument);
+    let missing = v1::GetJobRequest { job: "zzzz".into(), stale: false };
+    assert_eq!(client.get_job(missing).await.unwrap_err().code(), Code::NotFound);
+    let foreign =
+        v1::Hello { cluster: Uuid::from_u128(8).to_string(), ..hello("000000000001", "n", 1) };
+    let error = Worker::connect(&daemon, foreign).await.err().unwrap();
+    assert_eq!(error.code(), Code::FailedPrecondition);
+    daemon.stop().await;
+}
