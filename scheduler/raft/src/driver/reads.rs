@@ -7,6 +7,10 @@
 use super::reply::Reply;
 use crate::error::ReadError;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::as_conversions, reason = "tests may fail loudly")]
+mod tests;
+
 #[derive(Debug)]
 struct Reader {
     reply: Reply<u64, ReadError>,

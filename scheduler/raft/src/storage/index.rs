@@ -10,6 +10,10 @@ use raft::eraftpb::Entry;
 
 use super::count;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::as_conversions, reason = "tests may fail loudly")]
+mod tests;
+
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     term: u64,

@@ -69,8 +69,9 @@ pub(super) async fn open(
                 _ = status.changed() => News::Consensus,
             };
             let send = match news {
-                News::Heartbeat(heartbeat) => {
-                    let Some(heartbeat) = *heartbeat? else { break };
+                News::Heartbeat(received) => {
+                    let received = *received;
+                    let Some(heartbeat) = received? else { break };
                     heard(&replica, &node, session, heartbeat)?;
                     false
                 }
