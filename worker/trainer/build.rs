@@ -40,7 +40,7 @@ fn build() -> Result<(), String> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     bridge(&torch)
         .define("USE_C10D_GLOO", None)
-        .files(["bridge/runtime.cpp", "bridge/c10d.cpp", "bridge/ddp.cpp"])
+        .files(["runtime", "c10d", "ddp", "optim"].map(|unit| format!("bridge/{unit}.cpp")))
         .try_compile("yard_c10d")
         .map_err(|e| format!("could not compile the c10d bridge: {e}"))?;
     println!("cargo:rustc-link-search=native={}", torch.lib().display());
@@ -54,8 +54,11 @@ fn build() -> Result<(), String> {
     match torch.cuda_headers() {
         Some(headers) => nccl(&torch, &headers, &library)?,
         None => {
-            println!("cargo:warning=no NCCL and CUDA headers beside torch: yard-train is built without NCCL");
-            fs::write(&library, []).map_err(|e| format!("could not write {}: {e}", library.display()))?;
+            println!(
+                "cargo:warning=no NCCL and CUDA headers beside torch: yard-train is built without NCCL"
+            );
+            fs::write(&library, [])
+                .map_err(|e| format!("could not write {}: {e}", library.display()))?;
         }
     }
     println!("cargo:rustc-env=YARD_NCCL_LIBRARY={}", library.display());
@@ -111,15 +114,22 @@ impl Torch {
         let root = match env::var_os("LIBTORCH") {
             Some(root) => PathBuf::from(root),
             None if env::var_os("LIBTORCH_USE_PYTORCH").is_some() => Self::from_python()
-                .ok_or_else(|| format!("libtorch {LIBTORCH} not found: python has no torch; {hint}"))?,
-            None => return Err(format!("libtorch {LIBTORCH} not found: LIBTORCH is not set; {hint}")),
+                .ok_or_else(|| {
+                    format!("libtorch {LIBTORCH} not found: python has no torch; {hint}")
+                })?,
+            None => {
+                return Err(format!("libtorch {LIBTORCH} not found: LIBTORCH is not set; {hint}"));
+            }
         };
         if !root.join("lib/libtorch_cpu.so").exists() {
             return Err(format!("libtorch {LIBTORCH} not found in {}; {hint}", root.display()));
         }
         let version = Self::version(&root).unwrap_or_else(|| "of unknown version".to_owned());
         if version.split('+').next() != Some(LIBTORCH) {
-            return Err(format!("libtorch {LIBTORCH} not found: {} is {version}; {hint}", root.display()));
+            return Err(format!(
+                "libtorch {LIBTORCH} not found: {} is {version}; {hint}",
+                root.display()
+            ));
         }
         let site = root.parent().map(Path::to_path_buf).unwrap_or_default();
         Ok(Self { root, site })
@@ -127,7 +137,8 @@ impl Torch {
 
     fn from_python() -> Option<PathBuf> {
         let python = if env::var_os("VIRTUAL_ENV").is_some() { "python" } else { "python3" };
-        let script = "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])";
+        let script =
+            "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])";
         let output = Command::new(python).args(["-c", script]).output().ok()?;
         let path = String::from_utf8(output.stdout).ok()?;
         (output.status.success() && !path.trim().is_empty()).then(|| PathBuf::from(path.trim()))
@@ -150,7 +161,8 @@ impl Torch {
     fn library_folders(&self) -> Vec<PathBuf> {
         let mut folders = vec![self.lib()];
         if let Ok(entries) = fs::read_dir(self.site.join("nvidia")) {
-            let mut found: Vec<_> = entries.flatten().map(|e| e.path().join("lib")).filter(|p| p.is_dir()).collect();
+            let mut found: Vec<_> =
+                entries.flatten().map(|e| e.path().join("lib")).filter(|p| p.is_dir()).collect();
             found.sort();
             folders.append(&mut found);
         }
@@ -160,8 +172,16 @@ impl Torch {
     /// The header folders of CUDA, its C++ core libraries and NCCL, when all are there.
     fn cuda_headers(&self) -> Option<Vec<PathBuf>> {
         let nvidia = self.site.join("nvidia");
-        let needed = ["cu13/include/cuda_runtime.h", "cu13/include/crt/host_defines.h", "cu13/include/cccl/nv/target", "nccl/include/nccl.h"];
-        let complete = needed.iter().all(|file| nvidia.join(file).exists()) && self.lib().join("libtorch_cuda.so").exists();
-        complete.then(|| ["cu13/include", "cu13/include/cccl", "nccl/include"].map(|p| nvidia.join(p)).to_vec())
+        let needed = [
+            "cu13/include/cuda_runtime.h",
+            "cu13/include/crt/host_defines.h",
+            "cu13/include/cccl/nv/target",
+            "nccl/include/nccl.h",
+        ];
+        let complete = needed.iter().all(|file| nvidia.join(file).exists())
+            && self.lib().join("libtorch_cuda.so").exists();
+        complete.then(|| {
+            ["cu13/include", "cu13/include/cccl", "nccl/include"].map(|p| nvidia.join(p)).to_vec()
+        })
     }
 }

@@ -1,2 +1,77 @@
-//! Placeholder.
-fn main() {}
+//! Benchmarks of Trainyard beside its peers: one run, alternating rounds, medians, ratios.
+//!
+//! It reports and never judges: no figure fails it. A peer that is not installed is said to be
+//! absent, never estimated. Everything that it starts is on loopback and ends with it.
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+mod args;
+mod cluster;
+mod ddp;
+mod jobs;
+mod machine;
+mod process;
+mod report;
+mod rounds;
+mod submit;
+
+use args::{Args, Bench};
+use report::{Report, Section};
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    match run(&Args::parse()).await {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            progress(&format!("error: {error:#}"));
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: &Args) -> anyhow::Result<()> {
+    let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    // Leaving by any of these drops what runs, and with it the daemons.
+    let report = tokio::select! {
+        report = measure(args) => report?,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = stop.recv() => anyhow::bail!("terminated"),
+    };
+    let markdown = report.markdown();
+    write_files(&report, &markdown, &args.out)?;
+    std::io::stdout().write_all(markdown.as_bytes())?;
+    Ok(())
+}
+
+async fn measure(args: &Args) -> anyhow::Result<Report> {
+    std::fs::create_dir_all(&args.data)
+        .with_context(|| format!("cannot make {}", args.data.display()))?;
+    let mut report = Report::begin(&args.data);
+    for bench in args.bench.each() {
+        progress(&format!("{bench:?}"));
+        let section = match bench {
+            Bench::Submit => submit::run(args).await,
+            Bench::Jobs => jobs::run(args).await,
+            _ => ddp::run(args).await,
+        };
+        report.sections.push(section.unwrap_or_else(|error| Section::failed(bench, &error)));
+    }
+    Ok(report)
+}
+
+fn write_files(report: &Report, markdown: &str, out: &std::path::Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let json = out.join("bench.json");
+    std::fs::write(&json, serde_json::to_vec_pretty(report)?)
+        .with_context(|| format!("cannot write {}", json.display()))?;
+    let page = out.with_file_name("RESULTS.md");
+    std::fs::write(&page, markdown).with_context(|| format!("cannot write {}", page.display()))
+}
+
+/// Progress is for people: on stderr, one line a step.
+fn progress(text: &str) {
+    let _ = writeln!(std::io::stderr(), "bench: {text}");
+}

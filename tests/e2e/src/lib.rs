@@ -1,1 +1,19 @@
-//! Placeholder.
+//! A harness for end-to-end tests: clusters of real processes in a folder of their own, the `yard`
+//! command run against them, and faults as they happen to machines.
+//!
+//! It speaks to a cluster through the binaries alone, never through the daemons' crates, and it
+//! leaves no process behind. Every wait is for a condition and has a deadline.
+
+pub mod cluster;
+pub mod ports;
+pub mod process;
+pub mod programs;
+pub mod specs;
+pub mod text;
+pub mod view;
+pub mod wait;
+pub mod yard;
+
+pub use cluster::{Cluster, Options, on_cluster};
+pub use wait::until;
+pub use yard::{Answer, Yard};

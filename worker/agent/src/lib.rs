@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The agent of one node: its inventory and telemetry, the supervision of ranks, the shipping
+//! of logs and checkpoints. It never decides what runs where; the leader's desired set does.
+//!
+//! Decisions are pure ([`reconcile`], the shim's supervisor) and the rest is edges around them.
+//! Losing the scheduler, or the agent itself, never stops a rank: each attempt's ranks belong
+//! to a [`shim`], a process of its own that keeps their output and exit codes.
+
+mod attempt;
+mod backoff;
+pub mod config;
+mod durable;
+pub mod error;
+mod identity;
+mod metrics;
+mod node;
+pub mod reconcile;
+mod report;
+mod run;
+mod session;
+pub mod shim;
+mod telemetry;
+
+pub use config::Config;
+pub use error::{ConfigError, WorkerError};
+pub use run::run;
+pub use shim::shim_main;

@@ -1,0 +1,246 @@
+//! The command line: global flags and the list of commands. Each command's own flags stand in
+//! its file under `cmd/`.
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::{
+    cmd,
+    output::{Colour, Format, Output},
+};
+
+/// The overview, by what one wants to do. A test holds it against the commands that exist.
+const OVERVIEW: &str = "\
+Run a job:
+  run         Submit a job and follow it to its end
+  submit      Submit a job and return
+  ps          List jobs
+  logs        Print what the ranks wrote; -f follows
+  explain     Say why a job waits, and what would start it
+  wait        Wait for jobs to end
+  cancel      Stop jobs
+  job         The same and more: submit, list, get, logs, …
+
+See what there is:
+  model       Registered models: list, get, pull, verify
+  node        Worker nodes: list
+  gpu         GPUs and CPU slots: list
+  cluster     Schedulers: status
+
+Run a cluster:
+  dev         Everything on this machine, from one directory
+  scheduler   One scheduler
+  worker      One worker's agent
+
+Other:
+  schema      The JSON Schema of a job spec
+  completion  Completion for a shell
+";
+
+/// Run training jobs to completion, on whatever GPUs you have.
+#[derive(Debug, Parser)]
+#[command(
+    name = "yard",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    override_usage = "yard [OPTIONS] COMMAND",
+    help_template = "{about}\n\nUsage: {usage}\n\n{before-help}Options:\n{options}\n",
+    before_help = OVERVIEW
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Schedulers, HOST:PORT,… [env: YARD_ENDPOINT]
+    #[arg(long, global = true, value_name = "LIST")]
+    pub(crate) endpoint: Option<String>,
+    /// Endpoints by name, from ~/.config/yard/config.toml
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// The project to list, or to submit to
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) project: Option<String>,
+    /// How results are written: table, wide, json, jsonl, yaml
+    #[arg(
+        short,
+        long = "output",
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub(crate) output: Format,
+    /// Show a listing again every 2 seconds
+    #[arg(long, global = true)]
+    pub(crate) watch: bool,
+    /// Let any scheduler answer, without quorum
+    #[arg(long, global = true)]
+    pub(crate) stale: bool,
+    /// Print ids alone, and nothing beside the result
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more of what goes on; twice for all
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Colours: auto, always, never
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub(crate) color: Colour,
+    /// Answer yes to every question
+    #[arg(short, long, global = true)]
+    pub(crate) yes: bool,
+}
+
+impl Global {
+    /// What the flags say of output.
+    pub(crate) fn output(&self) -> Output {
+        Output::new(self.output, self.quiet, self.color)
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Submit a job and follow it to its end
+    Run(cmd::run::RunArgs),
+    /// Submit a job and return
+    Submit(cmd::submit::SubmitArgs),
+    /// List jobs
+    Ps(cmd::list::ListArgs),
+    /// Print what a job's ranks wrote
+    Logs(cmd::logs::LogsArgs),
+    /// Say why a job waits, and what would start it
+    Explain(cmd::explain::ExplainArgs),
+    /// Wait for jobs to end
+    Wait(cmd::wait::WaitArgs),
+    /// Stop jobs
+    Cancel(cmd::cancel::CancelArgs),
+    /// Jobs
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Registered models
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Worker nodes
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// GPUs and CPU slots
+    #[command(subcommand)]
+    Gpu(GpuCommand),
+    /// The schedulers
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Run everything on this machine, from one directory
+    Dev(cmd::dev::DevArgs),
+    /// Run one scheduler
+    Scheduler(cmd::scheduler::SchedulerArgs),
+    /// Run one worker's agent
+    Worker(cmd::worker::WorkerArgs),
+    /// Print a JSON Schema
+    #[command(subcommand)]
+    Schema(SchemaCommand),
+    /// Print a completion script for a shell
+    Completion(cmd::completion::CompletionArgs),
+    /// Parent an attempt's ranks; the worker's agent starts it
+    #[command(hide = true)]
+    Shim(cmd::shim::ShimArgs),
+}
+
+/// `yard job …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Submit a job and return
+    Submit(cmd::submit::SubmitArgs),
+    /// List jobs
+    #[command(visible_alias = "ls")]
+    List(cmd::list::ListArgs),
+    /// Show all that is known of a job
+    Get(cmd::get::GetArgs),
+    /// Print what a job's ranks wrote
+    Logs(cmd::logs::LogsArgs),
+    /// Say why a job waits, and what would start it
+    Explain(cmd::explain::ExplainArgs),
+    /// Wait for jobs to end
+    Wait(cmd::wait::WaitArgs),
+    /// Stop jobs
+    Cancel(cmd::cancel::CancelArgs),
+}
+
+/// `yard model …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// List the versions of models
+    #[command(visible_alias = "ls")]
+    List(cmd::model_list::ModelListArgs),
+    /// Show a version, its files and where it came from
+    Get(cmd::model_get::ModelGetArgs),
+    /// Download a version; every file is verified
+    Pull(cmd::model_pull::ModelPullArgs),
+    /// Compare a version's bytes with their digests
+    Verify(cmd::model_verify::ModelVerifyArgs),
+}
+
+/// `yard node …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// List worker nodes
+    #[command(visible_alias = "ls")]
+    List,
+}
+
+/// `yard gpu …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum GpuCommand {
+    /// List GPUs, who holds them and how busy they are
+    #[command(visible_alias = "ls")]
+    List(cmd::gpu::GpuListArgs),
+}
+
+/// `yard cluster …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Ask every scheduler how it is
+    Status,
+}
+
+/// `yard schema …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum SchemaCommand {
+    /// The schema of a job spec
+    Job,
+}
+
+impl Command {
+    /// Whether `--watch` makes sense of it.
+    pub(crate) const fn is_listing(&self) -> bool {
+        matches!(
+            self,
+            Self::Ps(_)
+                | Self::Explain(_)
+                | Self::Job(JobCommand::List(_) | JobCommand::Get(_) | JobCommand::Explain(_))
+                | Self::Model(ModelCommand::List(_) | ModelCommand::Get(_))
+                | Self::Node(_)
+                | Self::Gpu(_)
+                | Self::Cluster(_)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

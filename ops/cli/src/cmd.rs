@@ -1,0 +1,84 @@
+//! One file a command, and the way from the parsed command line to each. A command prints its
+//! result and returns how it ended.
+
+use crate::{
+    app::App,
+    args::{
+        Cli, ClusterCommand, Command, GpuCommand, JobCommand, ModelCommand, NodeCommand,
+        SchemaCommand,
+    },
+    error::CliError,
+    exit::Exit,
+    output::Output,
+    places::Places,
+};
+
+pub(crate) mod cancel;
+pub(crate) mod cluster;
+pub(crate) mod completion;
+pub(crate) mod daemon;
+pub(crate) mod dev;
+pub(crate) mod explain;
+pub(crate) mod get;
+pub(crate) mod gpu;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod model;
+pub(crate) mod model_get;
+pub(crate) mod model_list;
+pub(crate) mod model_pull;
+pub(crate) mod model_verify;
+pub(crate) mod node;
+pub(crate) mod run;
+pub(crate) mod scheduler;
+pub(crate) mod schema;
+pub(crate) mod shim;
+pub(crate) mod submit;
+pub(crate) mod wait;
+pub(crate) mod worker;
+
+/// Runs a command. The shim, the completion and the schema need no runtime; a shim must not
+/// have one, since it forks.
+pub(crate) fn dispatch(cli: Cli, out: Output) -> Result<Exit, CliError> {
+    if cli.global.watch && !cli.command.is_listing() {
+        return Err(CliError::usage("--watch is for listings").help("`yard run` follows a job"));
+    }
+    let app = App { out, global: cli.global, places: Places::from_env() };
+    let command = match cli.command {
+        Command::Shim(args) => shim::run(&args),
+        Command::Completion(args) => return completion::run(&app, &args),
+        Command::Schema(SchemaCommand::Job) => return schema::run(&app),
+        Command::Scheduler(args) => return scheduler::run(&app, args),
+        Command::Worker(args) => return worker::run(&app, args),
+        command => command,
+    };
+    daemon::trace_client(app.global.verbose);
+    daemon::block_on(ask(&app, command))
+}
+
+async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
+    use JobCommand as Job;
+    match command {
+        Command::Run(args) => run::run(app, args).await,
+        Command::Submit(args) | Command::Job(Job::Submit(args)) => submit::run(app, args).await,
+        Command::Ps(args) | Command::Job(Job::List(args)) => list::run(app, &args).await,
+        Command::Job(Job::Get(args)) => get::run(app, &args).await,
+        Command::Logs(args) | Command::Job(Job::Logs(args)) => logs::run(app, args).await,
+        Command::Explain(args) | Command::Job(Job::Explain(args)) => explain::run(app, &args).await,
+        Command::Wait(args) | Command::Job(Job::Wait(args)) => wait::run(app, &args).await,
+        Command::Cancel(args) | Command::Job(Job::Cancel(args)) => cancel::run(app, &args).await,
+        Command::Model(ModelCommand::List(args)) => model_list::run(app, &args).await,
+        Command::Model(ModelCommand::Get(args)) => model_get::run(app, &args).await,
+        Command::Model(ModelCommand::Pull(args)) => model_pull::run(app, &args).await,
+        Command::Model(ModelCommand::Verify(args)) => model_verify::run(app, &args).await,
+        Command::Node(NodeCommand::List) => node::run(app).await,
+        Command::Gpu(GpuCommand::List(args)) => gpu::run(app, &args).await,
+        Command::Cluster(ClusterCommand::Status) => cluster::run(app).await,
+        Command::Dev(args) => dev::run(app, &args).await,
+        Command::Scheduler(_)
+        | Command::Worker(_)
+        | Command::Schema(_)
+        | Command::Completion(_)
+        | Command::Shim(_) => Ok(Exit::Done),
+    }
+}

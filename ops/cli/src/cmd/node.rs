@@ -1,0 +1,34 @@
+//! `yard node list`: worker nodes and what of them is in use.
+
+use trainyard_proto::v1;
+
+use crate::{
+    app::App,
+    client::Cluster,
+    error::CliError,
+    exit::Exit,
+    output::{List, Page, human},
+    view::node::NodeView,
+};
+
+/// Lists nodes.
+pub(crate) async fn run(app: &App) -> Result<Exit, CliError> {
+    let cluster = app.cluster()?;
+    app.show(async || page(app, fetch(&cluster, app.global.stale).await?)).await
+}
+
+/// Asks for all nodes.
+pub(crate) async fn fetch(cluster: &Cluster, stale: bool) -> Result<v1::ListNodesAnswer, CliError> {
+    let request = v1::ListNodesRequest { stale };
+    cluster.call("list the nodes", async |mut service| service.list_nodes(request).await).await
+}
+
+fn page(app: &App, answer: v1::ListNodesAnswer) -> Result<Page, CliError> {
+    let mut items: Vec<NodeView> = answer.nodes.into_iter().map(NodeView::from).collect();
+    items.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut look = app.out.look();
+    look.id_chars = human::id_chars(items.iter().flat_map(NodeView::jobs));
+    let empty = "no nodes yet: `yard worker` joins one, `yard dev --workers 2` starts some here";
+    let list = List { items, more: false, stale: answer.stale, empty: empty.to_owned() };
+    app.out.list(&list, look)
+}

@@ -1,0 +1,70 @@
+//! `yard scheduler`: one scheduler, until it is asked to stop.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use trainyard_scheduler::{Config, SchedulerError};
+
+use super::daemon::{self, LogFormat};
+use crate::{app::App, error::CliError, exit::Exit};
+
+/// How to run it. Flags win over `YARD_SCHEDULER_…`, which wins over the file.
+#[derive(Debug, Args)]
+pub(crate) struct SchedulerArgs {
+    /// Configuration file, TOML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where clients, workers and other schedulers connect
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where Prometheus metrics are served
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
+    /// Log and snapshots
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Object store: file:///DIR or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// How the log is written: plain or json
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    log_format: LogFormat,
+}
+
+/// Runs a scheduler.
+pub(crate) fn run(app: &App, args: SchedulerArgs) -> Result<Exit, CliError> {
+    daemon::trace_daemon(args.log_format, app.global.verbose);
+    let config = configure(args).map_err(|error| failure(&error))?;
+    daemon::block_on(async {
+        trainyard_scheduler::run(config, daemon::asked_to_stop())
+            .await
+            .map_err(|error| failure(&error))
+    })?;
+    Ok(Exit::Done)
+}
+
+fn configure(args: SchedulerArgs) -> Result<Config, SchedulerError> {
+    let mut config = Config::load(args.config.as_deref())?;
+    config.listen = args.listen.unwrap_or(config.listen);
+    config.metrics_listen = args.metrics_listen.or(config.metrics_listen);
+    config.data_dir = args.data_dir.unwrap_or(config.data_dir);
+    config.store = args.store.unwrap_or(config.store);
+    config.validate()?;
+    Ok(config)
+}
+
+/// What stands in a file is for its author to mend; the rest is this machine's.
+fn failure(error: &SchedulerError) -> CliError {
+    let exit = match error {
+        SchedulerError::Config(_) => Exit::Usage,
+        _ => Exit::Internal,
+    };
+    daemon::failure(exit, error)
+}

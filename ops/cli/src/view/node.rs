@@ -1,0 +1,154 @@
+//! Nodes: what they offer, what of it is in use, when they were last heard.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use trainyard_proto::v1;
+
+use super::gpu::DeviceView;
+use crate::output::{
+    Cell, Look, Row, Tone,
+    human::{largest, short, size},
+};
+
+/// A worker node.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeView {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) state: String,
+    address: String,
+    cpus: u32,
+    cpu_percent: Option<f64>,
+    memory_bytes: u64,
+    memory_used_bytes: Option<u64>,
+    disk_free_bytes: Option<u64>,
+    telemetry: Option<String>,
+    labels: BTreeMap<String, String>,
+    agent_version: String,
+    seen_ms_ago: u64,
+    registered_unix_ms: u64,
+    jobs: BTreeSet<String>,
+    devices: Vec<DeviceView>,
+}
+
+impl From<v1::Node> for NodeView {
+    fn from(node: v1::Node) -> Self {
+        let inventory = node.inventory.clone().unwrap_or_default();
+        let devices = DeviceView::all_of(&node);
+        let owners = node.owners.into_iter().filter_map(|owner| owner.attempt);
+        let sample = node.sample.unwrap_or_default();
+        Self {
+            id: node.id,
+            name: inventory.name,
+            state: node.state,
+            address: inventory.address,
+            cpus: inventory.cpus,
+            cpu_percent: sample.cpu_percent,
+            memory_bytes: inventory.memory,
+            memory_used_bytes: sample.memory_used,
+            disk_free_bytes: sample.disk_free,
+            telemetry: super::text(sample.telemetry),
+            labels: inventory.labels.into_iter().collect(),
+            agent_version: inventory.version,
+            seen_ms_ago: node.seen_ms_ago,
+            registered_unix_ms: node.registered_ms,
+            jobs: owners.map(|attempt| attempt.job).collect(),
+            devices,
+        }
+    }
+}
+
+impl NodeView {
+    /// The jobs that hold its units.
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = &str> {
+        self.jobs.iter().map(String::as_str)
+    }
+
+    /// How many units of a kind it offers.
+    pub(crate) fn units_of(&self, kind: &str) -> usize {
+        self.devices.iter().filter(|device| device.kind == kind).count()
+    }
+
+    /// Units in use and in all, GPUs where there are any: `3/4 gpu`.
+    fn units(&self) -> String {
+        let kind = if self.devices.iter().any(|d| d.kind == "gpu") { "gpu" } else { "cpu" };
+        let units = self.devices.iter().filter(|device| device.kind == kind);
+        let used = units.clone().filter(|device| device.owner.is_some()).count();
+        format!("{used}/{} {kind}", units.count())
+    }
+
+    fn memory(&self) -> String {
+        let used = self.memory_used_bytes.unwrap_or_default();
+        match (used, self.memory_bytes) {
+            (0, all) => size(all),
+            (used, all) => format!("{}/{}", size(used), size(all)),
+        }
+    }
+}
+
+impl Row for NodeView {
+    const KIND: &'static str = "Node";
+    const LIST: &'static str = "NodeList";
+
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+
+    fn titles(wide: bool) -> &'static [&'static str] {
+        if wide {
+            &[
+                "NAME",
+                "STATE",
+                "USED",
+                "CPU",
+                "MEMORY",
+                "SEEN",
+                "ID",
+                "ADDRESS",
+                "CPUS",
+                "DISK FREE",
+                "TELEMETRY",
+                "VERSION",
+                "JOBS",
+            ]
+        } else {
+            &["NAME", "STATE", "USED", "CPU", "MEMORY", "SEEN", "JOBS"]
+        }
+    }
+
+    fn cells(&self, look: Look) -> Vec<Cell> {
+        let cpu = self.cpu_percent.map(|percent| format!("{percent:.0}%")).unwrap_or_default();
+        let seen = match self.seen_ms_ago {
+            0..1000 => "now".to_owned(),
+            ms => format!("{} ago", largest(ms)),
+        };
+        let jobs: Vec<String> = self.jobs.iter().map(|id| short(id, look.id_chars)).collect();
+        let mut cells = vec![
+            if look.wide { Cell::new(self.name.as_str()) } else { Cell::cut(&self.name, 18) },
+            Cell::state(&self.state),
+            Cell::number(self.units()),
+            Cell::number(cpu),
+            Cell::number(self.memory()),
+            Cell::new(seen).tone(Tone::Meta),
+        ];
+        if look.wide {
+            cells.extend([
+                Cell::new(self.id.as_str()),
+                Cell::new(self.address.as_str()),
+                Cell::number(self.cpus),
+                Cell::number(size(self.disk_free_bytes.unwrap_or_default())),
+                Cell::cut(self.telemetry.as_deref().unwrap_or_default(), 40),
+                Cell::new(self.agent_version.as_str()),
+                Cell::new(jobs.join(",")),
+            ]);
+        } else {
+            cells.push(match jobs.as_slice() {
+                [] => Cell::new(""),
+                [one] => Cell::new(one.as_str()),
+                [one, rest @ ..] => Cell::new(format!("{one} +{}", rest.len())),
+            });
+        }
+        cells
+    }
+}

@@ -1,0 +1,186 @@
+//! Trainyard itself as the benchmarks run it: schedulers and workers from the release binary, in
+//! a folder of their own, on loopback.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+use tonic::transport::Channel;
+use trainyard_jobs::JobSpec;
+use trainyard_proto::v1::{ClusterStatusRequest, client_client::ClientClient};
+
+use crate::process::{Daemon, free_ports, output, stop_shims, wait_for};
+
+const START: Duration = Duration::from_secs(20);
+
+/// A running cluster. Ends with its data when dropped.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// Ended in this order: workers, then schedulers.
+    daemons: Vec<Daemon>,
+    addresses: Vec<String>,
+    program: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.daemons.clear();
+        stop_shims(self.dir.path());
+    }
+}
+
+impl Cluster {
+    /// Starts `members` schedulers and waits until one leads.
+    pub(crate) async fn start(program: &Path, data: &Path, members: usize) -> anyhow::Result<Self> {
+        if !program.is_file() {
+            bail!("it is not built: cargo build --release -p yard");
+        }
+        let dir = scratch(data, "yard-")?;
+        let ports = free_ports(members)?;
+        let addresses: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let (daemons, program) = (Vec::new(), program.to_owned());
+        let mut cluster = Self { daemons, addresses, program, dir };
+        let id = uuid::Uuid::now_v7();
+        for (number, address) in (1u64..).zip(cluster.addresses.clone()) {
+            let name = format!("scheduler-{number}");
+            let config = cluster.scheduler_config(&id, number, &address);
+            cluster.spawn("scheduler", &name, &config)?;
+        }
+        wait_for("the election of a leader", START, async || {
+            cluster.check()?;
+            Ok(cluster.leader().await.ok())
+        })
+        .await?;
+        Ok(cluster)
+    }
+
+    /// Starts a worker and waits until the cluster lists it.
+    pub(crate) async fn add_worker(&mut self, slots: u32) -> anyhow::Result<()> {
+        let port = free_ports(1)?.pop().unwrap_or_default();
+        let last = port.saturating_add(999);
+        let data = self.dir.path().join("worker");
+        let config = format!(
+            "name = \"bench\"\ndata_dir = {data:?}\nendpoints = {:?}\nstore = \"{}\"\n\
+             slots = {slots}\nports = [{port}, {last}]\n",
+            self.addresses,
+            self.store(),
+        );
+        self.spawn("worker", "worker", &config)?;
+        // First of the list, so that it ends before the schedulers do.
+        self.daemons.rotate_right(1);
+        let mut client = self.leader().await?;
+        wait_for("the worker's registration", START, async || {
+            self.check()?;
+            let status = client.cluster_status(ClusterStatusRequest {}).await?.into_inner();
+            Ok((status.nodes > 0).then_some(()))
+        })
+        .await
+    }
+
+    /// A client of the leader, on a connection of its own.
+    pub(crate) async fn leader(&self) -> anyhow::Result<ClientClient<Channel>> {
+        let mut clients = self.clients(1).await?;
+        clients.pop().context("no client")
+    }
+
+    /// Clients of the leader, each on a connection of its own.
+    pub(crate) async fn clients(&self, count: usize) -> anyhow::Result<Vec<ClientClient<Channel>>> {
+        let url = self.leader_url().await?;
+        let mut clients = Vec::with_capacity(count);
+        for _ in 0..count {
+            clients.push(ClientClient::connect(url.clone()).await?);
+        }
+        Ok(clients)
+    }
+
+    async fn leader_url(&self) -> anyhow::Result<String> {
+        for address in &self.addresses {
+            let url = format!("http://{address}");
+            let Ok(mut client) = ClientClient::connect(url.clone()).await else { continue };
+            let Ok(status) = client.cluster_status(ClusterStatusRequest {}).await else { continue };
+            let status = status.into_inner();
+            if status.leader == status.id {
+                return Ok(url);
+            }
+        }
+        bail!("no scheduler leads")
+    }
+
+    pub(crate) fn version(&self) -> String {
+        output(Command::new(&self.program).arg("--version")).unwrap_or_else(|e| format!("{e:#}"))
+    }
+
+    /// An error if a daemon has ended.
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        self.daemons.iter_mut().try_for_each(Daemon::check)
+    }
+
+    fn scheduler_config(&self, id: &uuid::Uuid, number: u64, address: &str) -> String {
+        let data = self.dir.path().join(format!("scheduler-{number}"));
+        let peers: String = (1..)
+            .zip(&self.addresses)
+            .map(|(number, address): (u64, _)| format!("{number} = \"{address}\"\n"))
+            .collect();
+        let store = self.store();
+        format!(
+            "id = {number}\ncluster = \"{id}\"\nlisten = \"{address}\"\ndata_dir = {data:?}\n\
+             store = \"{store}\"\n[peers]\n{peers}"
+        )
+    }
+
+    fn store(&self) -> String {
+        format!("file://{}/store", self.dir.path().display())
+    }
+
+    fn spawn(&mut self, role: &str, name: &str, config: &str) -> anyhow::Result<()> {
+        let file = self.dir.path().join(format!("{name}.toml"));
+        std::fs::write(&file, config).with_context(|| format!("cannot write {file:?}"))?;
+        let mut command = Command::new(&self.program);
+        command.arg(role).arg("--config").arg(&file);
+        self.daemons.push(Daemon::start(name, &mut command, self.dir.path())?);
+        Ok(())
+    }
+}
+
+/// A folder of this run alone below the data folder, absolute.
+pub(crate) fn scratch(data: &Path, prefix: &str) -> anyhow::Result<tempfile::TempDir> {
+    let data = data.canonicalize().with_context(|| format!("cannot use {data:?}"))?;
+    tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir_in(&data)
+        .with_context(|| format!("cannot make a folder in {data:?}"))
+}
+
+/// The canonical spec of a job that runs `/bin/true` on one CPU slot, padded to `size` bytes if
+/// it is shorter.
+pub(crate) fn spec(size: usize) -> anyhow::Result<Vec<u8>> {
+    let with_pad = |pad: usize| -> anyhow::Result<Vec<u8>> {
+        let spec: JobSpec = serde_json::from_value(json!({
+            "name": "true",
+            "resources": { "gpus": 1, "device": "cpu" },
+            "run": { "command": ["/bin/true"], "env": { "PAD": "x".repeat(pad) } },
+        }))?;
+        Ok(spec.canonical_json().into_bytes())
+    };
+    let bare = with_pad(0)?;
+    with_pad(size.saturating_sub(bare.len()))
+}
+
+/// A fresh idempotency key.
+pub(crate) fn key() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_spec_has_the_size_asked_for() {
+        assert_eq!(super::spec(1024).unwrap().len(), 1024);
+        assert!(super::spec(0).unwrap().len() < 400);
+    }
+}

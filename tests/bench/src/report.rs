@@ -1,0 +1,249 @@
+//! The report: what was measured, on what, beside what; as JSON and, in a fixed layout, as
+//! Markdown. Figures are printed as they came out.
+
+use std::{fmt::Write as _, path::Path};
+
+use crate::{
+    args::Bench,
+    machine::Machine,
+    rounds::{Figures, median},
+};
+
+/// Raised when the JSON changes its shape.
+const SCHEMA: u32 = 1;
+
+/// One run of the benchmarks.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Report {
+    schema: u32,
+    taken: String,
+    command: String,
+    machine: Machine,
+    pub(crate) sections: Vec<Section>,
+}
+
+/// One benchmark.
+#[derive(Debug, Default, serde::Serialize)]
+pub(crate) struct Section {
+    pub(crate) title: String,
+    /// What a figure counts, such as `submits/s`.
+    pub(crate) unit: String,
+    /// What a case is, such as `clients`.
+    pub(crate) case: String,
+    /// Systems in the table's order, the first is Trainyard.
+    pub(crate) systems: Vec<System>,
+    pub(crate) rows: Vec<Row>,
+    /// How it was measured.
+    pub(crate) notes: Vec<String>,
+}
+
+/// A system, measured or absent.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct System {
+    pub(crate) name: String,
+    /// Its version, or why it was not measured.
+    pub(crate) state: Result<String, String>,
+}
+
+/// One case, with the figures of each system; nothing for one that is absent.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Row {
+    pub(crate) case: String,
+    pub(crate) figures: Vec<Option<Figures>>,
+}
+
+impl System {
+    pub(crate) fn new<T>(
+        name: &str,
+        state: &anyhow::Result<T>,
+        version: impl Fn(&T) -> String,
+    ) -> Self {
+        let state = state.as_ref().map(version).map_err(|error| format!("{error:#}"));
+        Self { name: name.to_owned(), state }
+    }
+}
+
+impl Report {
+    pub(crate) fn begin(data: &Path) -> Self {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let command = match arguments.join(" ") {
+            none if none.is_empty() => "make bench".to_owned(),
+            some => format!("cargo run --release -p trainyard-bench -- {some}"),
+        };
+        Self {
+            schema: SCHEMA,
+            taken: jiff::Zoned::now().strftime("%Y-%m-%d %H:%M %:z").to_string(),
+            command,
+            machine: Machine::read(data),
+            sections: Vec::new(),
+        }
+    }
+
+    pub(crate) fn markdown(&self) -> String {
+        let m = &self.machine;
+        let mut page = format!(
+            "# Benchmarks beside the peers\n\n\
+             Written by `{}`; do not edit.\n\n\
+             | | |\n| --- | --- |\n\
+             | Taken | {} |\n| CPU | {}, {} cores |\n| Memory | {} |\n| Kernel | {} |\n\
+             | Disk | {} |\n| Load before | {} |\n\n\
+             All systems ran on this one machine, on loopback, in one run; rounds alternate. A \
+             cell is the median of the rounds with their range; a ratio above 1 means that \
+             Trainyard did more.\n",
+            self.command, self.taken, m.cpu, m.cores, m.memory, m.kernel, m.disk, m.load_before
+        );
+        for section in &self.sections {
+            section.markdown(&mut page);
+        }
+        page
+    }
+}
+
+impl Section {
+    /// What stands for a benchmark that could not be taken at all.
+    pub(crate) fn failed(bench: Bench, error: &anyhow::Error) -> Self {
+        let title = format!("{bench:?}");
+        Self { title, notes: vec![format!("Not measured: {error:#}.")], ..Self::default() }
+    }
+
+    fn markdown(&self, page: &mut String) {
+        let _ = write!(page, "\n## {}\n\n", self.title);
+        if !self.rows.is_empty() {
+            self.table(page);
+            page.push('\n');
+        }
+        for note in &self.notes {
+            let _ = writeln!(page, "- {note}");
+        }
+        for system in &self.systems {
+            let _ = match &system.state {
+                Ok(version) => writeln!(page, "- {}: {version}.", system.name),
+                Err(reason) => writeln!(page, "- {}: absent, {reason}.", system.name),
+            };
+        }
+        self.failures(page);
+    }
+
+    /// Rounds that gave no figure; the others of the case stand in the table.
+    fn failures(&self, page: &mut String) {
+        for row in &self.rows {
+            for (system, figures) in self.systems.iter().zip(&row.figures) {
+                if let Some(failure) = figures.as_ref().and_then(|f| f.failure.as_ref()) {
+                    let (name, case) = (&system.name, &row.case);
+                    let _ = writeln!(
+                        page,
+                        "- {name}, {case} {}: a round failed, {failure}.",
+                        self.case
+                    );
+                }
+            }
+        }
+    }
+
+    fn table(&self, page: &mut String) {
+        let peers = || self.systems.iter().skip(1);
+        let mut head = vec![self.case.clone()];
+        head.extend(self.systems.iter().map(|s| format!("{} ({})", s.name, self.unit)));
+        head.extend(peers().map(|peer| format!("ratio to {}", peer.name)));
+        let latency = self.rows.iter().any(Row::has_latency);
+        if latency {
+            head.extend(self.systems.iter().map(|s| format!("{} p50 / p99 ms", s.name)));
+        }
+        let rule: Vec<&str> =
+            (0..head.len()).map(|column| if column == 0 { "---" } else { "---:" }).collect();
+        let _ = writeln!(page, "| {} |\n| {} |", head.join(" | "), rule.join(" | "));
+        for row in &self.rows {
+            let mut cells = vec![row.case.clone()];
+            cells.extend(row.figures.iter().map(rate_cell));
+            cells.extend((1..self.systems.len()).map(|peer| row.ratio(peer)));
+            if latency {
+                cells.extend(row.figures.iter().map(latency_cell));
+            }
+            let _ = writeln!(page, "| {} |", cells.join(" | "));
+        }
+    }
+}
+
+impl Row {
+    fn has_latency(&self) -> bool {
+        self.figures.iter().flatten().any(|figures| !figures.p50_ms.is_empty())
+    }
+
+    fn ratio(&self, peer: usize) -> String {
+        let median = |i: usize| self.figures.get(i)?.as_ref()?.median();
+        match (median(0), median(peer)) {
+            (Some(ours), Some(theirs)) if theirs > 0.0 => format!("{:.2}", ours / theirs),
+            _ => "–".to_owned(),
+        }
+    }
+}
+
+fn rate_cell(figures: &Option<Figures>) -> String {
+    let Some(figures) = figures else { return "absent".to_owned() };
+    let errors =
+        if figures.errors == 0 { String::new() } else { format!(", {} failed", figures.errors) };
+    match (figures.median(), figures.range()) {
+        (Some(median), Some((low, high))) => {
+            format!("{} ({}–{}){errors}", plain(median), plain(low), plain(high))
+        }
+        _ => "failed".to_owned(),
+    }
+}
+
+fn latency_cell(figures: &Option<Figures>) -> String {
+    let ms = |values: &[f64]| median(values).map(|ms| format!("{ms:.1}"));
+    let both = figures.as_ref().and_then(|f| Some((ms(&f.p50_ms)?, ms(&f.p99_ms)?)));
+    both.map_or_else(|| "–".to_owned(), |(p50, p99)| format!("{p50} / {p99}"))
+}
+
+/// Three figures are all that such a measurement carries.
+fn plain(value: f64) -> String {
+    let decimals = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_peer_is_said_to_be_absent() {
+        let figures = |rounds: &[f64]| Figures { rounds: rounds.to_vec(), ..Figures::default() };
+        let section = Section {
+            title: "Jobs".into(),
+            unit: "jobs/s".into(),
+            case: "slots".into(),
+            systems: vec![
+                System::new("trainyard", &Ok("1"), |v| (*v).to_owned()),
+                System::new("slurm", &Err::<(), _>(anyhow::anyhow!("not installed")), |()| {
+                    String::new()
+                }),
+                System::new("hq", &Ok("2"), |v| (*v).to_owned()),
+            ],
+            rows: vec![Row {
+                case: "8".into(),
+                figures: vec![
+                    Some(figures(&[90.0, 110.0, 100.0])),
+                    None,
+                    Some(Figures { failure: Some("it hung".into()), ..figures(&[50.0]) }),
+                ],
+            }],
+            notes: vec!["As it is.".into()],
+        };
+        let mut page = String::new();
+        section.markdown(&mut page);
+        let expected = "\n## Jobs\n\n\
+            | slots | trainyard (jobs/s) | slurm (jobs/s) | hq (jobs/s) | ratio to slurm | ratio to hq |\n\
+            | --- | ---: | ---: | ---: | ---: | ---: |\n\
+            | 8 | 100 (90.0–110) | absent | 50.0 (50.0–50.0) | – | 2.00 |\n\n\
+            - As it is.\n- trainyard: 1.\n- slurm: absent, not installed.\n- hq: 2.\n\
+            - hq, 8 slots: a round failed, it hung.\n";
+        assert_eq!(page, expected);
+    }
+}

@@ -1,0 +1,118 @@
+//! A cluster of three members of etcd, as Debian's package brings it, with its defaults.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use anyhow::Context as _;
+use tonic::{Status, transport::Channel};
+
+use super::{BODY, load::Writer};
+use crate::{
+    cluster::scratch,
+    process::{Daemon, find_program, free_ports, wait_for},
+};
+
+/// The wire, generated from `proto/etcd.proto`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::as_conversions,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "generated code"
+)]
+mod pb {
+    tonic::include_proto!("etcdserverpb");
+}
+
+use pb::{PutRequest, StatusRequest, kv_client::KvClient, maintenance_client::MaintenanceClient};
+
+const MEMBERS: usize = 3;
+const START: Duration = Duration::from_secs(20);
+
+/// A running cluster. Ends with its data when dropped.
+pub(super) struct Etcd {
+    daemons: Vec<Daemon>,
+    clients: Vec<String>,
+    version: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Etcd {
+    pub(super) async fn start(data: &Path) -> anyhow::Result<Self> {
+        let program = find_program("etcd", "etcd-server")?;
+        let dir = scratch(data, "etcd-")?;
+        let ports = free_ports(2 * MEMBERS)?;
+        let urls: Vec<String> =
+            ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
+        let (clients, peers) = urls.split_at(MEMBERS);
+        let names: Vec<String> = (1..=MEMBERS).map(|number| format!("member-{number}")).collect();
+        let members: Vec<String> =
+            names.iter().zip(peers).map(|(name, peer)| format!("{name}={peer}")).collect();
+        let mut daemons = Vec::new();
+        for ((name, client), peer) in names.iter().zip(clients).zip(peers) {
+            let mut command = Command::new(&program);
+            command
+                .args(["--name", name, "--initial-cluster", &members.join(",")])
+                .args(["--listen-client-urls", client, "--advertise-client-urls", client])
+                .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
+                .args(["--log-level", "warn", "--data-dir"])
+                .arg(dir.path().join(name));
+            daemons.push(Daemon::start(name, &mut command, dir.path())?);
+        }
+        let (clients, version) = (clients.to_vec(), String::new());
+        let mut etcd = Self { daemons, clients, version, _dir: dir };
+        etcd.version = wait_for("etcd's election", START, async || {
+            etcd.check()?;
+            Ok(etcd.leader().await.ok().map(|(_, version)| version))
+        })
+        .await?;
+        Ok(etcd)
+    }
+
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// An error if a member has ended.
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+        self.daemons.iter_mut().try_for_each(Daemon::check)
+    }
+
+    /// The leader's address and version.
+    async fn leader(&self) -> anyhow::Result<(String, String)> {
+        for url in &self.clients {
+            let Ok(mut client) = MaintenanceClient::connect(url.clone()).await else { continue };
+            let Ok(status) = client.status(StatusRequest {}).await else { continue };
+            let status = status.into_inner();
+            let id = status.header.map(|header| header.member_id);
+            if id == Some(status.leader) {
+                return Ok((url.clone(), status.version));
+            }
+        }
+        anyhow::bail!("no member of etcd leads")
+    }
+
+    pub(super) async fn writers(&self, count: usize) -> anyhow::Result<Vec<Putter>> {
+        let (url, _) = self.leader().await?;
+        let mut writers = Vec::with_capacity(count);
+        for _ in 0..count {
+            let client = KvClient::connect(url.clone()).await.context("cannot connect to etcd")?;
+            writers.push(Putter { client, value: vec![b'x'; BODY] });
+        }
+        Ok(writers)
+    }
+}
+
+/// A client that puts one new key after another.
+pub(super) struct Putter {
+    client: KvClient<Channel>,
+    value: Vec<u8>,
+}
+
+impl Writer for Putter {
+    async fn write(&mut self) -> Result<(), Status> {
+        let key = crate::cluster::key().into_bytes();
+        self.client.put(PutRequest { key, value: self.value.clone() }).await.map(drop)
+    }
+}

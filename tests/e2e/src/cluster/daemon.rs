@@ -1,0 +1,91 @@
+//! One daemon: its configuration file, its process, its log.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::Context as _;
+
+use crate::{programs, yard::without_settings};
+
+/// How many lines of a daemon's log an error carries.
+const LAST_WORDS: usize = 25;
+
+/// A `yard scheduler` or a `yard worker`.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    kind: &'static str,
+    config: PathBuf,
+    log: PathBuf,
+    environment: Vec<(&'static str, PathBuf)>,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// A daemon of `kind`, configured by `toml`, that keeps its files in `folder`.
+    pub(super) fn new(kind: &'static str, folder: &Path, toml: &str) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let config = folder.join(format!("{kind}.toml"));
+        fs::write(&config, toml)?;
+        Ok(Self { kind, config, log: folder.join("log"), environment: Vec::new(), child: None })
+    }
+
+    pub(super) fn config(&self) -> &Path {
+        &self.config
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Sets a variable for when it is started next.
+    pub(super) fn set(&mut self, variable: &'static str, value: &Path) {
+        self.environment.push((variable, value.to_owned()));
+    }
+
+    /// Starts it, unless it runs.
+    pub(super) fn start(&mut self) -> anyhow::Result<()> {
+        if self.child.is_some() {
+            return Ok(());
+        }
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut command = Command::new(programs::yard()?);
+        without_settings(&mut command);
+        command
+            .args([self.kind, "--config"])
+            .arg(&self.config)
+            .env("NO_COLOR", "1")
+            .env("PATH", programs::search_path())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let child = command.spawn().with_context(|| format!("could not start {}", self.kind))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Kills it without a warning, if it runs.
+    pub(super) fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill().with_context(|| format!("could not kill {}", self.kind))?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn last_words(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines.split_at(lines.len().saturating_sub(LAST_WORDS)).1;
+        format!("--- {}\n{}\n", self.log.display(), last.join("\n"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}

@@ -1,0 +1,89 @@
+//! A scheduler of a test's cluster.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use super::{Options, daemon::Daemon};
+
+#[derive(Debug)]
+pub(super) struct Scheduler {
+    id: u16,
+    data: PathBuf,
+    daemon: Daemon,
+}
+
+impl Scheduler {
+    /// Scheduler `id`, from 1, of a cluster at `root` with the given members.
+    pub(super) fn new(
+        root: &Path,
+        id: u16,
+        members: &[String],
+        options: &Options,
+    ) -> anyhow::Result<Self> {
+        let folder = root.join(format!("scheduler-{id}"));
+        let data = folder.join("data");
+        let address = members.get(usize::from(id - 1)).context("a member's address")?;
+        let mut toml = format!(
+            "id = {id}\ncluster = \"{}\"\nlisten = \"{address}\"\ndata_dir = \"{}\"\n\
+             store = \"file://{}\"\nnode_grace = \"{}\"\nheartbeat = \"500ms\"\n[peers]\n",
+            options.id,
+            data.display(),
+            root.join("store").display(),
+            options.node_grace,
+        );
+        for (number, member) in (1..).zip(members) {
+            writeln!(toml, "{number} = \"{member}\"")?;
+        }
+        Ok(Self { id, data, daemon: Daemon::new("scheduler", &folder, &toml)? })
+    }
+
+    pub(super) fn config(&self) -> &Path {
+        self.daemon.config()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.daemon.is_up()
+    }
+
+    pub(super) fn start(&mut self) -> anyhow::Result<()> {
+        self.daemon.start()
+    }
+
+    pub(super) fn kill(&mut self) -> anyhow::Result<()> {
+        self.daemon.kill()
+    }
+
+    /// Copies its data into `copy`.
+    pub(super) fn save(&self, copy: &Path) -> anyhow::Result<()> {
+        copy_tree(&self.data, &copy.join(self.id.to_string()))
+    }
+
+    /// Puts the data that [`Self::save`] copied in the place of its own.
+    pub(super) fn restore(&self, copy: &Path) -> anyhow::Result<()> {
+        fs::remove_dir_all(&self.data)?;
+        copy_tree(&copy.join(self.id.to_string()), &self.data)
+    }
+
+    pub(super) fn last_words(&self) -> String {
+        self.daemon.last_words()
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("no folder {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! One attempt on this node, from the order that a desired set gives to the last byte of its
+//! log: fetch what it needs, launch its shim, deliver what its ranks leave, report its end.
+//! What was started once is never started again; whatever was being done is taken up by the
+//! next agent from the attempt's directory.
+
+mod artifacts;
+mod checkpoints;
+mod dir;
+mod environment;
+mod figures;
+mod launch;
+mod logs;
+mod order;
+mod prepare;
+mod registry;
+mod supervise;
+mod trainer;
+mod transfer;
+
+pub(crate) use dir::AttemptDir;
+pub(crate) use launch::ShimProgram;
+pub(crate) use order::Order;
+pub(crate) use registry::{Entry, Registry};
+pub(crate) use supervise::{Context, supervise};
+pub(crate) use trainer::Trainer;

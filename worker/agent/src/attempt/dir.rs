@@ -1,0 +1,158 @@
+//! The directory of one attempt, and that of all attempts. What a directory holds tells how far
+//! the attempt came; nothing about it is kept anywhere else.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use trainyard_jobs::AttemptRef;
+
+use super::Order;
+use crate::{durable, shim::ShimDir};
+
+/// Directories on their way out, should a removal be interrupted.
+const REMOVED: &str = ".removed";
+
+/// An attempt's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AttemptDir {
+    path: PathBuf,
+    shim: ShimDir,
+}
+
+impl AttemptDir {
+    /// The directory of `attempt` below the agent's data directory.
+    pub(crate) fn new(data_dir: &Path, attempt: &AttemptRef) -> Self {
+        Self::at(attempts(data_dir).join(attempt.to_string()))
+    }
+
+    fn at(path: PathBuf) -> Self {
+        Self { shim: ShimDir::new(&path), path }
+    }
+
+    /// The shim's files.
+    pub(crate) fn shim(&self) -> &ShimDir {
+        &self.shim
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the ranks start: the unpacked bundle, or an empty folder.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.path.join("work")
+    }
+
+    /// `$YARD_CHECKPOINT_DIR`: checkpoints that await their upload.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// `$YARD_RESUME_DIR`: the checkpoint that the attempt resumes from.
+    pub(crate) fn resume(&self) -> PathBuf {
+        self.path.join("resume")
+    }
+
+    /// `$YARD_ARTIFACT_DIR`: what the run hands back.
+    pub(crate) fn artifacts(&self) -> PathBuf {
+        self.path.join("artifacts")
+    }
+
+    /// The folder of [`Self::rank_metrics`].
+    pub(crate) fn metrics(&self) -> PathBuf {
+        self.path.join("metrics")
+    }
+
+    /// `$YARD_METRICS`: a rank's figures, as JSON lines.
+    pub(crate) fn rank_metrics(&self, rank: u32) -> PathBuf {
+        self.metrics().join(format!("rank-{rank}.jsonl"))
+    }
+
+    /// Makes the directory with the order in it.
+    pub(crate) fn create(&self, order: &Order) -> io::Result<()> {
+        durable::private_dir(&self.path)?;
+        if let Some(parent) = self.path.parent() {
+            durable::sync_dir(parent)?;
+        }
+        durable::write_json(&self.path.join("attempt.json"), order)
+    }
+
+    /// Whether the shim was, or may have been, launched.
+    pub(crate) fn was_launched(&self) -> bool {
+        self.shim.plan().exists() || self.shim.exit().exists()
+    }
+
+    /// Removes the directory. An interrupted removal is finished by the next agent.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        let mut aside = self.path.as_os_str().to_owned();
+        aside.push(REMOVED);
+        fs::rename(&self.path, &aside)?;
+        fs::remove_dir_all(aside)
+    }
+
+    /// Every attempt in the data directory, with its order. What cannot be read is named in the
+    /// log and left alone, unless it never became an attempt.
+    pub(crate) fn scan(data_dir: &Path) -> io::Result<Vec<(Self, Order)>> {
+        let root = attempts(data_dir);
+        durable::private_dir(&root)?;
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&root)? {
+            let dir = Self::at(entry?.path());
+            let shown = dir.path.display();
+            if dir.path.to_string_lossy().ends_with(REMOVED) {
+                fs::remove_dir_all(&dir.path)?;
+                continue;
+            }
+            match durable::read_json::<Order>(&dir.path.join("attempt.json")) {
+                Ok(Some(order)) if order.is_known_format() => found.push((dir, order)),
+                Ok(Some(_)) => {
+                    tracing::error!(dir = %shown, "attempt of a newer agent: left alone")
+                }
+                Ok(None) if dir.was_launched() => {
+                    tracing::error!(dir = %shown, "attempt without its order: left alone");
+                }
+                Ok(None) => fs::remove_dir_all(&dir.path)?,
+                Err(error) => tracing::error!(dir = %shown, %error, "cannot read the attempt"),
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn attempts(data_dir: &Path) -> PathBuf {
+    data_dir.join("attempts")
+}
+
+#[cfg(test)]
+mod tests {
+    use trainyard_jobs::{AttemptNo, Generation, JobId};
+    use trainyard_proto::v1;
+
+    use super::*;
+
+    #[test]
+    fn an_attempt_is_found_again_until_it_is_removed() {
+        let data = tempfile::tempdir().unwrap();
+        let attempt = AttemptRef {
+            job: JobId::from_random(1),
+            attempt: AttemptNo(2),
+            generation: Generation(3),
+        };
+        let order = Order::from_wire(v1::DesiredAttempt {
+            attempt: Some((&attempt).into()),
+            started: Some(v1::Revision::default()),
+            ..v1::DesiredAttempt::default()
+        });
+        let order = order.unwrap();
+        let dir = AttemptDir::new(data.path(), &attempt);
+        dir.create(&order).unwrap();
+        fs::create_dir_all(data.path().join("attempts/half-made")).unwrap();
+        fs::create_dir_all(data.path().join("attempts/x.removed/y")).unwrap();
+        assert_eq!(AttemptDir::scan(data.path()).unwrap(), [(dir.clone(), order)]);
+        assert_eq!(fs::read_dir(data.path().join("attempts")).unwrap().count(), 1);
+        dir.remove().unwrap();
+        assert_eq!(AttemptDir::scan(data.path()).unwrap(), []);
+    }
+}

@@ -1,0 +1,147 @@
+//! The environment of a rank: torchrun's variables, so that a script written for it runs
+//! unchanged, and Trainyard's own. Of the agent's environment only what programs need to be
+//! found and to speak is passed on: its secrets are not the ranks'.
+
+use std::collections::BTreeMap;
+
+use trainyard_jobs::AttemptRef;
+
+use super::{dir::AttemptDir, order::Work};
+use crate::config::is_loopback;
+
+/// What ranks inherit of the agent's environment.
+const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "LD_LIBRARY_PATH"];
+
+/// What ranks, trainers and shims inherit of the agent's environment.
+pub(super) fn inherited() -> BTreeMap<String, String> {
+    let variable = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+    INHERITED.into_iter().filter_map(variable).collect()
+}
+
+/// The whole environment of the rank with number `local` on this node. Of the same name, the
+/// spec's wins over what is inherited, and what places the rank in its job wins over the spec's.
+pub(super) fn environment(
+    attempt: &AttemptRef,
+    work: &Work,
+    local: usize,
+    dir: &AttemptDir,
+    mut inherited: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    inherited.insert("PYTHONUNBUFFERED".into(), "1".into());
+    if !work.on_gpus() {
+        inherited.insert("OMP_NUM_THREADS".into(), "1".into());
+    }
+    if is_loopback(&work.master_addr) {
+        // Gloo otherwise takes the interface to which the host's name leads.
+        inherited.insert("GLOO_SOCKET_IFNAME".into(), "lo".into());
+    }
+    inherited.extend(work.spec.run.env.clone());
+    let rank = work.ranks.get(local).map_or(0, |(rank, _)| *rank);
+    let mut set = |name: &str, value: String| drop(inherited.insert(name.to_owned(), value));
+    let local_world = work.ranks.len();
+    set("RANK", rank.to_string());
+    set("LOCAL_RANK", local.to_string());
+    set("GROUP_RANK", work.group_rank.to_string());
+    set("ROLE_RANK", rank.to_string());
+    set("ROLE_NAME", "default".into());
+    set("WORLD_SIZE", work.world_size.to_string());
+    set("LOCAL_WORLD_SIZE", local_world.to_string());
+    set("GROUP_WORLD_SIZE", work.group_world_size.to_string());
+    set("ROLE_WORLD_SIZE", work.world_size.to_string());
+    set("MASTER_ADDR", work.master_addr.clone());
+    set("MASTER_PORT", work.master_port.to_string());
+    set("TORCHELASTIC_RUN_ID", attempt.job.to_string());
+    set("TORCHELASTIC_RESTART_COUNT", work.restarts.to_string());
+    set("TORCHELASTIC_MAX_RESTARTS", work.spec.limits.max_restarts.to_string());
+    set("TORCHELASTIC_USE_AGENT_STORE", "False".into());
+    set("CUDA_VISIBLE_DEVICES", visible_devices(work));
+    set("YARD_JOB", attempt.job.to_string());
+    set("YARD_ATTEMPT", attempt.attempt.to_string());
+    set("YARD_GENERATION", attempt.generation.to_string());
+    set("YARD_CHECKPOINT_DIR", dir.checkpoints().display().to_string());
+    set("YARD_CHECKPOINT_EVERY", (work.spec.checkpoint.every.0 / 1000).max(1).to_string());
+    set("YARD_ARTIFACT_DIR", dir.artifacts().display().to_string());
+    set("YARD_METRICS", dir.rank_metrics(rank).display().to_string());
+    set("YARD_CONTROL", dir.shim().control().display().to_string());
+    if work.resume.is_empty() {
+        inherited.remove("YARD_RESUME_DIR");
+    } else {
+        set("YARD_RESUME_DIR", dir.resume().display().to_string());
+    }
+    inherited
+}
+
+/// The GPUs of all ranks on the node, in order, so that the local rank is the index; none for
+/// ranks on CPU slots, even where the node has GPUs.
+fn visible_devices(work: &Work) -> String {
+    if !work.on_gpus() {
+        return String::new();
+    }
+    let units: Vec<&str> = work.ranks.iter().map(|(_, unit)| unit.0.as_str()).collect();
+    units.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use trainyard_jobs::{AttemptNo, Bytes, Digest, FileEntry, Generation, JobId, UnitId};
+
+    use super::*;
+
+    fn work(device: &str) -> Work {
+        let spec = format!(
+            r#"{{"name":"x","resources":{{"gpus":4,"device":"{device}"}},"run":{{"command":["true"],
+            "env":{{"RANK":"99","LANG":"de","SEED":"7"}}}}}}"#
+        );
+        Work {
+            spec: serde_json::from_str(&spec).unwrap(),
+            ranks: vec![(2, UnitId("GPU-a".into())), (3, UnitId("GPU-b".into()))],
+            world_size: 4,
+            group_rank: 1,
+            group_world_size: 2,
+            master_addr: "node-1".into(),
+            master_port: 20_001,
+            bundle: None,
+            resume: Vec::new(),
+            time_allowance: None,
+            restarts: 2,
+        }
+    }
+
+    fn rank_environment(work: &Work) -> BTreeMap<String, String> {
+        let attempt = AttemptRef {
+            job: JobId::from_random(1),
+            attempt: AttemptNo(3),
+            generation: Generation(1),
+        };
+        let dir = AttemptDir::new(Path::new("/data"), &attempt);
+        let inherited =
+            BTreeMap::from([("LANG".into(), "C".into()), ("PATH".into(), "/bin".into())]);
+        environment(&attempt, work, 1, &dir, inherited)
+    }
+
+    #[test]
+    fn the_environment_is_torchruns() {
+        let environment = rank_environment(&work("gpu"));
+        let lines: Vec<String> = environment.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn cpu_ranks_see_no_gpu_and_use_one_thread() {
+        let mut work = work("cpu");
+        work.master_addr = "127.0.0.1".into();
+        work.resume.push(FileEntry {
+            path: "manifest.json".into(),
+            key: "k".into(),
+            size: Bytes(1),
+            digest: Digest::of(b""),
+        });
+        let environment = rank_environment(&work);
+        assert_eq!(environment["CUDA_VISIBLE_DEVICES"], "");
+        assert_eq!(environment["OMP_NUM_THREADS"], "1");
+        assert_eq!(environment["GLOO_SOCKET_IFNAME"], "lo");
+        assert!(environment["YARD_RESUME_DIR"].ends_with("/resume"));
+    }
+}

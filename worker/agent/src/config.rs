@@ -1,0 +1,166 @@
+//! The agent's configuration: a TOML file, over it environment variables `YARD_WORKER_…`, over
+//! these whatever the command line sets. Defaults stand in one place, below.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use figment::{
+    Figment,
+    providers::{Env, Format as _, Serialized, Toml},
+};
+use serde::{Deserialize, Serialize};
+use trainyard_jobs::NodeName;
+
+use crate::error::ConfigError;
+
+/// The prefix of the environment variables that configure the agent.
+pub const ENV_PREFIX: &str = "YARD_WORKER_";
+
+const MAX_SLOTS: u32 = 4096;
+const FIRST_FREE_PORT: u16 = 1024;
+
+/// Configuration of one worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The node's name, unique in the cluster. Default: the host's.
+    pub name: NodeName,
+    /// Where the agent keeps its identity and its attempts.
+    pub data_dir: PathBuf,
+    /// Schedulers, as `host:port`; any of them leads to the leader.
+    pub endpoints: Vec<String>,
+    /// The object store: `file:///dir` or `s3://bucket/prefix`.
+    pub store: String,
+    /// Where other nodes' ranks reach this one. Default: the host's name, or 127.0.0.1 if all
+    /// schedulers are on loopback.
+    pub address: Option<String>,
+    /// CPU slots to offer. Default: as many as processors, none if there are GPUs.
+    pub slots: Option<u32>,
+    /// First and last port from which an attempt's `MASTER_PORT` is chosen.
+    pub ports: (u16, u16),
+    /// Where to serve Prometheus metrics; loopback only.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The NVML library, where it is not found by its name.
+    pub nvml_library: Option<PathBuf>,
+    /// The native trainer, `yard-train`. Default: beside this program, then on `PATH`.
+    pub trainer: Option<PathBuf>,
+    /// Labels for placement.
+    pub labels: BTreeMap<String, String>,
+    /// Whether attempts get a cgroup of their own, where the system allows it.
+    pub cgroup: bool,
+    /// The program that runs `shim DIR`. Default: this one.
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub shim_program: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: node_name(&host_name()),
+            data_dir: "/var/lib/trainyard/worker".into(),
+            endpoints: vec!["127.0.0.1:7401".into()],
+            store: "file:///var/lib/trainyard/store".into(),
+            address: None,
+            slots: None,
+            ports: (20_000, 20_999),
+            metrics_listen: None,
+            nvml_library: None,
+            trainer: None,
+            labels: BTreeMap::new(),
+            cgroup: true,
+            shim_program: None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the configuration: defaults, under `file` if given, under the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and where it stands.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(path) = file {
+            if !path.is_file() {
+                return Err(ConfigError::NoFile { path: path.to_owned() });
+            }
+            figment = figment.merge(Toml::file(path));
+        }
+        let config: Self = figment.merge(Env::prefixed(ENV_PREFIX)).extract().map_err(Box::new)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what to write instead.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.endpoints.is_empty() {
+            return Err(ConfigError::NoEndpoint);
+        }
+        if let Some(endpoint) = self.endpoints.iter().find(|e| host_of(e).is_none()) {
+            return Err(ConfigError::Endpoint { endpoint: endpoint.clone() });
+        }
+        let (first, last) = self.ports;
+        if first > last || first < FIRST_FREE_PORT {
+            return Err(ConfigError::Ports { first, last });
+        }
+        if let Some(address) = self.metrics_listen.filter(|a| !a.ip().is_loopback()) {
+            return Err(ConfigError::MetricsNotLoopback { address });
+        }
+        if let Some(slots) = self.slots.filter(|slots| *slots > MAX_SLOTS) {
+            return Err(ConfigError::Slots { slots, max: MAX_SLOTS });
+        }
+        if !self.data_dir.is_absolute() {
+            return Err(ConfigError::RelativeDataDir { path: self.data_dir.clone() });
+        }
+        Ok(())
+    }
+
+    /// Where other nodes' ranks reach this one.
+    #[must_use]
+    pub fn reachable_address(&self) -> String {
+        let loopback = |e: &String| host_of(e).is_some_and(is_loopback);
+        match &self.address {
+            Some(address) => address.clone(),
+            None if self.endpoints.iter().all(loopback) => "127.0.0.1".into(),
+            None => host_name(),
+        }
+    }
+}
+
+/// The host of `host:port`, if the text is that.
+fn host_of(endpoint: &str) -> Option<&str> {
+    let (host, port) = endpoint.rsplit_once(':')?;
+    let known = !host.is_empty() && !host.contains(['/', ' ', '@']);
+    (known && port.parse::<u16>().is_ok_and(|port| port > 0)).then_some(host)
+}
+
+/// Whether a host name or address means this machine alone.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".into())
+}
+
+/// The nearest valid node name to a host's name.
+#[expect(clippy::expect_used, reason = "a constant that a test reads")]
+fn node_name(host: &str) -> NodeName {
+    let valid = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let name: String = host.to_ascii_lowercase().chars().map(valid).collect();
+    let name = name.trim_start_matches(['-', '_', '.']);
+    let name: String = name.chars().take(trainyard_jobs::name::MAX_NAME).collect();
+    name.parse().unwrap_or_else(|_| "worker".parse().expect("`worker` is a name"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Who this worker is, kept in its data directory: the node id, the cluster that it joined, and
+//! the highest revision that it accepted. What is accepted here is on disk before it is acted
+//! upon. One agent at a time holds the directory.
+
+use std::{
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use trainyard_jobs::{ClusterId, NodeId, Revision};
+
+use crate::{durable, error::WorkerError};
+
+/// The newest format of the data directory that this version reads.
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    format: u32,
+    node: NodeId,
+    cluster: Option<ClusterId>,
+    revision: Revision,
+}
+
+/// Only the format, so that a newer file is named as such whatever else it holds.
+#[derive(Deserialize)]
+struct Probe {
+    format: u32,
+}
+
+/// The worker's identity and its hold on the data directory.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    dir: PathBuf,
+    state: State,
+    /// Held for the agent's life.
+    _lock: File,
+}
+
+impl Identity {
+    /// Takes the data directory `dir` and reads who we are; draws an id if it is new.
+    pub(crate) fn open(dir: &Path) -> Result<Self, WorkerError> {
+        durable::private_dir(dir).map_err(WorkerError::data(dir))?;
+        let lock = durable::lock_file(&dir.join("lock")).map_err(WorkerError::data(dir))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(WorkerError::Busy { path: dir.to_owned() });
+            }
+            Err(TryLockError::Error(error)) => return Err(WorkerError::data(dir)(error)),
+        }
+        let path = dir.join("identity.json");
+        let probe: Option<Probe> = durable::read_json(&path).map_err(WorkerError::data(&path))?;
+        let state = match probe {
+            Some(Probe { format }) if format > FORMAT => {
+                return Err(WorkerError::NewerFormat { path, found: format, known: FORMAT });
+            }
+            Some(_) => durable::read_json(&path).map_err(WorkerError::data(&path))?,
+            None => None,
+        };
+        let drawn = state.is_none();
+        let state = state.unwrap_or_else(|| State {
+            format: FORMAT,
+            node: NodeId::from_random(rand::random()),
+            cluster: None,
+            revision: Revision::default(),
+        });
+        let identity = Self { dir: dir.to_owned(), state, _lock: lock };
+        if drawn {
+            identity.save(&identity.state)?;
+        }
+        Ok(identity)
+    }
+
+    pub(crate) fn node(&self) -> &NodeId {
+        &self.state.node
+    }
+
+    pub(crate) fn cluster(&self) -> Option<ClusterId> {
+        self.state.cluster
+    }
+
+    pub(crate) fn revision(&self) -> Revision {
+        self.state.revision
+    }
+
+    /// Joins `cluster`, if the worker has not joined another one.
+    pub(crate) fn join(&mut self, cluster: ClusterId) -> Result<(), WorkerError> {
+        match self.state.cluster {
+            Some(own) if own == cluster => Ok(()),
+            Some(own) => {
+                Err(WorkerError::OtherCluster { path: self.dir.clone(), own, theirs: cluster })
+            }
+            None => self.change(State { cluster: Some(cluster), ..self.state.clone() }),
+        }
+    }
+
+    /// Whether a desired set of `revision` may be acted upon; a higher one than ever before is
+    /// on disk when this returns.
+    pub(crate) fn accept(&mut self, revision: Revision) -> Result<bool, WorkerError> {
+        if revision > self.state.revision {
+            self.change(State { revision, ..self.state.clone() })?;
+        }
+        Ok(revision == self.state.revision)
+    }
+
+    fn change(&mut self, state: State) -> Result<(), WorkerError> {
+        self.save(&state)?;
+        self.state = state;
+        Ok(())
+    }
+
+    fn save(&self, state: &State) -> Result<(), WorkerError> {
+        let path = self.dir.join("identity.json");
+        durable::write_json(&path, state).map_err(WorkerError::data(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_outlives_the_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = ClusterId(uuid::Uuid::from_u128(7));
+        let mut first = Identity::open(dir.path()).unwrap();
+        let node = first.node().clone();
+        first.join(cluster).unwrap();
+        assert!(first.accept(Revision { epoch: 1, index: 9 }).unwrap());
+        assert!(matches!(Identity::open(dir.path()), Err(WorkerError::Busy { .. })));
+        drop(first);
+        let mut again = Identity::open(dir.path()).unwrap();
+        assert_eq!((again.node(), again.cluster()), (&node, Some(cluster)));
+        assert!(!again.accept(Revision { epoch: 1, index: 8 }).unwrap());
+        assert!(again.accept(Revision { epoch: 1, index: 9 }).unwrap());
+        let error = again.join(ClusterId(uuid::Uuid::from_u128(8))).unwrap_err();
+        assert!(matches!(error, WorkerError::OtherCluster { .. }));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("identity.json"), r#"{"format":2,"who":"x"}"#).unwrap();
+        let error = Identity::open(dir.path()).unwrap_err();
+        assert!(matches!(error, WorkerError::NewerFormat { found: 2, known: 1, .. }));
+        std::fs::write(dir.path().join("identity.json"), "{").unwrap();
+        assert!(matches!(Identity::open(dir.path()), Err(WorkerError::DataDir { .. })));
+    }
+}

@@ -1,0 +1,153 @@
+//! The attempts of this node and the newest desired set: brings the one to what the other says.
+//! What to do is decided by [`reconcile`]; here it is done.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use tokio::task::{JoinSet, spawn_blocking};
+use trainyard_jobs::{AttemptRef, Revision};
+use trainyard_proto::{convert::Invalid, v1::DesiredAttempt};
+
+use crate::{
+    attempt::{AttemptDir, Context, Entry, Order, Registry, supervise},
+    error::WorkerError,
+    reconcile::{Action, Stage, reconcile},
+};
+
+/// A desired set that was accepted.
+struct Wanted {
+    revision: Revision,
+    orders: BTreeMap<AttemptRef, Order>,
+}
+
+/// The node's attempts, each with the task that supervises it.
+pub(crate) struct Node {
+    data_dir: PathBuf,
+    registry: Arc<Registry>,
+    context: Arc<Context>,
+    wanted: Option<Wanted>,
+    /// Supervising tasks, and others that live as long as the agent.
+    pub(crate) tasks: JoinSet<()>,
+}
+
+impl Node {
+    pub(crate) fn new(data_dir: PathBuf, context: Arc<Context>) -> Self {
+        let registry = Arc::clone(&context.registry);
+        Self { data_dir, registry, context, wanted: None, tasks: JoinSet::new() }
+    }
+
+    /// Takes up every attempt that an agent before left here.
+    pub(crate) fn adopt(&mut self) -> Result<(), WorkerError> {
+        let dir = &self.data_dir;
+        for (dir, order) in AttemptDir::scan(dir).map_err(WorkerError::data(dir))? {
+            let launched = dir.was_launched();
+            tracing::info!(attempt = %order.attempt, launched, "attempt taken up");
+            let stage = if launched { Stage::Active } else { Stage::Accepted };
+            let entry = Entry::new(order, dir, stage);
+            self.registry.insert(Arc::clone(&entry));
+            if launched {
+                self.supervise(entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn supervise(&mut self, entry: Arc<Entry>) {
+        self.tasks.spawn(supervise(Arc::clone(&self.context), entry));
+    }
+
+    /// Takes the set of `revision`, which is on record, as what should run here. To act on half
+    /// a set could stop what it names, so one that cannot be read is not taken.
+    pub(crate) fn want(
+        &mut self,
+        revision: Revision,
+        attempts: Vec<DesiredAttempt>,
+    ) -> Result<(), Invalid> {
+        let orders = attempts.into_iter().map(Order::from_wire);
+        let orders = orders.map(|order| order.map(|o| (o.attempt.clone(), o)));
+        self.wanted = Some(Wanted { revision, orders: orders.collect::<Result<_, _>>()? });
+        Ok(())
+    }
+
+    /// Brings the node to what the newest set says.
+    pub(crate) async fn decide(&mut self) -> Result<(), WorkerError> {
+        let Some(wanted) = &self.wanted else { return Ok(()) };
+        let attempts: BTreeSet<AttemptRef> = wanted.orders.keys().cloned().collect();
+        let actions = reconcile(wanted.revision, &attempts, &self.registry.known());
+        for action in actions {
+            self.carry_out(action).await?;
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, action: Action) -> Result<(), WorkerError> {
+        tracing::info!(?action, "decided");
+        match action {
+            Action::Start(attempt) => self.begin(&attempt).await,
+            Action::Stop(attempt) => {
+                if let Some(entry) = self.registry.get(&attempt) {
+                    let accepted = entry.stage() == Stage::Accepted;
+                    entry.stop();
+                    if accepted {
+                        self.supervise(entry);
+                    }
+                }
+                Ok(())
+            }
+            Action::Hold(attempt) => {
+                tracing::warn!(%attempt, "unknown to the recovered cluster: held for an operator");
+                self.hold(&attempt, true);
+                Ok(())
+            }
+            Action::Release(attempt) => {
+                self.hold(&attempt, false);
+                Ok(())
+            }
+            Action::Remove(attempt) => self.remove(&attempt).await,
+        }
+    }
+
+    fn hold(&self, attempt: &AttemptRef, held: bool) {
+        if let Some(entry) = self.registry.get(attempt) {
+            entry.set_held(held);
+        }
+    }
+
+    async fn begin(&mut self, attempt: &AttemptRef) -> Result<(), WorkerError> {
+        if let Some(entry) = self.registry.get(attempt) {
+            self.registry.advance(&entry, Stage::Active);
+            self.supervise(entry);
+            return Ok(());
+        }
+        let order = self.wanted.as_ref().and_then(|wanted| wanted.orders.get(attempt)).cloned();
+        let Some(order) = order else { return Ok(()) };
+        let dir = AttemptDir::new(&self.data_dir, attempt);
+        let (made, written) = (dir.clone(), order.clone());
+        let created = spawn_blocking(move || made.create(&written)).await;
+        let created = created.map_err(|error| WorkerError::stopped("disk task", error))?;
+        if let Err(error) = created {
+            tracing::error!(%attempt, %error, "cannot take the attempt on yet");
+            return Ok(());
+        }
+        let entry = Entry::new(order, dir, Stage::Active);
+        self.registry.insert(Arc::clone(&entry));
+        self.supervise(entry);
+        Ok(())
+    }
+
+    async fn remove(&self, attempt: &AttemptRef) -> Result<(), WorkerError> {
+        let Some(entry) = self.registry.get(attempt) else { return Ok(()) };
+        let dir = entry.dir.clone();
+        let removed = spawn_blocking(move || dir.remove()).await;
+        match removed.map_err(|error| WorkerError::stopped("disk task", error))? {
+            Ok(()) => {}
+            // The next agent removes what is left; this one need not see it again.
+            Err(error) => tracing::error!(%attempt, %error, "cannot remove the attempt"),
+        }
+        self.registry.remove(attempt);
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! The agent: takes its data directory, adopts what runs there, and from then on carries out
+//! what the leader's sets say. Ending it leaves the ranks to their shims.
+
+use std::{collections::BTreeSet, path::Path, pin::pin, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::interval,
+};
+use tonic::{Code, Status};
+use trainyard_jobs::{ClusterId, Revision, SessionId};
+use trainyard_proto::v1::DesiredSet;
+use trainyard_store::Store;
+
+use crate::{
+    attempt::{Context, Registry, ShimProgram, Trainer},
+    config::Config,
+    error::WorkerError,
+    identity::Identity,
+    metrics::{Counters, Metrics, Snapshot, serve},
+    node::Node,
+    report::{Leader, Reporter},
+    session::{News, Session, Standing},
+    shim,
+    telemetry::{Gpus, Sampler, inventory},
+};
+
+/// How often decisions are made anew without any news.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Runs the agent until `shutdown` is ready; the ranks run on.
+///
+/// # Errors
+/// What keeps it from starting, or a scheduler's final refusal while no ranks run.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), WorkerError> {
+    config.validate()?;
+    let mut agent = Agent::start(&config).await?;
+    let mut shutdown = pin!(shutdown);
+    let mut ticks = interval(RETRY);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            news = agent.news.recv() => match news {
+                Some(news) => agent.take(news)?,
+                None => return Err(WorkerError::stopped("session", "it gave up")),
+            },
+            () = agent.registry.changed() => {}
+            // What the disk refused is tried again.
+            _ = ticks.tick() => {}
+            Some(ended) = agent.node.tasks.join_next() => {
+                if let Err(error) = ended {
+                    return Err(WorkerError::stopped("attempt task", error));
+                }
+            }
+        }
+        agent.node.decide().await?;
+    }
+}
+
+struct Agent {
+    node: Node,
+    registry: Arc<Registry>,
+    counters: Counters,
+    standing: watch::Sender<Standing>,
+    news: mpsc::Receiver<News>,
+    /// Given up last: the data directory is ours as long as anything of us runs.
+    identity: Identity,
+}
+
+impl Agent {
+    async fn start(config: &Config) -> Result<Self, WorkerError> {
+        let dir = &config.data_dir;
+        let identity = Identity::open(dir)?;
+        let store = Store::open(&config.store)?;
+        let gpus = Gpus::open(config.nvml_library.as_deref());
+        tracing::info!(node = %identity.node(), telemetry = gpus.state(), "agent starts");
+        let inventory = inventory(config, &gpus, dir);
+        let (registry, counters) = (Arc::new(Registry::default()), Counters::default());
+        let sampler = start_sampler(gpus, dir, &registry)?;
+        let (leader, leaders) = watch::channel(None);
+        let session = SessionId(uuid::Uuid::now_v7());
+        let context = Arc::new(Context {
+            store,
+            reporter: Reporter::new(leaders.clone(), identity.node().clone(), session),
+            registry: Arc::clone(&registry),
+            trainer: Trainer::new(config.trainer.clone()),
+            shim: ShimProgram::new(config.shim_program.clone()),
+            cgroup: config.cgroup,
+            counters: counters.clone(),
+        });
+        let mut node = Node::new(dir.clone(), context);
+        if let Some(address) = config.metrics_listen {
+            let metrics = Metrics::new(inventory.clone(), &counters);
+            let source = source(&sampler, &registry, leaders);
+            node.tasks.spawn(serve(address, metrics, source).await?);
+        }
+        let standing = watch::Sender::new(standing(&identity));
+        let (sender, news) = mpsc::channel(16);
+        let session = Session {
+            node: identity.node().to_string(),
+            session,
+            inventory,
+            registry: Arc::clone(&registry),
+            sampler,
+            counters: counters.clone(),
+            standing: standing.subscribe(),
+            leader,
+            news: sender,
+            endpoints: config.endpoints.iter().cloned().collect(),
+        };
+        node.adopt()?;
+        node.tasks.spawn(session.run());
+        Ok(Self { node, registry, counters, standing, news, identity })
+    }
+
+    fn take(&mut self, news: News) -> Result<(), WorkerError> {
+        match news {
+            News::Welcome(cluster, answer) => {
+                let stay = self.welcome(cluster)?;
+                // A session that no longer waits asks again.
+                let _ = answer.send(stay);
+                Ok(())
+            }
+            News::Desired(set) => {
+                self.accept(set);
+                Ok(())
+            }
+            News::Refused { endpoint, status } => self.refused(endpoint, &status),
+        }
+    }
+
+    /// Ranks that run are worth more than a clear end: with them the agent stays and retries.
+    fn unless_ranks_run(&self, error: WorkerError) -> Result<(), WorkerError> {
+        if self.registry.has_live_attempts() {
+            tracing::error!(%error, "attempts run here, so the agent goes on trying");
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    fn welcome(&mut self, cluster: ClusterId) -> Result<bool, WorkerError> {
+        match self.identity.join(cluster) {
+            Ok(()) => {
+                self.stand();
+                Ok(true)
+            }
+            Err(error @ WorkerError::OtherCluster { .. }) => {
+                self.unless_ranks_run(error).map(|()| false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn refused(&self, endpoint: String, status: &Status) -> Result<(), WorkerError> {
+        let message = status.message().to_owned();
+        self.unless_ranks_run(match status.code() {
+            Code::AlreadyExists => WorkerError::DuplicateName { endpoint, message },
+            _ => WorkerError::Refused { endpoint, message },
+        })
+    }
+
+    fn stand(&self) {
+        self.standing.send_replace(standing(&self.identity));
+    }
+
+    /// Takes a desired set, unless a higher one was accepted before. One that cannot be put on
+    /// record is not acted upon.
+    fn accept(&mut self, set: DesiredSet) {
+        let revision = Revision::from(set.revision.unwrap_or_default());
+        match self.identity.accept(revision) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.counters.refused_sets.inc();
+                let highest = self.identity.revision();
+                tracing::warn!(%revision, %highest, "outdated desired set refused");
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%revision, %error, "desired set not acted upon");
+                return;
+            }
+        }
+        self.stand();
+        if let Err(error) = self.node.want(revision, set.attempts) {
+            tracing::error!(%revision, %error, "desired set cannot be read: ignored");
+        }
+    }
+}
+
+fn standing(identity: &Identity) -> Standing {
+    Standing { cluster: identity.cluster(), revision: identity.revision() }
+}
+
+fn start_sampler(
+    gpus: Gpus,
+    dir: &Path,
+    registry: &Arc<Registry>,
+) -> Result<Arc<Sampler>, WorkerError> {
+    let registry = Arc::clone(registry);
+    let own = move || own_processes(&registry);
+    Sampler::start(gpus, dir, own).map(Arc::new).map_err(WorkerError::data(dir))
+}
+
+/// Every process of our attempts.
+fn own_processes(registry: &Registry) -> BTreeSet<i32> {
+    let mut own = registry.shims();
+    own.extend(shim::descendants(&own));
+    own
+}
+
+fn source(
+    sampler: &Arc<Sampler>,
+    registry: &Arc<Registry>,
+    leader: watch::Receiver<Option<Leader>>,
+) -> Arc<dyn Fn() -> Snapshot + Send + Sync> {
+    let (sampler, registry) = (Arc::clone(sampler), Arc::clone(registry));
+    Arc::new(move || Snapshot {
+        sample: sampler.newest(),
+        connected: leader.borrow().is_some(),
+        attempts: registry.counts(),
+    })
+}

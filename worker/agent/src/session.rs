@@ -1,0 +1,264 @@
+//! The stream to the leader: hello and figures up, desired sets down. Finds the leader among
+//! the schedulers, comes back after every break, and never touches the ranks: what a set means
+//! is decided elsewhere.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Code, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
+use trainyard_jobs::{ClusterId, Inventory, Revision, SessionId};
+use trainyard_proto::{
+    LEADER_METADATA, MAX_MESSAGE_BYTES,
+    v1::{
+        DesiredSet, Heartbeat, Hello, SchedulerMessage, Welcome, WorkerMessage,
+        scheduler_message::Body as Down, worker_client::WorkerClient, worker_message::Body as Up,
+    },
+};
+
+use crate::{
+    attempt::Registry, backoff::Backoff, metrics::Counters, report::Leader, telemetry::Sampler,
+};
+
+const CONNECT: Duration = Duration::from_secs(2);
+const WELCOME: Duration = Duration::from_secs(5);
+/// A peer that does not answer a ping this long is gone.
+const PING: Duration = Duration::from_secs(3);
+const HEARTBEATS: std::ops::RangeInclusive<u64> = 50..=60_000;
+const MAX_ENDPOINTS: usize = 64;
+
+/// What the session tells the agent.
+pub(crate) enum News {
+    /// A leader has welcomed us into this cluster; the answer says whether to stay.
+    Welcome(ClusterId, tokio::sync::oneshot::Sender<bool>),
+    /// What should run here.
+    Desired(DesiredSet),
+    /// A scheduler refuses us; it is asked again, unless the agent gives up.
+    Refused { endpoint: String, status: Status },
+}
+
+/// What the agent tells the session about itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    pub cluster: Option<ClusterId>,
+    pub revision: Revision,
+}
+
+/// The session's view of the agent.
+pub(crate) struct Session {
+    pub node: String,
+    pub session: SessionId,
+    pub inventory: Inventory,
+    pub registry: Arc<Registry>,
+    pub sampler: Arc<Sampler>,
+    pub counters: Counters,
+    pub standing: watch::Receiver<Standing>,
+    pub leader: watch::Sender<Option<Leader>>,
+    pub news: mpsc::Sender<News>,
+    /// Known schedulers; the one to try next stands first.
+    pub endpoints: VecDeque<String>,
+}
+
+/// How a stream ended.
+enum End {
+    /// Another scheduler leads.
+    Follow(String),
+    /// This scheduler refuses us.
+    Refused(Status),
+    /// The agent has gone.
+    Over,
+    /// Anything else; `welcomed` tells whether we had been taken in.
+    Broken { welcomed: bool, reason: String },
+}
+
+impl Session {
+    /// Keeps a stream to the leader until the agent is gone.
+    pub(crate) async fn run(mut self) {
+        let mut backoff = Backoff::scheduler();
+        let mut failures = 0;
+        loop {
+            let Some(endpoint) = self.endpoints.front().cloned() else { return };
+            let end = self.stream(&endpoint).await;
+            self.leader.send_replace(None);
+            match end {
+                End::Over => return,
+                End::Follow(leader) => {
+                    self.prefer(leader);
+                    // Two that name each other must not make us spin.
+                    failures += 1;
+                }
+                End::Refused(status) => {
+                    let news = News::Refused { endpoint, status };
+                    if self.news.send(news).await.is_err() {
+                        return;
+                    }
+                    self.endpoints.rotate_left(1);
+                    backoff.wait().await;
+                }
+                End::Broken { welcomed, reason } => {
+                    tracing::debug!(endpoint, reason, "no stream");
+                    if welcomed {
+                        tracing::warn!(endpoint, reason, "the leader is gone");
+                        backoff.reset();
+                        failures = 0;
+                    }
+                    failures += 1;
+                    self.endpoints.rotate_left(1);
+                }
+            }
+            if failures >= self.endpoints.len() {
+                failures = 0;
+                backoff.wait().await;
+            }
+        }
+    }
+
+    /// Puts `endpoint` first, once.
+    fn prefer(&mut self, endpoint: String) {
+        self.endpoints.retain(|known| *known != endpoint);
+        self.endpoints.push_front(endpoint);
+        self.endpoints.truncate(MAX_ENDPOINTS);
+    }
+
+    async fn stream(&mut self, endpoint: &str) -> End {
+        let broken = |reason: String| End::Broken { welcomed: false, reason };
+        let mut client = match connect(endpoint).await {
+            Ok(channel) => WorkerClient::new(channel)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            Err(error) => return broken(error),
+        };
+        let (up, messages) = mpsc::channel(4);
+        let hello = WorkerMessage { body: Some(Up::Hello(self.hello())) };
+        if up.send(hello).await.is_err() {
+            return broken("the stream closed".into());
+        }
+        let opening = async {
+            let mut down = client.session(ReceiverStream::new(messages)).await?.into_inner();
+            let first = down.message().await?;
+            Ok((down, first))
+        };
+        let (down, first) = match timeout(WELCOME, opening).await {
+            Err(_) => return broken("no welcome in time".into()),
+            Ok(Err(status)) => return sort(status, false),
+            Ok(Ok((down, Some(SchedulerMessage { body: Some(Down::Welcome(welcome)) })))) => {
+                (down, welcome)
+            }
+            Ok(Ok(_)) => return broken("the scheduler did not begin with a welcome".into()),
+        };
+        match self.enter(&first).await {
+            Some(true) => {}
+            Some(false) => return broken("it leads another cluster".into()),
+            None => return End::Over,
+        }
+        tracing::info!(endpoint, "joined the leader");
+        self.counters.sessions.inc();
+        self.leader.send_replace(Some(client));
+        self.follow(down, up, first.heartbeat_ms).await
+    }
+
+    fn hello(&self) -> Hello {
+        let standing = self.standing.borrow().clone();
+        Hello {
+            cluster: standing.cluster.map(|cluster| cluster.to_string()).unwrap_or_default(),
+            node: self.node.clone(),
+            session: self.session.to_string(),
+            inventory: Some((&self.inventory).into()),
+            running: self.registry.running(),
+            revision: Some(standing.revision.into()),
+        }
+    }
+
+    /// Whether to stay with the scheduler that sent `welcome`; nothing if the agent has gone.
+    async fn enter(&mut self, welcome: &Welcome) -> Option<bool> {
+        let Ok(cluster) = welcome.cluster.parse() else { return Some(false) };
+        let (answer, stay) = tokio::sync::oneshot::channel();
+        self.news.send(News::Welcome(cluster, answer)).await.ok()?;
+        let stay = stay.await.ok()?;
+        if stay {
+            for endpoint in &welcome.endpoints {
+                if !self.endpoints.contains(endpoint) && self.endpoints.len() < MAX_ENDPOINTS {
+                    self.endpoints.push_back(endpoint.clone());
+                }
+            }
+        }
+        Some(stay)
+    }
+
+    /// Passes desired sets on and sends figures until the stream breaks.
+    async fn follow(
+        &self,
+        mut down: Streaming<SchedulerMessage>,
+        up: mpsc::Sender<WorkerMessage>,
+        heartbeat_ms: u64,
+    ) -> End {
+        let broken = |reason: &str| End::Broken { welcomed: true, reason: reason.into() };
+        let every = heartbeat_ms.clamp(*HEARTBEATS.start(), *HEARTBEATS.end());
+        let mut ticks = interval(Duration::from_millis(every));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut taken = Instant::now();
+        loop {
+            tokio::select! {
+                message = down.message() => match message {
+                    Err(status) => return sort(status, true),
+                    Ok(None) => return broken("the leader ended the stream"),
+                    Ok(Some(SchedulerMessage { body: Some(Down::Desired(set)) })) => {
+                        if self.news.send(News::Desired(set)).await.is_err() {
+                            return End::Over;
+                        }
+                    }
+                    Ok(Some(_)) => {}
+                },
+                _ = ticks.tick() => {
+                    let beat = Heartbeat {
+                        sample: Some(self.sampler.newest()),
+                        progress: self.registry.progress(),
+                    };
+                    match up.try_send(WorkerMessage { body: Some(Up::Heartbeat(beat)) }) {
+                        Ok(()) => taken = Instant::now(),
+                        Err(mpsc::error::TrySendError::Closed(_)) => {
+                            return broken("the leader closed the stream");
+                        }
+                        // Figures are not worth waiting for; a leader that takes none is gone.
+                        Err(mpsc::error::TrySendError::Full(_)) => {
+                            if taken.elapsed() > WELCOME + 4 * Duration::from_millis(every) {
+                                return broken("the leader takes no figures");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn connect(endpoint: &str) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{endpoint}"))
+        .map_err(|error| format!("not an address: {error}"))?
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .keep_alive_while_idle(true);
+    endpoint.connect().await.map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        cause.unwrap_or_else(|| error.to_string())
+    })
+}
+
+fn sort(status: Status, welcomed: bool) -> End {
+    let leader = status.metadata().get(LEADER_METADATA).and_then(|value| value.to_str().ok());
+    match (status.code(), leader) {
+        (Code::Unavailable, Some(leader)) if !leader.is_empty() => End::Follow(leader.to_owned()),
+        (Code::AlreadyExists | Code::FailedPrecondition | Code::InvalidArgument, _) => {
+            End::Refused(status)
+        }
+        _ => End::Broken { welcomed, reason: status.message().to_owned() },
+    }
+}

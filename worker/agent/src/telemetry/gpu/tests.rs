@@ -1,0 +1,80 @@
+//! Tests against a library that has NVML's interface (`tests/fixtures/nvml.rs`).
+
+use std::{path::PathBuf, process::Command};
+
+use super::*;
+
+#[test]
+fn models_have_short_names() {
+    for (name, short) in [
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA A100-SXM4-40GB", "a100"),
+        ("Tesla V100-SXM2-16GB", "v100"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("NVIDIA RTX A6000", "a6000"),
+        ("NVIDIA H200", "h200"),
+        ("", "gpu"),
+    ] {
+        assert_eq!(short_model(name), short, "{name}");
+    }
+}
+
+#[test]
+fn a_missing_library_is_no_error_unless_it_was_named() {
+    let named = Gpus::open(Some(Path::new("/nonexistent/libnvidia-ml.so")));
+    assert!(named.state().starts_with("cannot load the NVML library /nonexistent"));
+    assert!(named.devices().is_empty());
+    assert!(named.sample(BTreeSet::new).is_empty());
+    let missing = unusable(&NvmlError::LibRmVersionMismatch, None);
+    assert!(missing.contains("differ in version"));
+}
+
+/// Builds the library with `rustc`, which is there where tests are built.
+fn library(dir: &Path, cfg: &[&str]) -> PathBuf {
+    let path = dir.join("libnvidia-ml.so.1");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nvml.rs");
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--crate-type", "cdylib", "--edition", "2024", "-o"]).arg(&path).arg(source);
+    rustc.args(cfg.iter().flat_map(|flag| ["--cfg", flag]));
+    let output = rustc.args(["-A", "warnings"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    path
+}
+
+#[test]
+fn a_lost_gpu_is_reported_and_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let gpus = Gpus::open(Some(&library(dir.path(), &[])));
+    assert_eq!(gpus.state(), "nvml");
+    let devices = gpus.devices();
+    let good = &devices[&UnitId("GPU-good".into())];
+    assert_eq!((good.model.as_str(), good.memory), ("h100", Bytes(80 << 30)));
+    let samples = gpus.sample(|| BTreeSet::from([4242]));
+    let [good, lost] = &samples[..] else { panic!("{samples:?}") };
+    let expected = DeviceSample {
+        unit: "GPU-good".into(),
+        utilisation_percent: Some(97.0),
+        memory_used: Some(3 << 30),
+        power_watts: Some(612.5),
+        temperature_celsius: Some(61.0),
+        foreign_pids: vec![4343],
+        problem: None,
+        sm_clock_mhz: Some(1980),
+    };
+    assert_eq!(*good, expected);
+    assert_eq!(lost.unit, "GPU-lost");
+    assert!(lost.problem.as_ref().unwrap().contains("fallen off the bus"), "{lost:?}");
+}
+
+#[test]
+fn a_library_that_cannot_be_used_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    for (cfg, reason) in [("mismatch", "differ in version"), ("old", "lacks")] {
+        let gpus = Gpus::open(Some(&library(dir.path(), &[cfg])));
+        assert!(gpus.state().contains(reason), "{}", gpus.state());
+        assert!(gpus.devices().is_empty());
+    }
+}
