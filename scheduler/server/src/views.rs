@@ -5,7 +5,7 @@ use trainyard_core::state::{Attempt, Checkpoint, Job, Node, NodeState, Placement
 use trainyard_jobs::{JobPhase, ModelVersion, Timestamp};
 use trainyard_proto::{convert::exit_message, v1};
 
-use crate::sessions::Live;
+use crate::{clock, sessions::Live};
 
 /// A job. `reason` says why it waits; an ended one says itself how it ended.
 pub(crate) fn job(job: &Job, reason: Option<String>, progress: Option<v1::Progress>) -> v1::Job {
@@ -31,7 +31,7 @@ pub(crate) fn job(job: &Job, reason: Option<String>, progress: Option<v1::Progre
         commit: job.commit.clone().unwrap_or_default(),
         model: job.registered.as_ref().map(|(m, v)| format!("{m}:{v}")).unwrap_or_default(),
         progress: progress.filter(|_| running.is_some()),
-        run_ms: job.used.0,
+        run_ms: job.used.0.saturating_add(running.map_or(0, |a| clock::now().since(a.started).0)),
     }
 }
 
@@ -42,7 +42,7 @@ fn own_reason(job: &Job) -> Option<String> {
     }
     let ended = job.current().and_then(|a| a.end.as_ref());
     match job.phase {
-        JobPhase::Stopping => ended.map(|end| format!("stopping: {end}")),
+        JobPhase::Stopping => ended.map(ToString::to_string),
         JobPhase::Queued => ended.map(|end| format!("waits for its next attempt: {end}")),
         JobPhase::Finishing => Some("verifying artifacts".to_owned()),
         _ => None,

@@ -15,7 +15,7 @@ mod supervisor;
 mod tree;
 
 pub use paths::ShimDir;
-pub use plan::{ExitRecord, Plan, ProcessId, RankEnd, RankPlan, StartedRecord};
+pub use plan::{ExitRecord, FORMAT, Plan, ProcessId, RankEnd, RankPlan, StartedRecord};
 pub use run::shim_main;
 pub use tree::{descendants, kill_marked};
 

@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use trainyard_jobs::{Digest, JobSpec};
@@ -43,9 +44,9 @@ pub(crate) struct SubmitArgs {
 pub(crate) struct JobArgs {
     /// Job spec: TOML, YAML or JSON
     spec: PathBuf,
-    /// Idempotency key, a UUIDv7: twice is the same job
-    #[arg(long, value_name = "UUID")]
-    key: Option<Uuid>,
+    /// Idempotency key, any text: submitted twice under it is one job
+    #[arg(long)]
+    key: Option<String>,
     /// Change the spec, such as limits.time=2h; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -139,7 +140,7 @@ pub(crate) async fn submit(
         None => String::new(),
     };
     let request = v1::SubmitRequest {
-        key: args.key.unwrap_or_else(Uuid::now_v7).to_string(),
+        key: args.key.as_deref().map_or_else(Uuid::now_v7, named_key).to_string(),
         spec_json: spec.canonical_json().into_bytes(),
         bundle,
         commit: workdir.as_deref().and_then(commit::of).unwrap_or_default(),
@@ -152,6 +153,17 @@ pub(crate) async fn submit(
         app.out.note("a job was submitted under this key before; this is that one");
     }
     Ok(Submitted { job: answer.job, existed: answer.existed })
+}
+
+/// The key that a text names. A key drawn by time, a `UUIDv7`, is remembered for a day; every
+/// other text stands for a key of its own, which lives as long as its job.
+fn named_key(text: &str) -> Uuid {
+    let drawn = Uuid::parse_str(text).ok().filter(|key| key.get_version_num() == 7);
+    drawn.unwrap_or_else(|| {
+        let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+        let half = digest.first_chunk().copied().unwrap_or_default();
+        uuid::Builder::from_custom_bytes(half).into_uuid()
+    })
 }
 
 /// The work directory, relative to the spec.

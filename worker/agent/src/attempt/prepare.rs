@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     durable,
-    shim::{Plan, RankPlan},
+    shim::{FORMAT, Plan, RankPlan},
 };
 
 /// How long the store may be away before an attempt gives up and its devices go to others.
@@ -53,7 +53,7 @@ pub(super) async fn prepare(
         env: environment(attempt, work, local, dir, inherited()),
     });
     Ok(Plan {
-        format: 1,
+        format: FORMAT,
         attempt: attempt.clone(),
         ranks: ranks.collect(),
         workdir: dir.work(),

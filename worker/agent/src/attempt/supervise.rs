@@ -25,7 +25,7 @@ use crate::{
     metrics::Counters,
     reconcile::Stage,
     report::Reporter,
-    shim::{ExitRecord, RankEnd},
+    shim::{ExitRecord, FORMAT, RankEnd},
 };
 
 /// How long the report of an end waits for logs and checkpoints to be stored: devices must not
@@ -217,7 +217,7 @@ fn vanished(entry: &Entry) -> ExitRecord {
     let ranks = entry.order.work.as_ref().map_or(&[][..], |work| &work.ranks);
     let end = |(rank, _): &(u32, _)| RankEnd { rank: *rank, exit: RankExit::Vanished };
     ExitRecord {
-        format: 1,
+        format: FORMAT,
         ranks: ranks.iter().map(end).collect(),
         first_failure: None,
         time_limit: false,

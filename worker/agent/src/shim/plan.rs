@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use trainyard_jobs::{AttemptRef, Bytes, Millis, RankExit};
 
 /// The newest format of these files that this version reads.
-pub(super) const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// What the shim is to start: `start.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,182 @@
+//! The scheduler: the worker's service over a real connection.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
+use trainyard_jobs::AttemptRef;
+use trainyard_proto::v1::{
+    self, CheckpointReport, DesiredAttempt, DesiredSet, EndedReport, Heartbeat, Hello,
+    ReportAnswer, Revision, SchedulerMessage, StartedReport, Welcome, WorkerMessage,
+    scheduler_message::Body,
+    worker_message::Body as Up,
+    worker_server::{Worker, WorkerServer},
+};
+
+use super::{Node, wait};
+
+pub const CLUSTER: &str = "00000000-0000-0000-0000-000000000001";
+/// What the scheduler was told.
+#[derive(Default)]
+pub struct Told {
+    pub hellos: Vec<Hello>,
+    pub heartbeats: Vec<Heartbeat>,
+    pub started: Vec<StartedReport>,
+    pub ended: Vec<EndedReport>,
+    pub checkpoints: Vec<CheckpointReport>,
+}
+
+#[derive(Clone)]
+struct Service {
+    told: Arc<Mutex<Told>>,
+    desired: watch::Receiver<Option<DesiredSet>>,
+    hang_up: watch::Receiver<()>,
+    refusal: Arc<Mutex<Option<Status>>>,
+    cluster: String,
+}
+
+/// A running fake scheduler.
+pub struct Scheduler {
+    pub address: SocketAddr,
+    pub told: Arc<Mutex<Told>>,
+    pub refusal: Arc<Mutex<Option<Status>>>,
+    desired: watch::Sender<Option<DesiredSet>>,
+    hang_up: watch::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Scheduler {
+    pub async fn start() -> Self {
+        Self::start_at("127.0.0.1:0", CLUSTER).await
+    }
+
+    pub async fn start_at(address: &str, cluster: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (desired, receiver) = watch::channel(None);
+        let (hang_up, hung_up) = watch::channel(());
+        let service = Service {
+            told: Arc::default(),
+            desired: receiver,
+            hang_up: hung_up,
+            refusal: Arc::default(),
+            cluster: cluster.into(),
+        };
+        let (told, refusal) = (Arc::clone(&service.told), Arc::clone(&service.refusal));
+        let server = tokio::spawn(async move {
+            let incoming = TcpListenerStream::new(listener);
+            let server = Server::builder().add_service(WorkerServer::new(service));
+            server.serve_with_incoming(incoming).await.unwrap();
+        });
+        Self { address, told, refusal, desired, hang_up, server }
+    }
+
+    pub fn send(&self, epoch: u64, index: u64, attempts: Vec<DesiredAttempt>) {
+        let revision = Some(Revision { epoch, index });
+        self.desired.send_replace(Some(DesiredSet { revision, attempts }));
+    }
+
+    /// Ends every stream and gives the first hello that comes after.
+    pub async fn next_hello(&self) -> Hello {
+        let before = self.told.lock().unwrap().hellos.len();
+        self.hang_up.send_replace(());
+        self.wait("another hello", |t| t.hellos.get(before).cloned()).await
+    }
+
+    /// Returns when all that was sent before has been handled: sets are taken in order.
+    pub async fn handled(&self, node: &Node, epoch: u64, index: u64) {
+        let path = node.data().join("identity.json");
+        let revision = format!("{{\"epoch\":{epoch},\"index\":{index}}}");
+        let accepted = || std::fs::read_to_string(&path).ok()?.contains(&revision).then_some(());
+        wait("a set's acceptance", accepted).await;
+    }
+
+    /// Waits until what was told answers.
+    pub async fn wait<T>(&self, what: &str, ready: impl Fn(&Told) -> Option<T>) -> T {
+        wait(what, || ready(&self.told.lock().unwrap())).await
+    }
+
+    pub async fn ended(&self, attempt: &AttemptRef) -> EndedReport {
+        let wanted = Some(v1::AttemptRef::from(attempt));
+        let what = format!("the end of {attempt}");
+        self.wait(&what, |t| t.ended.iter().find(|r| r.attempt == wanted).cloned()).await
+    }
+
+    pub async fn started(&self, attempt: &AttemptRef) {
+        let wanted = Some(v1::AttemptRef::from(attempt));
+        let what = format!("the start of {attempt}");
+        self.wait(&what, |t| t.started.iter().any(|r| r.attempt == wanted).then_some(())).await;
+    }
+}
+
+type Messages = Pin<Box<dyn Stream<Item = Result<SchedulerMessage, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Worker for Service {
+    type SessionStream = Messages;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<WorkerMessage>>,
+    ) -> Result<Response<Messages>, Status> {
+        if let Some(status) = self.refusal.lock().unwrap().clone() {
+            return Err(status);
+        }
+        let mut up = request.into_inner();
+        let told = Arc::clone(&self.told);
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = up.message().await {
+                let mut told = told.lock().unwrap();
+                match message.body.unwrap() {
+                    Up::Hello(hello) => told.hellos.push(hello),
+                    Up::Heartbeat(beat) => told.heartbeats.push(beat),
+                }
+            }
+        });
+        let welcome =
+            Welcome { cluster: self.cluster.clone(), heartbeat_ms: 50, endpoints: Vec::new() };
+        let message = |body| Ok(SchedulerMessage { body: Some(body) });
+        let mut hang_up = self.hang_up.clone();
+        hang_up.mark_unchanged();
+        let hung_up = Box::pin(async move { drop(hang_up.changed().await) });
+        let desired = tokio_stream::wrappers::WatchStream::new(self.desired.clone());
+        let sets = desired.filter_map(|set| set).map(move |set| message(Body::Desired(set)));
+        let all = tokio_stream::once(message(Body::Welcome(welcome))).chain(sets);
+        Ok(Response::new(Box::pin(futures::StreamExt::take_until(all, hung_up))))
+    }
+
+    async fn report_started(
+        &self,
+        request: Request<StartedReport>,
+    ) -> Result<Response<ReportAnswer>, Status> {
+        self.told.lock().unwrap().started.push(request.into_inner());
+        Ok(Response::new(ReportAnswer {}))
+    }
+
+    async fn report_ended(
+        &self,
+        request: Request<EndedReport>,
+    ) -> Result<Response<ReportAnswer>, Status> {
+        self.told.lock().unwrap().ended.push(request.into_inner());
+        Ok(Response::new(ReportAnswer {}))
+    }
+
+    async fn report_checkpoint(
+        &self,
+        request: Request<CheckpointReport>,
+    ) -> Result<Response<ReportAnswer>, Status> {
+        self.told.lock().unwrap().checkpoints.push(request.into_inner());
+        Ok(Response::new(ReportAnswer {}))
+    }
+}
