@@ -24,9 +24,12 @@ finish() {
 }
 trap finish EXIT
 
-step() { printf '\n\033[1m$ %s\033[0m\n' "$*"; "$@"; }
+bold='' plain=''
+if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
+show() { printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"; }
+step() { show "$@"; "$@"; }
 
-printf '\n\033[1m$ yard dev --schedulers 3 --workers 3 --slots 1 &\033[0m\n'
+show 'yard dev --schedulers 3 --workers 3 --slots 1 &'
 yard dev --schedulers 3 --workers 3 --slots 1 >dev.log 2>&1 &
 cluster=$!
 for _ in $(seq 300); do
@@ -43,7 +46,7 @@ done
 step yard cluster status
 step yard node list
 step yard run "$ROOT/jobs/examples/fashion-mnist.toml"
-step yard model list
+step yard model get fashion-mnist
 step yard model pull fashion-mnist --to model
 step yard model verify fashion-mnist
-step "$YARD_PYTHON" "$ROOT/ops/load_model.py" model
+step python "$ROOT/ops/load_model.py" model

@@ -3,6 +3,7 @@
 //!
 //! The result depends on the tree and the lock file alone, and comes in the order of the files.
 
+mod docs;
 mod licence;
 mod rooms;
 mod supply;
@@ -42,7 +43,8 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<Vec<Finding>> {
     let metadata = Metadata::read(root)?;
     let policy = supply::Policy::read(root)?;
     let mut findings: Vec<Finding> = files.iter().flat_map(text::check).collect();
-    findings.extend(text::check_changelog(&files));
+    findings.extend(docs::check_changelog(&files));
+    findings.extend(docs::check_named_tests(&files));
     findings.extend(rooms::check(&metadata, root));
     findings.extend(supply::check(&metadata, &policy));
     findings.sort();

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::{
+    docs::{check_changelog, check_named_tests},
     licence, rooms, supply,
-    text::{check, check_changelog},
+    text::check,
     tree::File,
 };
 use crate::metadata::Metadata;
@@ -63,6 +64,18 @@ fn the_changelog_names_the_version_in_the_making() {
     assert!(check_changelog(&[]).is_some());
     assert!(check_changelog(&[file("CHANGELOG.md", "# Changes\n\n## 0.0.1\n")]).is_some());
     assert!(check_changelog(&[file("CHANGELOG.md", "# Changes\n\n## Unreleased\n")]).is_none());
+}
+
+#[test]
+fn a_test_that_the_architecture_names_exists() {
+    let page =
+        |name: &str| file("ARCHITECTURE.md", &format!("# A\nby `{name}` and `serde::Value`\n"));
+    let test = || file("tests/e2e/tests/faults.rs", "fn a_loss_is_healed() {}\n");
+    assert_eq!(check_named_tests(&[page("faults::a_loss_is_healed"), test()]), []);
+    for wrong in ["faults::a_loss", "jobs::a_loss_is_healed"] {
+        let findings = check_named_tests(&[page(wrong), test()]);
+        assert!(findings[0].to_string().starts_with("ARCHITECTURE.md:2: "), "{findings:?}");
+    }
 }
 
 #[test]

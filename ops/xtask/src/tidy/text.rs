@@ -82,22 +82,3 @@ fn starts_path(line: &str, place: &str) -> bool {
         !before.is_some_and(|c| c.is_alphanumeric() || "/._-}*)>$~".contains(c))
     })
 }
-
-/// The changelog names the version in the making, so that a change has a place to be told.
-pub(crate) fn check_changelog(files: &[File]) -> Option<Finding> {
-    let path = "CHANGELOG.md";
-    let Some(file) = files.iter().find(|file| file.path == path) else {
-        return Some(Finding::new(path, 1, "no changelog; write one"));
-    };
-    let first = file.text.lines().find(|line| line.starts_with("## "));
-    let named = first.is_some_and(|line| {
-        line.to_lowercase().contains("unreleased") || line.contains(env!("CARGO_PKG_VERSION"))
-    });
-    (!named).then(|| {
-        let text = format!(
-            "the first section is not about {} or what is unreleased; add it",
-            env!("CARGO_PKG_VERSION")
-        );
-        Finding::new(path, 1, text)
-    })
-}

@@ -228,6 +228,7 @@ fn vanished(entry: &Entry) -> ExitRecord {
 /// The report of the end. Its ranks stand in the order in which they ended.
 async fn end_report(context: &Context, entry: &Entry, record: ExitRecord) -> EndedReport {
     let succeeded = record.start_error.is_none()
+        && !record.time_limit
         && !record.ranks.is_empty()
         && record.ranks.iter().all(|end| end.exit.is_success());
     let has_rank_0 = entry.order.work.as_ref().is_ok_and(Work::has_rank_0);

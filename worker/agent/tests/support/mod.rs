@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use node::{Agent, Node, kill_shim};
+pub use node::{Node, kill_shim};
 pub use scheduler::{CLUSTER, Scheduler, Told};
 use trainyard_jobs::{AttemptNo, AttemptRef, Generation, JobId};
 use trainyard_proto::v1::{self, DesiredAttempt, EndedReport, RankSlot, Revision};

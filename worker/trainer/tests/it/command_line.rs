@@ -5,6 +5,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::tempdir;
+use trainyard_jobs::JobSpec;
+use trainyard_jobs::spec::Format;
+use trainyard_train::recipe::Recipe;
 
 use crate::dataset;
 
@@ -139,5 +142,19 @@ fn without_a_gpu_the_gpu_check_says_so() {
         );
     } else {
         assert!(String::from_utf8_lossy(&output.stdout).contains("CUDA devices"));
+    }
+}
+
+/// The examples are what people start from: they must be specs, and the recipe's own words.
+#[test]
+fn the_example_specs_are_read_and_their_recipe_knows_its_parameters() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../jobs/examples");
+    for name in ["fashion-mnist.toml", "torchrun-ddp.toml"] {
+        let text = fs::read_to_string(format!("{examples}/{name}")).unwrap();
+        let spec = JobSpec::read(name, &text, Format::Toml).unwrap();
+        if let Some(recipe) = &spec.run.recipe {
+            let params = serde_json::to_value(&spec.run.params).unwrap();
+            Recipe::parse(recipe, params.as_object().unwrap()).unwrap();
+        }
     }
 }
