@@ -31,7 +31,6 @@ build: setup ## Build every program and test, for development
 	$(ENV) cargo build --workspace --all-targets --locked
 
 test: lint build ## The gate: lint, build, and every test that takes seconds
-	$(ENV) cargo test --workspace --doc --locked --quiet
 	$(ENV) cargo nextest run --workspace --locked
 
 test-long: build ## The gate's tests and those that take minutes

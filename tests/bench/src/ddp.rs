@@ -2,6 +2,7 @@
 //! same libtorch, two ranks with one thread each over Gloo.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -31,6 +32,7 @@ struct Trainer {
 #[derive(serde::Deserialize)]
 struct RankResult {
     steps_per_s: f64,
+    last_loss: f64,
 }
 
 impl Trainer {
@@ -43,8 +45,8 @@ impl Trainer {
         command
     }
 
-    /// Steps a second of the slowest rank that reports: ranks move in step.
-    async fn run(&self, width: u32, steps: u32, dir: &Path) -> anyhow::Result<f64> {
+    /// What the slowest rank that reports says: ranks move in step.
+    async fn run(&self, width: u32, steps: u32, dir: &Path) -> anyhow::Result<RankResult> {
         let numbers = [
             ("--ranks", RANKS),
             ("--width", width),
@@ -60,7 +62,8 @@ impl Trainer {
         let text = process::run("trainer", &mut command, dir).await?;
         let ranks = text.lines().filter(|line| line.starts_with('{'));
         let ranks: Vec<RankResult> = ranks.map(serde_json::from_str).collect::<Result<_, _>>()?;
-        ranks.iter().map(|rank| rank.steps_per_s).reduce(f64::min).context("no rank reported")
+        let slower = |a: &RankResult, b: &RankResult| a.steps_per_s.total_cmp(&b.steps_per_s);
+        ranks.into_iter().min_by(slower).context("no rank reported")
     }
 }
 
@@ -102,7 +105,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Section> {
     let dir = scratch(&args.data, "ddp-")?;
     let trainers = found.map(|found| found.ok().map(|(trainer, _)| trainer));
     let mut rows = Vec::new();
+    let mut agreement = Vec::new();
     for width in WIDTHS {
+        let mut losses = BTreeSet::new();
         let mut figures: Vec<Option<Figures>> =
             trainers.iter().map(|trainer| trainer.as_ref().map(|_| Figures::default())).collect();
         for round in 0..args.rounds {
@@ -113,14 +118,16 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Section> {
                 };
                 let steps = steps_at(width, args.steps);
                 match trainer.run(width, steps, dir.path()).await {
-                    Ok(rate) => {
+                    Ok(RankResult { steps_per_s: rate, last_loss }) => {
                         progress(&format!("ddp: width {width}, system {i}: {rate:.1}/s"));
                         figures.rounds.push(rate);
+                        losses.insert(format!("{last_loss:.6}"));
                     }
                     Err(error) => figures.failure = Some(format!("{error:#}")),
                 }
             }
         }
+        agreement.push(format!("{} at width {width}", Vec::from_iter(losses).join(" and ")));
         rows.push(Row { case: width.to_string(), figures });
     }
     Ok(Section {
@@ -129,10 +136,17 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Section> {
         case: "width".to_owned(),
         systems,
         rows,
-        notes: vec![format!(
-            "A perceptron with momentum, {RANKS} ranks of one thread on the CPU, Gloo over \
-             loopback, {BATCH} samples a rank, {} rounds.",
-            args.rounds
-        )],
+        notes: vec![
+            format!(
+                "A perceptron with momentum, {RANKS} ranks of one thread on the CPU, Gloo over \
+                 loopback, {BATCH} samples a rank, {} rounds.",
+                args.rounds
+            ),
+            format!(
+                "The loss after the last step, of all that ran (one value means that they agree): \
+                 {}.",
+                agreement.join(", ")
+            ),
+        ],
     })
 }

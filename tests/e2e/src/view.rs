@@ -94,6 +94,8 @@ pub struct Checkpoint {
 /// A node.
 #[derive(Debug, Deserialize)]
 pub struct Node {
+    /// Its id.
+    pub id: String,
     /// Its name.
     pub name: String,
     /// `up`, `silent` or `lost`.
