@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AttemptNo, Bytes, CheckpointId, Digest, FileEntry, JobId, ModelName, ProjectName, Timestamp,
+    spec::Goal,
 };
 
 /// Where a model version came from.
@@ -48,6 +49,10 @@ pub struct ModelVersion {
     pub digest: Digest,
     /// Final metrics as decimal text, exactly as the run wrote them: replicas compare bytes.
     pub metrics: BTreeMap<String, String>,
+    /// The metric by which versions of the model compare, as the spec named it.
+    pub metric: Option<String>,
+    /// Whether more of it is better.
+    pub goal: Goal,
     /// Where it came from.
     pub lineage: Lineage,
 }

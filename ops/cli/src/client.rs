@@ -33,6 +33,10 @@ const CALL: Duration = Duration::from_secs(5);
 /// How long all tries together may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The longest pause between two rounds: an election takes less than a second, and whoever waits
+/// at a prompt should not wait longer than the cluster does.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
 /// The cluster, as a command sees it.
 #[derive(Debug)]
 pub(crate) struct Cluster {
@@ -72,32 +76,34 @@ impl Cluster {
     ) -> Result<T, CliError> {
         let give_up = Instant::now() + self.patience;
         let mut pause = Duration::from_millis(50);
+        let mut last = Status::unavailable("no endpoint");
         loop {
-            let last = match self.round(give_up, &call).await {
+            match self.round(give_up, &mut last, &call).await {
                 Ok(answer) => return Ok(answer),
-                Err(status) if may_repeat(&status) => status,
-                Err(status) => return Err(CliError::refused(doing, &status)),
-            };
+                Err(Refused) if may_repeat(&last) => {}
+                Err(Refused) => return Err(CliError::refused(doing, &last)),
+            }
             if Instant::now() + pause >= give_up {
                 return Err(self.unreachable(doing, &last));
             }
             sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// Asks each scheduler once, the leader first if it is known.
+    /// Asks each scheduler once, the leader first if it is known. `last` is what the last one said
+    /// that said anything.
     async fn round<T>(
         &self,
         give_up: Instant,
+        last: &mut Status,
         call: &impl AsyncFn(Service) -> Result<Response<T>, Status>,
-    ) -> Result<T, Status> {
+    ) -> Result<T, Refused> {
         let mut queue: VecDeque<Endpoint> = self.endpoints.iter().cloned().collect();
         if let Some(leader) = self.known(|known| known.leader.take()) {
             put_first(&mut queue, leader);
         }
         let mut asked = Vec::new();
-        let mut last = Status::unavailable("no endpoint");
         while let Some(endpoint) = queue.pop_front() {
             let left = give_up.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -113,12 +119,15 @@ impl Cluster {
                     if let Some(leader) = named_leader(&status).filter(|to| !asked.contains(to)) {
                         put_first(&mut queue, leader);
                     }
-                    last = status;
+                    *last = status;
                 }
-                Err(status) => return Err(status),
+                Err(status) => {
+                    *last = status;
+                    break;
+                }
             }
         }
-        Err(last)
+        Err(Refused)
     }
 
     /// Asks one scheduler, once.
@@ -172,6 +181,9 @@ impl Cluster {
         )
     }
 }
+
+/// Nobody carried the call out.
+struct Refused;
 
 /// Whether another try, perhaps elsewhere, may succeed. A status with a source was made on this
 /// side: the connection broke and the outcome is unknown, which repeating resolves.

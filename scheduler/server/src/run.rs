@@ -30,6 +30,18 @@ use crate::{
     transport::{LateHandle, Peers},
 };
 
+/// Ticks without a leader's word before an election, at least; at most twice as many.
+const ELECTION_TICKS: u32 = 50;
+
+/// Ticks between a leader's words.
+const HEARTBEAT_TICKS: u32 = 10;
+
+/// Ticks after which a linearizable read gives up.
+const READ_TICKS: u32 = 300;
+
+/// Ticks after which a snapshot of which nothing was heard counts as lost.
+const SNAPSHOT_TICKS: u32 = 60_000;
+
 /// How long open streams may take to end once the daemon stops.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -96,6 +108,10 @@ async fn raft(
     })?;
     let settings = trainyard_raft::Config {
         tick: config.tick.into(),
+        election_ticks: ELECTION_TICKS,
+        heartbeat_ticks: HEARTBEAT_TICKS,
+        read_timeout_ticks: READ_TICKS,
+        snapshot_send_ticks: SNAPSHOT_TICKS,
         snapshot_every: config.snapshot_every,
         ..trainyard_raft::Config::new(
             config.id,

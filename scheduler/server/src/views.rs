@@ -29,7 +29,7 @@ pub(crate) fn job(job: &Job, reason: Option<String>, progress: Option<v1::Progre
         spec_json: job.spec.canonical_json().into_bytes(),
         bundle: job.bundle.map(|d| d.to_string()).unwrap_or_default(),
         commit: job.commit.clone().unwrap_or_default(),
-        model: job.registered.as_ref().map(|(m, v)| format!("{m}:{v}")).unwrap_or_default(),
+        model: job.registered.as_ref().map(|(m, v)| format!("{m}/{v}")).unwrap_or_default(),
         progress: progress.filter(|_| running.is_some()),
         run_ms: job.used.0.saturating_add(running.map_or(0, |a| clock::now().since(a.started).0)),
     }
@@ -132,6 +132,8 @@ pub(crate) fn version(v: &ModelVersion) -> v1::Version {
         size: v.size.0,
         digest: v.digest.to_string(),
         metrics: v.metrics.clone().into_iter().collect(),
+        metric: v.metric.clone().unwrap_or_default(),
+        goal: serde_word(&v.goal),
         job: lineage.job.to_string(),
         attempt: lineage.attempt.0,
         spec_digest: lineage.spec.to_string(),

@@ -22,6 +22,9 @@ pub(crate) struct VersionView {
     size_bytes: u64,
     digest: String,
     metrics: BTreeMap<String, String>,
+    /// By which versions of the model compare.
+    metric: Option<String>,
+    goal: String,
     files: Vec<FileView>,
     lineage: Lineage,
 }
@@ -58,6 +61,8 @@ impl From<v1::Version> for VersionView {
             size_bytes: version.size,
             digest: version.digest,
             metrics: version.metrics.into_iter().collect(),
+            metric: text(version.metric),
+            goal: version.goal,
             files: version.files.into_iter().map(file).collect(),
             lineage: Lineage {
                 job: version.job,
@@ -92,9 +97,13 @@ impl VersionView {
         format!("{}:{}", self.model, self.model_version)
     }
 
+    /// The metric that versions compare by first, then the others by name.
     fn metrics(&self) -> String {
-        let each = self.metrics.iter().map(|(name, value)| format!("{name} {}", trim(value)));
-        each.collect::<Vec<_>>().join(", ")
+        let is_first = |name: &String| self.metric.as_ref() == Some(name);
+        let mut each: Vec<_> = self.metrics.iter().collect();
+        each.sort_by_key(|(name, _)| !is_first(name));
+        let texts = each.into_iter().map(|(name, value)| format!("{name} {}", trim(value)));
+        texts.collect::<Vec<_>>().join(", ")
     }
 }
 

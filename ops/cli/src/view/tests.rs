@@ -185,6 +185,8 @@ fn node() -> v1::Node {
 
 fn version() -> v1::Version {
     v1::Version {
+        metric: "val_loss".into(),
+        goal: "minimize".into(),
         model: "fashion-mnist".into(),
         version: 1,
         project: "research".into(),

@@ -2,7 +2,7 @@
 //! once; or they do not verify, and the attempt counts as failed.
 
 use trainyard_jobs::{
-    AttemptNo, Bytes, EndReason, JobId, JobPhase, Lineage, ModelVersion, model::files_digest,
+    AttemptNo, Bytes, EndReason, JobId, JobPhase, Lineage, ModelVersion, model::files_digest, spec::Register,
 };
 
 use super::Applied;
@@ -25,7 +25,7 @@ impl State {
             self.end_job(id, JobPhase::Succeeded, EndReason::Completed, events);
             return Ok(Reply::Done);
         };
-        let mut version = self.model_version(job, &register.model);
+        let mut version = self.model_version(job, &register);
         let versions = self.models.entry(register.model.clone()).or_default();
         let number = versions.last_key_value().map_or(1, |(last, _)| last + 1);
         version.version = number;
@@ -60,13 +60,13 @@ impl State {
         }
     }
 
-    fn model_version(&self, job: &Job, model: &trainyard_jobs::ModelName) -> ModelVersion {
+    fn model_version(&self, job: &Job, register: &Register) -> ModelVersion {
         let outcome = job.outcome.clone().unwrap_or_default();
         let attempt = job.current();
         let resumed = job.attempts.iter().rev().find_map(|a| a.resume);
         let nodes = attempt.map_or(&[][..], |a| &a.placements);
         ModelVersion {
-            model: model.clone(),
+            model: register.model.clone(),
             version: 0,
             project: job.spec.project.clone(),
             created: self.time,
@@ -74,6 +74,8 @@ impl State {
             digest: files_digest(&outcome.artifacts),
             files: outcome.artifacts,
             metrics: outcome.metrics,
+            metric: register.metric.clone(),
+            goal: register.goal,
             lineage: Lineage {
                 job: job.id.clone(),
                 attempt: attempt.map_or(AttemptNo(0), |a| a.number),
