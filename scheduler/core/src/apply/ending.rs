@@ -2,7 +2,8 @@
 //! once; or they do not verify, and the attempt counts as failed.
 
 use trainyard_jobs::{
-    AttemptNo, Bytes, EndReason, JobId, JobPhase, Lineage, ModelVersion, model::files_digest, spec::Register,
+    AttemptNo, Bytes, EndReason, JobId, JobPhase, Lineage, ModelVersion, model::files_digest,
+    spec::Register,
 };
 
 use super::Applied;

@@ -70,6 +70,11 @@ impl Blocker {
         Self { kind: BlockerKind::Backoff, message }
     }
 
+    pub(super) fn no_port() -> Self {
+        let message = "every port for rank 0 on the node is in use".to_owned();
+        Self { kind: BlockerKind::Ports, message }
+    }
+
     pub(super) fn held(job: &JobId) -> Self {
         let message = format!("free units are held for job {job}, which has waited longer");
         Self { kind: BlockerKind::Held, message }
@@ -152,8 +157,7 @@ impl Planner {
     #[must_use]
     pub fn explain(&self, job: &JobId, now: Timestamp) -> Option<Explanation> {
         let (waiting, position) = self.waiting(job)?;
-        let plan = self.plan(now, WorkBudget::UNLIMITED);
-        let blockers = plan.waiting.get(job).cloned().unwrap_or_default();
+        let blockers = self.reasons(now).remove(job).unwrap_or_default();
         let suggestions =
             if blockers.is_empty() { Vec::new() } else { self.suggestions(waiting, now) };
         Some(Explanation { position, blockers, suggestions })

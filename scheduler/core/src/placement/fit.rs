@@ -90,6 +90,11 @@ impl<'a> Yard<'a> {
         }
     }
 
+    /// Whether no unit is left to hand out.
+    pub(super) fn is_full(&self) -> bool {
+        self.nodes.values().all(|spot| spot.held || spot.free.is_empty())
+    }
+
     /// Takes a free port of a node for rank 0, beginning at the `turn`-th.
     pub(super) fn take_port(&mut self, node: &'a NodeId, turn: u64) -> Option<u16> {
         let spot = self.nodes.get_mut(node)?;

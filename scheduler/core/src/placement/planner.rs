@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trainyard_jobs::{JobId, Millis, NodeId, Timestamp, UnitId, spec::Resources};
 
 use super::{
-    explain::{Blocker, BlockerKind, blockers},
+    explain::{Blocker, blockers},
     fit::{Spot, Yard, fit},
     view::{Delta, PlanNode, Waiting},
 };
@@ -29,13 +29,11 @@ impl WorkBudget {
     pub const UNLIMITED: Self = Self(u64::MAX);
 }
 
-/// What to start now, and why the others wait.
+/// What to start now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Gangs to start, best first.
     pub starts: Vec<StartAttempt>,
-    /// Why each of the others waits.
-    pub waiting: BTreeMap<JobId, Vec<Blocker>>,
     /// When a job becomes startable by time alone.
     pub wake_at: Option<Timestamp>,
     /// Every job was looked at within the budget.
@@ -115,20 +113,16 @@ impl Planner {
         Some((self.queue.get(rank)?, self.queue.range(..rank).count() + 1))
     }
 
-    /// Decides what to start at `now`.
+    /// Decides what to start at `now`. Ends early once no unit is free.
     #[must_use]
     pub fn plan(&self, now: Timestamp, budget: WorkBudget) -> Plan {
         let cost = u64::try_from(self.nodes.len()).unwrap_or(u64::MAX).max(1);
         let mut work = budget.0;
-        let mut pass = Pass {
-            planner: self,
-            now,
-            yard: self.yard(),
-            misfits: Vec::new(),
-            held_for: None,
-            plan: Plan { complete: true, ..Plan::default() },
-        };
+        let mut pass = Pass::new(self, now, None);
         for job in self.queue.values() {
+            if pass.yard.is_full() {
+                break;
+            }
             if work < cost {
                 pass.plan.complete = false;
                 break;
@@ -138,6 +132,17 @@ impl Planner {
         }
         pass.plan.starts = on_top_of_each_other(pass.plan.starts);
         pass.plan
+    }
+
+    /// Why each job that would not start at `now` waits. The same pass as [`Planner::plan`]
+    /// over the whole queue, so that a reason is never another than the planner's own.
+    #[must_use]
+    pub fn reasons(&self, now: Timestamp) -> BTreeMap<JobId, Vec<Blocker>> {
+        let mut pass = Pass::new(self, now, Some(BTreeMap::new()));
+        for job in self.queue.values() {
+            pass.consider(job);
+        }
+        pass.reasons.unwrap_or_default()
     }
 
     fn start(
@@ -184,16 +189,33 @@ struct Pass<'a> {
     misfits: Vec<&'a Resources>,
     held_for: Option<&'a JobId>,
     plan: Plan,
+    /// Asked for only by those who read them: a plan is made far more often.
+    reasons: Option<BTreeMap<JobId, Vec<Blocker>>>,
 }
 
 impl<'a> Pass<'a> {
+    fn new(
+        planner: &'a Planner,
+        now: Timestamp,
+        reasons: Option<BTreeMap<JobId, Vec<Blocker>>>,
+    ) -> Self {
+        Self {
+            planner,
+            now,
+            yard: planner.yard(),
+            misfits: Vec::new(),
+            held_for: None,
+            plan: Plan { complete: true, ..Plan::default() },
+            reasons,
+        }
+    }
+
     /// Starts a job or says why not.
     fn consider(&mut self, job: &'a Waiting) {
         if job.not_before > self.now {
             let earlier = self.plan.wake_at.map_or(job.not_before, |at| at.min(job.not_before));
             self.plan.wake_at = Some(earlier);
-            self.waits(job, vec![Blocker::backoff(job.not_before, self.now)]);
-            return;
+            return self.waits(job, |now, _| vec![Blocker::backoff(job.not_before, now)]);
         }
         let known_misfit = self.misfits.contains(&&job.resources);
         let gang = if known_misfit { None } else { fit(&job.resources, &self.yard) };
@@ -201,17 +223,19 @@ impl<'a> Pass<'a> {
         let first = gang.first().map(|(node, _)| *node);
         let turn = job.sequence.wrapping_add(u64::from(job.attempts));
         let Some(port) = first.and_then(|node| self.yard.take_port(node, turn)) else {
-            let message = "every port for rank 0 on the node is in use".into();
-            return self.waits(job, vec![Blocker { kind: BlockerKind::Ports, message }]);
+            return self.waits(job, |_, _| vec![Blocker::no_port()]);
         };
         self.yard.take(&gang);
         self.plan.starts.push(self.planner.start(job, gang, port));
     }
 
     fn does_not_fit(&mut self, job: &'a Waiting) {
-        let mut why = blockers(self.planner, &job.resources);
-        why.extend(self.held_for.map(Blocker::held));
-        self.waits(job, why);
+        let held_for = self.held_for;
+        self.waits(job, |_, planner| {
+            let mut why = blockers(planner, &job.resources);
+            why.extend(held_for.map(Blocker::held));
+            why
+        });
         self.misfits.push(&job.resources);
         if self.now.since(job.submitted) >= PATIENCE && self.held_for.is_none() {
             self.yard.hold(&job.resources);
@@ -219,8 +243,10 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn waits(&mut self, job: &Waiting, why: Vec<Blocker>) {
-        self.plan.waiting.insert(job.id.clone(), why);
+    fn waits(&mut self, job: &Waiting, why: impl FnOnce(Timestamp, &Planner) -> Vec<Blocker>) {
+        if let Some(reasons) = &mut self.reasons {
+            reasons.insert(job.id.clone(), why(self.now, self.planner));
+        }
     }
 }
 

@@ -44,8 +44,7 @@ fn a_gang_starts_whole_or_not_at_all() {
     world.register(1, 1, 2, &[]);
     let job = world.submit(ranks(3));
     assert!(world.plan().is_empty());
-    let plan = world.planner.plan(Timestamp(world.now), WorkBudget::UNLIMITED);
-    let why = &plan.waiting[&job][0];
+    let why = &world.planner.reasons(Timestamp(world.now))[&job][0];
     assert_eq!(why.kind, BlockerKind::TooFew);
     insta::assert_snapshot!(why.message, @"needs 3 CPU slots; there are 2 CPU slots on 1 node up");
     world.register(2, 1, 1, &[]);
@@ -84,7 +83,8 @@ fn a_unit_that_cannot_be_used_is_not_handed_out() {
     world.planner.update(Delta::Unusable(node_id(1), out));
     let plan = world.planner.plan(Timestamp(world.now), WorkBudget::UNLIMITED);
     assert!(plan.starts.is_empty());
-    assert!(plan.waiting[&job].iter().any(|b| b.kind == BlockerKind::Unusable));
+    let why = &world.planner.reasons(Timestamp(world.now))[&job];
+    assert!(why.iter().any(|b| b.kind == BlockerKind::Unusable));
 }
 
 #[test]
@@ -101,9 +101,9 @@ fn a_large_job_is_not_starved_by_small_ones() {
     let late = world.submit(ranks(1));
     world.exit_all(&running, 0);
     assert!(world.plan().is_empty(), "the free slot is held for the large one");
-    let plan = world.planner.plan(Timestamp(world.now), WorkBudget::UNLIMITED);
-    assert!(plan.waiting[&late].iter().any(|b| b.kind == BlockerKind::Held));
-    assert!(plan.waiting.contains_key(&large));
+    let reasons = world.planner.reasons(Timestamp(world.now));
+    assert!(reasons[&late].iter().any(|b| b.kind == BlockerKind::Held));
+    assert!(reasons.contains_key(&large));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError, error::TryRecvError},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use trainyard_core::{
     Command, Event, Planner,
@@ -16,6 +16,9 @@ use crate::{clock, error::Failure, machine::Events, replica::Replica};
 
 /// Work that one plan may do: about 50 ms of it.
 const BUDGET: WorkBudget = WorkBudget(2_000_000);
+
+/// Changes that come this close together are planned for together.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// The planner is asked at least this often: time alone can make a job startable.
 const IDLE: Duration = Duration::from_secs(1);
@@ -50,6 +53,7 @@ pub(super) async fn run(replica: Replica) {
             () = replica.sessions.changed.notified() => {}
             () = sleep_until(wake) => {}
         }
+        sleep(GATHER).await;
         drain(&replica, &mut planner, &mut events);
     }
 }

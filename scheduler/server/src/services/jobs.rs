@@ -120,13 +120,11 @@ fn reasons(replica: &Replica, state: &State) -> std::collections::BTreeMap<JobId
     if !anything_waits {
         return std::collections::BTreeMap::new();
     }
-    let plan = planner(replica, state)
-        .plan(clock::now(), trainyard_core::placement::WorkBudget(1_000_000));
     let line = |(id, blockers): (JobId, Vec<trainyard_core::placement::Blocker>)| {
         let text: Vec<String> = blockers.into_iter().map(|b| b.message).collect();
         (id, text.join("; "))
     };
-    plan.waiting.into_iter().map(line).collect()
+    planner(replica, state).reasons(clock::now()).into_iter().map(line).collect()
 }
 
 /// A planner that knows the state and what the leader hears of its workers.
