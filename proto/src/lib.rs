@@ -11,6 +11,7 @@ pub mod convert;
     clippy::as_conversions,
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::too_many_lines,
     reason = "generated code"
 )]
 pub mod v1 {

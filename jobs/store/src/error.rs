@@ -119,6 +119,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the object itself is at fault: missing, damaged, or not where it may be.
+    #[must_use]
+    pub const fn is_verdict(&self) -> bool {
+        matches!(
+            self,
+            Self::InvalidKey { .. }
+                | Self::NotFound { .. }
+                | Self::Corrupt { .. }
+                | Self::WrongSize { .. }
+                | Self::WrongDigest { .. }
+        )
+    }
+
     /// Whether the same call may succeed later: only when the backend itself failed.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -54,3 +54,19 @@ pub enum Event {
         version: u32,
     },
 }
+
+impl Event {
+    /// The job that it is about, if it is about one.
+    #[must_use]
+    pub const fn job(&self) -> Option<&JobId> {
+        match self {
+            Self::Job { job, .. }
+            | Self::Checkpoint { job, .. }
+            | Self::CheckpointGone { job, .. } => Some(job),
+            Self::AttemptStarted(attempt)
+            | Self::RanksStarted { attempt, .. }
+            | Self::AttemptEnding { attempt, .. } => Some(&attempt.job),
+            Self::Node(_) | Self::Model { .. } => None,
+        }
+    }
+}

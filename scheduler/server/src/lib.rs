@@ -7,6 +7,7 @@ mod error;
 mod leader;
 mod machine;
 mod metrics;
+mod reasons;
 mod replica;
 mod run;
 mod services;

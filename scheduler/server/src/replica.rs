@@ -1,9 +1,15 @@
 //! One member as the rest of the daemon sees it: propose a command, read the state, watch what
 //! changes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
 use trainyard_core::{Command, Envelope, Refusal, Reply, State, codec, command::FEATURE_LEVEL};
 use trainyard_raft::{RaftHandle, Status};
 use trainyard_store::Store;
@@ -13,6 +19,7 @@ use crate::{
     config::Config,
     error::Failure,
     machine::{self, Events, Shared},
+    reasons::{Reasons, StateHash},
     sessions::Sessions,
 };
 
@@ -25,6 +32,10 @@ pub(crate) struct Replica {
     pub(crate) store: Store,
     pub(crate) config: Arc<Config>,
     pub(crate) sessions: Sessions,
+    /// When this member last handed the leadership on because too many nodes were silent.
+    pub(crate) handed_on: Arc<Mutex<Option<Instant>>>,
+    pub(crate) reasons: Reasons,
+    pub(crate) hash: StateHash,
 }
 
 impl Replica {

@@ -24,6 +24,7 @@ use crate::{
     leader,
     machine::{EVENTS_KEPT, Machine},
     metrics,
+    reasons::{Reasons, StateHash},
     replica::Replica,
     services::{ClientService, RaftService, WorkerService},
     sessions::Sessions,
@@ -92,7 +93,17 @@ async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError
     let state = Arc::new(RwLock::new(State::new(config.cluster)));
     let (events, _) = broadcast::channel(EVENTS_KEPT);
     let raft = raft(&config, &state, &events).await?;
-    Ok(Replica { raft, state, events, store, config, sessions: Sessions::default() })
+    Ok(Replica {
+        raft,
+        state,
+        events,
+        store,
+        config,
+        sessions: Sessions::default(),
+        handed_on: Arc::default(),
+        reasons: Reasons::default(),
+        hash: StateHash::default(),
+    })
 }
 
 async fn raft(

@@ -20,6 +20,12 @@ pub(crate) struct Live {
     progress: BTreeMap<AttemptRef, v1::Progress>,
 }
 
+impl Live {
+    fn fresh(session: SessionId) -> Self {
+        Self { session, seen: Instant::now(), sample: None, progress: BTreeMap::new() }
+    }
+}
+
 /// All workers that the leader hears.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sessions {
@@ -41,13 +47,11 @@ impl Sessions {
     /// A worker has connected.
     pub(crate) fn connected(&self, node: &NodeId, session: SessionId) {
         self.with(|live| {
-            let fresh =
-                Live { session, seen: Instant::now(), sample: None, progress: BTreeMap::new() };
-            let entry = live.entry(node.clone()).or_insert_with(|| fresh.clone());
+            let entry = live.entry(node.clone()).or_insert_with(|| Live::fresh(session));
             if entry.session == session {
-                entry.seen = fresh.seen;
+                entry.seen = Instant::now();
             } else {
-                *entry = fresh;
+                *entry = Live::fresh(session);
             }
         });
     }
@@ -61,9 +65,11 @@ impl Sessions {
         progress: Vec<(AttemptRef, v1::Progress)>,
     ) {
         let changed = self.with(|live| {
-            let Some(entry) = live.get_mut(node).filter(|l| l.session == session) else {
+            // Absent when a new term cleared everything after the worker had greeted.
+            let entry = live.entry(node.clone()).or_insert_with(|| Live::fresh(session));
+            if entry.session != session {
                 return false;
-            };
+            }
             entry.seen = Instant::now();
             let before = entry.sample.as_ref().map(unusable);
             if sample.is_some() {

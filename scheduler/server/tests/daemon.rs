@@ -219,6 +219,49 @@ async fn a_worker_is_given_its_desired_set_and_a_lost_one_is_called_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_was_called_lost_over_an_open_stream_is_asked_to_greet_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(config(dir.path())).await;
+    let greeting = hello("000000000001", "n1", 1);
+    let mut stalled = Worker::connect(&daemon, greeting.clone()).await.unwrap();
+    stalled.desired().await;
+    // No heartbeat comes, the stream stays open: after the grace the node is lost.
+    daemon.until(|status| status.nodes == 0).await;
+    let end = timeout(PATIENCE, async {
+        loop {
+            if let Err(status) = stalled.down.message().await {
+                return status;
+            }
+        }
+    });
+    assert_eq!(end.await.unwrap().code(), Code::Unavailable);
+    let _back = Worker::connect(&daemon, greeting).await.unwrap();
+    daemon.until(|status| status.nodes == 1).await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_must_stop_is_said_even_to_a_worker_that_never_heard_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { node_grace: Millis(60_000), ..config(dir.path()) };
+    let daemon = Daemon::start(config).await;
+    let mut client = daemon.client().await;
+    let mut worker = Worker::connect(&daemon, hello("000000000001", "n1", 1)).await.unwrap();
+    let job = client.submit(submit_request(now_key(1), 1)).await.unwrap().into_inner().job;
+    daemon.until(|status| status.running == 1).await;
+    let key = Uuid::from_u128(now_key(2)).to_string();
+    client.cancel(v1::CancelRequest { key, job: job.clone() }).await.unwrap();
+    let stopping = loop {
+        let set = worker.desired().await;
+        if let Some(attempt) = set.stopping.into_iter().next() {
+            break attempt;
+        }
+    };
+    assert_eq!((stopping.job.as_str(), stopping.attempt), (job.as_str(), 1));
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn malformed_requests_are_told_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(config(dir.path())).await;

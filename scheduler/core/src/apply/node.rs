@@ -31,11 +31,13 @@ impl State {
             owners: std::collections::BTreeMap::new(),
             version: 0,
             registered,
+            seen: registered,
         });
         node.session = session;
         node.inventory = inventory;
         node.state = NodeState::Up;
         node.registered = registered;
+        node.seen = registered;
         node.version += 1;
         events.push(Event::Node(id.clone()));
         let gone: BTreeSet<AttemptRef> =
@@ -88,11 +90,13 @@ impl State {
         session: SessionId,
         events: &mut Vec<Event>,
     ) -> Applied {
+        let time = self.time;
         let node = self.nodes.get_mut(id).ok_or_else(|| Refusal::NoNode(id.clone()))?;
         if node.session != session || node.state == NodeState::Lost {
             return Err(Refusal::Stale(format!("node {id}")));
         }
         node.state = NodeState::Lost;
+        node.seen = time;
         node.version += 1;
         events.push(Event::Node(id.clone()));
         let reason = EndReason::NodeLost { node: node.inventory.name.to_string() };

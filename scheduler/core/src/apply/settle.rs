@@ -77,6 +77,9 @@ impl State {
             }
             job.not_before = Timestamp(time.0.saturating_add(backoff(job.restarts).0));
             job.restarts += 1;
+        } else {
+            // Not the job's doing, but ranks that vanish again and again must not spin either.
+            job.not_before = Timestamp(time.0.saturating_add(backoff(losses_in_a_row(job)).0));
         }
         if job.attempts.len() > KEPT_ATTEMPTS {
             let drop = job.attempts.len() - KEPT_ATTEMPTS;
@@ -144,6 +147,13 @@ fn next(job: &Job, reason: EndReason) -> Next {
         EndReason::NodeLost { .. } => Next::Requeue { own_failure: false, reason },
         _ => Next::Requeue { own_failure: true, reason },
     }
+}
+
+/// How many attempts before the last one ended with a lost node as well.
+fn losses_in_a_row(job: &Job) -> u32 {
+    let lost = |a: &&Attempt| matches!(a.end, Some(EndReason::NodeLost { .. }));
+    let count = job.attempts.iter().rev().skip(1).take_while(lost).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Nothing before the first restart, then a second, two, four…

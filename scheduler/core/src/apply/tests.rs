@@ -140,6 +140,23 @@ fn a_job_that_keeps_failing_ends_after_its_restarts() {
 }
 
 #[test]
+fn ranks_that_vanish_again_and_again_do_not_spin() {
+    let mut world = World::new();
+    let job = world.submit(ranks(1));
+    for life in 1..=3 {
+        world.register(1, life, 1, &[]);
+        let attempt = world.plan().remove(0);
+        world.started(&attempt);
+        world.register(1, life + 10, 1, &[]);
+        let record = world.state.job(&job).unwrap();
+        let wait = record.not_before.since(trainyard_jobs::Timestamp(world.now));
+        let expected = [0, 0, 1000, 2000][life as usize];
+        assert_eq!((record.restarts, wait.0), (0, expected), "not counted, but slowed down");
+        world.now += 3_600_000;
+    }
+}
+
+#[test]
 fn a_cancelled_job_ends_when_its_ranks_are_gone() {
     let mut world = World::new();
     world.register(1, 1, 2, &[]);

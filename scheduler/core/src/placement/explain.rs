@@ -88,7 +88,7 @@ pub(super) fn blockers(planner: &Planner, request: &Resources) -> Vec<Blocker> {
         let message = "no worker is up: start one with `yard worker`".into();
         return vec![Blocker { kind: BlockerKind::NoNodes, message }];
     }
-    let Count { all, busy, out, reachable, nodes } = count(planner, request);
+    let Count { all, busy, out, reachable, nodes, .. } = count(planner, request);
     let needs = format!("needs {}", counted(request.gpus, &word));
     let spread = request
         .max_ranks_per_node
@@ -108,6 +108,11 @@ pub(super) fn blockers(planner: &Planner, request: &Resources) -> Vec<Blocker> {
     list
 }
 
+/// Whether the request would fit if every unit that can be used were free.
+pub(super) fn could_fit(planner: &Planner, request: &Resources) -> bool {
+    count(planner, request).usable >= request.gpus
+}
+
 /// Units that match a request, wherever they are.
 #[derive(Default)]
 struct Count {
@@ -116,6 +121,8 @@ struct Count {
     out: u32,
     /// What the limit of ranks a node leaves of `all`.
     reachable: u32,
+    /// What is left of `reachable` without the units that cannot be used.
+    usable: u32,
     nodes: u32,
 }
 
@@ -124,17 +131,19 @@ fn count(planner: &Planner, request: &Resources) -> Count {
     let most = request.max_ranks_per_node.unwrap_or(u32::MAX);
     for node in planner.nodes().values().filter(|node| labels_match(request, node)) {
         let unusable = planner.unusable(&node.id);
-        let mut here = 0;
+        let (mut here, mut out) = (0, 0);
         for (unit, _) in node.devices.iter().filter(|(_, d)| matches(request, d)) {
             here += 1;
             let owned = node.owners.contains_key(unit);
             count.busy += u32::from(owned);
             let is_out = unusable.is_some_and(|units| units.contains_key(unit));
-            count.out += u32::from(is_out && !owned);
+            out += u32::from(is_out && !owned);
         }
         count.all += here;
         count.nodes += u32::from(here > 0);
+        count.out += out;
         count.reachable += here.min(most);
+        count.usable += (here - out).min(most);
     }
     count
 }

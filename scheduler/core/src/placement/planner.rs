@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trainyard_jobs::{JobId, Millis, NodeId, Timestamp, UnitId, spec::Resources};
 
 use super::{
-    explain::{Blocker, blockers},
+    explain::{Blocker, blockers, could_fit},
     fit::{Spot, Yard, fit},
     view::{Delta, PlanNode, Waiting},
 };
@@ -229,6 +229,7 @@ impl<'a> Pass<'a> {
         self.plan.starts.push(self.planner.start(job, gang, port));
     }
 
+    /// A job that more units than exist would not help is not waited for.
     fn does_not_fit(&mut self, job: &'a Waiting) {
         let held_for = self.held_for;
         self.waits(job, |_, planner| {
@@ -236,8 +237,11 @@ impl<'a> Pass<'a> {
             why.extend(held_for.map(Blocker::held));
             why
         });
-        self.misfits.push(&job.resources);
-        if self.now.since(job.submitted) >= PATIENCE && self.held_for.is_none() {
+        if !self.misfits.contains(&&job.resources) {
+            self.misfits.push(&job.resources);
+        }
+        let impatient = self.now.since(job.submitted) >= PATIENCE && self.held_for.is_none();
+        if impatient && could_fit(self.planner, &job.resources) {
             self.yard.hold(&job.resources);
             self.held_for = Some(&job.id);
         }

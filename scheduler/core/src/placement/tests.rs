@@ -107,6 +107,16 @@ fn a_large_job_is_not_starved_by_small_ones() {
 }
 
 #[test]
+fn a_job_that_cannot_fit_at_all_holds_nothing() {
+    let mut world = World::new();
+    world.register(1, 1, 2, &[]);
+    world.submit(ranks(3));
+    world.now += PATIENCE.0;
+    world.submit(ranks(1));
+    assert_eq!(world.plan().len(), 1, "idle units do not wait for units that do not exist");
+}
+
+#[test]
 fn an_explanation_offers_only_what_would_work() {
     let mut world = World::new();
     world.register(1, 1, 2, &[]);

@@ -23,6 +23,8 @@ pub struct Node {
     pub version: u64,
     /// When it registered last.
     pub registered: Timestamp,
+    /// When it was last known to be up: at its registration, or when it was called lost.
+    pub seen: Timestamp,
 }
 
 /// Whether a node counts.

@@ -1,6 +1,9 @@
 //! Which jobs are refused at the door: only those that exceed every node seen in seven days.
 
-use trainyard_core::State;
+use trainyard_core::{
+    State,
+    state::{Node, NodeState},
+};
 use trainyard_jobs::{DeviceKind, Millis, spec::Resources};
 
 use crate::error::Failure;
@@ -11,10 +14,10 @@ const SEEN: Millis = Millis(7 * 86_400_000);
 /// Refuses what could not start even if every known node were up and idle. While no node is
 /// known, nothing is impossible.
 pub(crate) fn check(state: &State, request: &Resources) -> Result<(), Failure> {
-    let seen = |registered| state.time().since(registered) <= SEEN;
-    let nodes: Vec<_> = state.nodes().values().filter(|n| seen(n.registered)).collect();
+    let seen = |node: &&Node| node.state == NodeState::Up || state.time().since(node.seen) <= SEEN;
+    let nodes: Vec<_> = state.nodes().values().filter(seen).collect();
     let most = request.max_ranks_per_node.unwrap_or(u32::MAX);
-    let matching = |node: &&trainyard_core::state::Node| {
+    let matching = |node: &&Node| {
         let labelled = request
             .node_labels
             .iter()

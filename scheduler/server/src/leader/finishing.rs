@@ -69,8 +69,8 @@ async fn verify(replica: &Replica, files: &[FileEntry]) -> Result<Option<String>
     for file in files {
         match replica.store.verify(file).await {
             Ok(()) => {}
-            Err(error) if error.is_transient() => return Err(error.into()),
-            Err(error) => return Ok(Some(error.to_string())),
+            Err(error) if error.is_verdict() => return Ok(Some(error.to_string())),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(None)

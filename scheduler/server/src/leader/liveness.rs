@@ -2,9 +2,9 @@
 //! and this leader's beginning. When many fall silent together the leader suspects itself: it
 //! holds and hands the leadership on, because a cut-off leader must not declare everybody dead.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use trainyard_core::{Command, state::NodeState};
 use trainyard_jobs::{NodeId, SessionId};
 
@@ -13,29 +13,28 @@ use crate::replica::Replica;
 /// Fewer silent nodes than this are never suspicious.
 const SUSPICIOUS: usize = 3;
 
-/// How many graces a leader holds before it believes what it sees: by then the others have led
-/// in turn and seen the same.
+/// How many graces a leader holds before it believes what it sees. It hands on once in four
+/// such spans, so that every member gets its turn and leadership does not circle.
 const HOLD: u32 = 5;
 
 pub(super) async fn run(replica: Replica) {
-    let began = Instant::now();
+    let mut began = Instant::now();
+    let mut last_look = began;
     let grace = Duration::from(replica.config.node_grace);
     let mut tick = interval(Duration::from(replica.config.heartbeat));
-    let mut handed_on = false;
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let (silent, up) = silent_nodes(&replica, began, grace);
-        if silent.is_empty() {
-            continue;
+        // A leader that was itself stopped for a while heard nobody, and nobody is to blame.
+        if last_look.elapsed() > grace / 2 {
+            began = Instant::now();
         }
-        let suspicious = silent.len() >= SUSPICIOUS && silent.len() * 5 > up;
-        if suspicious && silent.iter().any(|(_, _, since)| since.elapsed() < grace * HOLD) {
+        last_look = Instant::now();
+        let (mut silent, up) = silent_nodes(&replica, began, grace);
+        if silent.len() >= SUSPICIOUS && silent.len() * 5 > up {
             tracing::error!(silent = silent.len(), up, "many nodes are silent at once: holding");
-            if !handed_on && replica.peers().len() > 1 {
-                handed_on = true;
-                replica.raft.transfer_leadership(None);
-            }
-            continue;
+            silent.retain(|(_, _, since)| since.elapsed() >= grace * HOLD);
+            hand_on(&replica, grace * HOLD * 4);
         }
         for (node, session, since) in silent {
             tracing::warn!(%node, silent_s = since.elapsed().as_secs(), "node lost");
@@ -43,6 +42,15 @@ pub(super) async fn run(replica: Replica) {
                 tracing::warn!(%failure, "node not marked lost");
             }
         }
+    }
+}
+
+/// Lets another member look, unless this one let others look not long ago.
+fn hand_on(replica: &Replica, span: Duration) {
+    let mut last = replica.handed_on.lock().unwrap_or_else(PoisonError::into_inner);
+    if replica.peers().len() > 1 && last.is_none_or(|at| at.elapsed() > span) {
+        *last = Some(Instant::now());
+        replica.raft.transfer_leadership(None);
     }
 }
 

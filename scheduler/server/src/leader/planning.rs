@@ -14,8 +14,12 @@ use trainyard_core::{
 
 use crate::{clock, error::Failure, machine::Events, replica::Replica};
 
-/// Work that one plan may do: about 50 ms of it.
+/// Work that one plan may do: about 50 ms of it. Doubled while a plan ends without having seen
+/// the whole queue and without a start, so that no job is out of sight for good.
 const BUDGET: WorkBudget = WorkBudget(2_000_000);
+
+/// The pause after a proposal that could not be made.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Changes that come this close together are planned for together.
 const GATHER: Duration = Duration::from_millis(5);
@@ -27,12 +31,16 @@ pub(super) async fn run(replica: Replica) {
     // Subscribed before the state is read, so that no change falls between.
     let mut events = replica.events.subscribe();
     let mut planner = replica.look(Planner::of);
+    let mut budget = BUDGET;
     loop {
         for (node, units) in replica.sessions.unusable() {
             planner.update(Delta::Unusable(node, units));
         }
-        let plan = planner.plan(clock::now(), BUDGET);
+        let plan = planner.plan(clock::now(), budget);
         let started = !plan.starts.is_empty();
+        budget =
+            if plan.complete || started { BUDGET } else { WorkBudget(budget.0.saturating_mul(2)) };
+        let mut failed = false;
         // In order: a second start on a node names the version that the first one leaves.
         let proposals = plan.starts.into_iter().map(|start| {
             let job = start.job.clone();
@@ -43,11 +51,17 @@ pub(super) async fn run(replica: Replica) {
             match outcome {
                 Ok(_) => tracing::info!(%job, "started"),
                 Err(Failure::Refused(refusal)) => tracing::debug!(%job, %refusal, "replanning"),
-                Err(failure) => tracing::warn!(%job, %failure, "start not confirmed"),
+                Err(failure) => {
+                    failed = true;
+                    tracing::warn!(%job, %failure, "start not confirmed");
+                }
             }
         }
-        let idle = if plan.complete { IDLE } else { Duration::ZERO };
-        let wake = Instant::now() + if started { Duration::ZERO } else { idle };
+        if failed {
+            sleep(PAUSE).await;
+        }
+        let more_to_do = started || !plan.complete;
+        let wake = Instant::now() + if more_to_do { Duration::ZERO } else { IDLE };
         tokio::select! {
             event = events.recv() => take_in(&replica, &mut planner, event),
             () = replica.sessions.changed.notified() => {}

@@ -3,18 +3,23 @@
 use std::time::Duration;
 
 use async_stream::try_stream;
-use tokio::{sync::broadcast::error::RecvError, time::interval};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::interval,
+};
 use trainyard_core::{
-    Command, Planner, Reply, State,
+    Command, Reply, State,
     command::{Mutation, Submit},
-    placement::Delta,
     state::Job,
 };
 use trainyard_jobs::{Digest, JobId, JobPhase, JobSpec};
 use trainyard_proto::{convert::parse, v1};
 
 use super::Answers;
-use crate::{clock, error::Failure, leader::admission, replica::Replica, views};
+use crate::{
+    clock, error::Failure, leader::admission, machine::Events, reasons::planner, replica::Replica,
+    views,
+};
 
 /// How often a watcher is sent new figures.
 const FIGURES: Duration = Duration::from_millis(500);
@@ -95,6 +100,7 @@ pub(super) async fn list(
         (request.all || !job.phase.is_final())
             && (request.project.is_empty() || job.spec.project.as_str() == request.project)
     };
+    let reasons = replica.reasons.of(replica);
     let look = |state: &State| {
         let mut jobs: Vec<&Job> = if request.all {
             state.jobs().values().filter(wanted).collect()
@@ -104,7 +110,6 @@ pub(super) async fn list(
         jobs.sort_by_key(|job| std::cmp::Reverse(job.sequence));
         let more = jobs.len() > limit;
         jobs.truncate(limit);
-        let reasons = reasons(replica, state);
         let view = |job: &Job| {
             views::job(job, reasons.get(&job.id).cloned(), replica.sessions.progress(&job.id))
         };
@@ -112,28 +117,6 @@ pub(super) async fn list(
     };
     let (jobs, more) = replica.read(request.stale, look).await?;
     Ok(v1::ListJobsAnswer { jobs, more, stale: request.stale })
-}
-
-/// Why each waiting job waits, in one line.
-fn reasons(replica: &Replica, state: &State) -> std::collections::BTreeMap<JobId, String> {
-    let anything_waits = state.live_jobs().any(|job| job.phase == JobPhase::Queued);
-    if !anything_waits {
-        return std::collections::BTreeMap::new();
-    }
-    let line = |(id, blockers): (JobId, Vec<trainyard_core::placement::Blocker>)| {
-        let text: Vec<String> = blockers.into_iter().map(|b| b.message).collect();
-        (id, text.join("; "))
-    };
-    planner(replica, state).reasons(clock::now()).into_iter().map(line).collect()
-}
-
-/// A planner that knows the state and what the leader hears of its workers.
-fn planner(replica: &Replica, state: &State) -> Planner {
-    let mut planner = Planner::of(state);
-    for (node, units) in replica.sessions.unusable() {
-        planner.update(Delta::Unusable(node, units));
-    }
-    planner
 }
 
 pub(super) async fn watch(
@@ -160,13 +143,23 @@ pub(super) async fn watch(
             if ended {
                 break;
             }
-            // Any event may be about this job; a look costs little.
             tokio::select! {
-                event = events.recv() => if matches!(event, Err(RecvError::Closed)) { break },
+                () = news_of(&mut events, &id) => {}
                 _ = figures.tick() => {}
             }
         }
     }))
+}
+
+/// Waits until something happens to a job, or too much happened to tell.
+async fn news_of(events: &mut Receiver<Events>, id: &JobId) {
+    loop {
+        match events.recv().await {
+            Ok(batch) if !batch.iter().any(|event| event.job() == Some(id)) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+            _ => return,
+        }
+    }
 }
 
 pub(super) async fn explain(
@@ -175,11 +168,13 @@ pub(super) async fn explain(
 ) -> Result<v1::ExplainAnswer, Failure> {
     let look = |state: &State| {
         let id = find(state, &request.job)?.id.clone();
-        Ok::<_, Failure>((planner(replica, state).explain(&id, clock::now()), id))
+        Ok::<_, Failure>((planner(replica, state), id))
     };
-    let (explanation, id) = replica.read(request.stale, look).await??;
+    let (planner, id) = replica.read(request.stale, look).await??;
     let job = view(replica, &id)?;
-    let explanation = explanation.unwrap_or_default();
+    // Dozens of plans on copies: not on a thread that others wait for, and outside the lock.
+    let explained = move || planner.explain(&id, clock::now()).unwrap_or_default();
+    let explanation = tokio::task::spawn_blocking(explained).await.unwrap_or_default();
     let blocker = |b: trainyard_core::placement::Blocker| v1::Blocker {
         kind: b.kind.as_str().to_owned(),
         message: b.message,
@@ -210,12 +205,9 @@ fn summary(job: &v1::Job) -> String {
 /// A job as it is here, with the leader's live figures.
 fn view(replica: &Replica, id: &JobId) -> Result<v1::Job, Failure> {
     let progress = replica.sessions.progress(id);
-    let job = replica.look(|state| {
-        let job = state.job(id)?;
-        let waits = job.phase == JobPhase::Queued;
-        let reason = if waits { reasons(replica, state).remove(id) } else { None };
-        Some(views::job(job, reason, progress))
-    });
+    let waits = replica.look(|s| s.job(id).is_some_and(|j| j.phase == JobPhase::Queued));
+    let reason = if waits { replica.reasons.of(replica).get(id).cloned() } else { None };
+    let job = replica.look(|state| Some(views::job(state.job(id)?, reason, progress)));
     job.ok_or_else(|| Failure::NotFound(format!("there is no job {id}")))
 }
 

@@ -18,8 +18,11 @@ use trainyard_store::{
 use super::{Answers, jobs::find};
 use crate::{error::Failure, replica::Replica};
 
-/// How often a follower looks for new segments.
+/// How soon a follower looks for new segments after it found some.
 const LOOK: Duration = Duration::from_millis(300);
+
+/// The longest pause of a follower who finds nothing: a look lists every segment.
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
 /// Lines in one message at most.
 const LINES: usize = 512;
@@ -50,10 +53,12 @@ pub(super) async fn stream(
     let replica = replica.clone();
     Ok(Box::pin(try_stream! {
         let mut sources = Sources::new();
+        let mut pause = LOOK;
         loop {
             // Asked before the segments are listed: what an ended job wrote is all there.
             let ended = replica.look(|s| s.job(&job).is_none_or(|j| j.phase.is_final()));
-            list(&replica, &job, &request, &mut sources).await?;
+            let news = list(&replica, &job, &request, &mut sources).await?;
+            pause = if news { LOOK } else { (pause * 2).min(LONGEST_LOOK) };
             loop {
                 let lines = merge(&replica, &mut sources).await?;
                 let wanted: Vec<_> = lines
@@ -71,30 +76,33 @@ pub(super) async fn stream(
             if !request.follow || ended {
                 break;
             }
-            sleep(LOOK).await;
+            sleep(pause).await;
         }
     }))
 }
 
-/// Finds the segments that have come since the last look.
+/// Finds the segments that have come since the last look, and says whether there are any. A gap
+/// is a piece that its agent had to give up: what follows is shown all the same.
 async fn list(
     replica: &Replica,
     job: &JobId,
     request: &v1::LogsRequest,
     sources: &mut Sources,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
+    let mut news = false;
     for segment in replica.store.list_log_segments(job).await? {
         let attempt = segment.attempt.attempt;
         if request.attempt != 0 && attempt.0 != request.attempt {
             continue;
         }
         let source = sources.entry((attempt, segment.node)).or_default();
-        if segment.start == source.read {
+        if segment.start >= source.read {
             source.read = segment.start + segment.size;
             source.waiting.push_back(segment);
+            news = true;
         }
     }
-    Ok(())
+    Ok(news)
 }
 
 /// The next lines by time, attempt after attempt.

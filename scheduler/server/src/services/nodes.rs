@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trainyard_core::{State, codec, state::NodeState};
+use trainyard_core::{State, state::NodeState};
 use trainyard_jobs::JobPhase;
 use trainyard_proto::v1;
 
@@ -32,7 +32,7 @@ pub(super) fn cluster_status(replica: &Replica) -> v1::ClusterStatusAnswer {
         (
             state.revision(),
             state.feature_level(),
-            codec::state_hash(state).to_string(),
+            replica.hash.of(state),
             [up, phase(JobPhase::Queued), phase(JobPhase::Running)],
         )
     };

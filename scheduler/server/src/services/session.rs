@@ -83,6 +83,9 @@ pub(super) async fn open(
                 // It leads again, in a later term: the worker greets anew.
                 Err(Status::unavailable("the leadership was renewed: connect again"))?;
             }
+            if !replica.look(|state| counts(state, &node, session)) {
+                Err(Status::unavailable("the node was called lost or greeted anew: connect again"))?;
+            }
             if send {
                 yield message(Body::Desired(replica.look(|state| desired_set(state, &node))));
             }
@@ -172,11 +175,23 @@ fn welcome(replica: &Replica) -> v1::Welcome {
     }
 }
 
+/// Whether the node still counts under this session. A worker that was called lost while its
+/// stream was open has to greet again, or nobody would ever plan with it.
+fn counts(state: &State, id: &NodeId, session: SessionId) -> bool {
+    state.node(id).is_some_and(|node| node.state == NodeState::Up && node.session == session)
+}
+
 /// Everything that should run on a node, at the point in history up to which `state` is applied.
 fn desired_set(state: &State, id: &NodeId) -> v1::DesiredSet {
     let owners: BTreeSet<_> = state.node(id).into_iter().flat_map(|n| n.owners.values()).collect();
-    let attempts = owners.into_iter().filter_map(|attempt| desired(state, id, attempt));
-    v1::DesiredSet { revision: Some(state.revision().into()), attempts: attempts.collect() }
+    let mut set = v1::DesiredSet { revision: Some(state.revision().into()), ..Default::default() };
+    for owner in owners {
+        match desired(state, id, owner) {
+            Some(attempt) => set.attempts.push(attempt),
+            None => set.stopping.push(owner.into()),
+        }
+    }
+    set
 }
 
 fn desired(state: &State, id: &NodeId, owner: &AttemptRef) -> Option<v1::DesiredAttempt> {

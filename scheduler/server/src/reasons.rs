@@ -1,0 +1,82 @@
+//! Answers that cost a pass over the state, kept for as long as they are true, or nearly: why
+//! jobs wait, and the state's hash. However many ask, the state is gone through a few times a
+//! second, and plans are made outside its lock.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use trainyard_core::{
+    Planner, State, codec,
+    placement::{Blocker, Delta},
+};
+use trainyard_jobs::JobId;
+
+use crate::{clock, replica::Replica};
+
+/// How long reasons serve while the state goes on.
+const NEARLY: Duration = Duration::from_millis(100);
+
+/// How long they serve while it does not: units come and go outside it as well.
+const TRUE: Duration = Duration::from_millis(500);
+
+/// Why each waiting job waits, in one line.
+type Lines = Arc<BTreeMap<JobId, String>>;
+
+/// The reasons given last, with when and for which log index.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reasons(Arc<Mutex<Option<(Instant, u64, Lines)>>>);
+
+impl Reasons {
+    /// Why each waiting job waits.
+    pub(crate) fn of(&self, replica: &Replica) -> Lines {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = replica.look(|state| state.revision().index);
+        if let Some((at, then, lines)) = last.as_ref() {
+            let age = at.elapsed();
+            if age < NEARLY || (*then == index && age < TRUE) {
+                return Arc::clone(lines);
+            }
+        }
+        let planner = replica.look(|state| planner(replica, state));
+        let line = |(id, blockers): (JobId, Vec<Blocker>)| {
+            let texts: Vec<String> = blockers.into_iter().map(|b| b.message).collect();
+            (id, texts.join("; "))
+        };
+        let lines = Lines::new(planner.reasons(clock::now()).into_iter().map(line).collect());
+        *last = Some((Instant::now(), index, Arc::clone(&lines)));
+        lines
+    }
+}
+
+/// A planner that knows the state and what the leader hears of its workers.
+pub(crate) fn planner(replica: &Replica, state: &State) -> Planner {
+    let mut planner = Planner::of(state);
+    for (node, units) in replica.sessions.unusable() {
+        planner.update(Delta::Unusable(node, units));
+    }
+    planner
+}
+
+/// The hash computed last, with its log index.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StateHash(Arc<Mutex<Option<(u64, String)>>>);
+
+impl StateHash {
+    /// The state's hash.
+    pub(crate) fn of(&self, state: &State) -> String {
+        let index = state.revision().index;
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((then, hash)) = last.as_ref()
+            && *then == index
+        {
+            return hash.clone();
+        }
+        let hash = codec::state_hash(state).to_string();
+        *last = Some((index, hash.clone()));
+        hash
+    }
+}
