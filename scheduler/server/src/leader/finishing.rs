@@ -3,13 +3,18 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tokio::{task::JoinSet, time::interval};
-use trainyard_core::{Command, State};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    task::JoinSet,
+    time::interval,
+};
+use trainyard_core::{Command, Event, State};
 use trainyard_jobs::{AttemptNo, FileEntry, JobId, JobPhase};
 
-use crate::{error::Failure, replica::Replica};
+use crate::{error::Failure, machine::Events, replica::Replica};
 
-/// How often finishing jobs are looked for, besides when one comes.
+/// How often finishing jobs are looked for, besides when one comes: a verification that could not
+/// be made is tried again.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(replica: Replica) {
@@ -28,11 +33,23 @@ pub(super) async fn run(replica: Replica) {
             }
         }
         tokio::select! {
-            _ = events.recv() => {}
+            () = next_finishing(&mut events) => {}
             _ = look.tick() => {}
             Some(done) = tasks.join_next() => if let Ok(job) = done {
                 verifying.remove(&job);
             },
+        }
+    }
+}
+
+/// Waits until a job begins to finish, or too much happened to tell.
+async fn next_finishing(events: &mut Receiver<Events>) {
+    let finishes = |event: &Event| matches!(event, Event::Job { phase: JobPhase::Finishing, .. });
+    loop {
+        match events.recv().await {
+            Ok(batch) if !batch.iter().any(finishes) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+            _ => return,
         }
     }
 }
