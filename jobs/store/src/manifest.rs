@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use trainyard_jobs::{FileEntry, Manifest, checkpoint::FORMAT};
+use trainyard_jobs::{AttemptRef, FileEntry, Manifest, checkpoint::FORMAT};
 
 use crate::{Store, StoreError, keys, store::entry_of};
 
@@ -28,6 +28,34 @@ impl Store {
         let entry = entry_of(&key, keys::MANIFEST_FILE, &bytes);
         self.create(&key, bytes).await?;
         Ok(entry)
+    }
+
+    /// The manifest of this part, if one is committed; what stands there is never replaced.
+    ///
+    /// # Errors
+    /// What stands there is no manifest of this part; or the backend fails.
+    pub async fn find_manifest(
+        &self,
+        attempt: &AttemptRef,
+        step: u64,
+        part: u32,
+    ) -> Result<Option<FileEntry>, StoreError> {
+        let key = keys::manifest(attempt, step, part);
+        let bytes = match self.size_of(&key).await {
+            Ok(size) if size > MAX_SIZE => {
+                let size = trainyard_jobs::Bytes(size);
+                return Err(invalid(&key, format!("{size} is more than any manifest has")));
+            }
+            Ok(_) => self.read_all(&key).await?,
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let manifest = serde_json::from_slice(&bytes).map_err(|e| explain(&key, &bytes, &e))?;
+        check(&manifest, &key)?;
+        if key != key_of(&manifest) {
+            return Err(invalid(&key, format!("it belongs at `{}`", key_of(&manifest))));
+        }
+        Ok(Some(entry_of(&key, keys::MANIFEST_FILE, &bytes)))
     }
 
     /// Reads a manifest, verified by digest and of a format that this version knows.

@@ -6,6 +6,7 @@
 mod artifacts;
 mod checkpoints;
 mod dir;
+mod end;
 mod environment;
 mod figures;
 mod launch;
@@ -18,6 +19,7 @@ mod trainer;
 mod transfer;
 
 pub(crate) use dir::AttemptDir;
+pub(crate) use end::report_never_ran;
 pub(crate) use launch::ShimProgram;
 pub(crate) use order::Order;
 pub(crate) use registry::{Entry, Registry};

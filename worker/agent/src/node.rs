@@ -9,18 +9,42 @@ use std::{
 
 use tokio::task::{JoinSet, spawn_blocking};
 use trainyard_jobs::{AttemptRef, Revision};
-use trainyard_proto::{convert::Invalid, v1::DesiredAttempt};
+use trainyard_proto::{convert::Invalid, v1::DesiredSet};
 
 use crate::{
-    attempt::{AttemptDir, Context, Entry, Order, Registry, supervise},
+    attempt::{AttemptDir, Context, Entry, Order, Registry, report_never_ran, supervise},
     error::WorkerError,
     reconcile::{Action, Stage, reconcile},
 };
+
+/// How often making an attempt's directory is tried before the attempt is given up, so that
+/// another node can have it.
+const TRIES: u32 = 3;
+const NEVER_STARTED: &str = "the ranks were never started on this node";
 
 /// A desired set that was accepted.
 struct Wanted {
     revision: Revision,
     orders: BTreeMap<AttemptRef, Order>,
+    /// What holds units here and must not run.
+    stopping: BTreeSet<AttemptRef>,
+}
+
+impl Wanted {
+    fn read(revision: Revision, set: DesiredSet) -> Result<Self, Invalid> {
+        let orders = set.attempts.into_iter().map(Order::from_wire);
+        let orders = orders.map(|order| order.map(|o| (o.attempt.clone(), o)));
+        let stopping = set.stopping.into_iter().map(AttemptRef::try_from);
+        Ok(Self {
+            revision,
+            orders: orders.collect::<Result<_, _>>()?,
+            stopping: stopping.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn names(&self, attempt: &AttemptRef) -> bool {
+        self.orders.contains_key(attempt) || self.stopping.contains(attempt)
+    }
 }
 
 /// The node's attempts, each with the task that supervises it.
@@ -29,6 +53,11 @@ pub(crate) struct Node {
     registry: Arc<Registry>,
     context: Arc<Context>,
     wanted: Option<Wanted>,
+    /// How often each attempt could not be taken on.
+    failures: BTreeMap<AttemptRef, u32>,
+    /// Of the attempts that this node does not hold, those whose end the leader was told, or is
+    /// being told: told once, and never started.
+    told: BTreeSet<AttemptRef>,
     /// Supervising tasks, and others that live as long as the agent.
     pub(crate) tasks: JoinSet<()>,
 }
@@ -36,7 +65,15 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(data_dir: PathBuf, context: Arc<Context>) -> Self {
         let registry = Arc::clone(&context.registry);
-        Self { data_dir, registry, context, wanted: None, tasks: JoinSet::new() }
+        Self {
+            data_dir,
+            registry,
+            context,
+            wanted: None,
+            failures: BTreeMap::new(),
+            told: BTreeSet::new(),
+            tasks: JoinSet::new(),
+        }
     }
 
     /// Takes up every attempt that an agent before left here.
@@ -61,26 +98,48 @@ impl Node {
 
     /// Takes the set of `revision`, which is on record, as what should run here. To act on half
     /// a set could stop what it names, so one that cannot be read is not taken.
-    pub(crate) fn want(
-        &mut self,
-        revision: Revision,
-        attempts: Vec<DesiredAttempt>,
-    ) -> Result<(), Invalid> {
-        let orders = attempts.into_iter().map(Order::from_wire);
-        let orders = orders.map(|order| order.map(|o| (o.attempt.clone(), o)));
-        self.wanted = Some(Wanted { revision, orders: orders.collect::<Result<_, _>>()? });
+    pub(crate) fn want(&mut self, revision: Revision, set: DesiredSet) -> Result<(), Invalid> {
+        let wanted = Wanted::read(revision, set)?;
+        self.failures.retain(|attempt, _| wanted.orders.contains_key(attempt));
+        self.told.retain(|attempt| wanted.names(attempt));
+        self.wanted = Some(wanted);
         Ok(())
     }
 
     /// Brings the node to what the newest set says.
     pub(crate) async fn decide(&mut self) -> Result<(), WorkerError> {
         let Some(wanted) = &self.wanted else { return Ok(()) };
-        let attempts: BTreeSet<AttemptRef> = wanted.orders.keys().cloned().collect();
+        let open = wanted.orders.keys().filter(|attempt| !self.told.contains(*attempt));
+        let attempts: BTreeSet<AttemptRef> = open.cloned().collect();
         let actions = reconcile(wanted.revision, &attempts, &self.registry.known());
+        let strangers = self.strangers(wanted);
         for action in actions {
             self.carry_out(action).await?;
         }
+        for attempt in strangers {
+            self.disown(attempt, NEVER_STARTED.into());
+        }
         Ok(())
+    }
+
+    /// What is to stop and was never heard of here, and nobody has been told so.
+    fn strangers(&self, wanted: &Wanted) -> Vec<AttemptRef> {
+        let is_stranger = |attempt: &&AttemptRef| {
+            !wanted.orders.contains_key(*attempt)
+                && !self.told.contains(*attempt)
+                && self.registry.get(attempt).is_none()
+                // One that cannot be read may have ranks that run.
+                && AttemptDir::new(&self.data_dir, attempt).is_absent()
+        };
+        wanted.stopping.iter().filter(is_stranger).cloned().collect()
+    }
+
+    /// Reports, until that is answered, that the attempt's ranks never ran here.
+    fn disown(&mut self, attempt: AttemptRef, why: String) {
+        tracing::warn!(%attempt, why, "reported as ended");
+        self.told.insert(attempt.clone());
+        let context = Arc::clone(&self.context);
+        self.tasks.spawn(async move { report_never_ran(&context, &attempt, why).await });
     }
 
     async fn carry_out(&mut self, action: Action) -> Result<(), WorkerError> {
@@ -129,7 +188,13 @@ impl Node {
         let created = spawn_blocking(move || made.create(&written)).await;
         let created = created.map_err(|error| WorkerError::stopped("disk task", error))?;
         if let Err(error) = created {
-            tracing::error!(%attempt, %error, "cannot take the attempt on yet");
+            tracing::error!(%attempt, %error, "cannot take the attempt on");
+            let failures = self.failures.entry(attempt.clone()).or_default();
+            *failures += 1;
+            if *failures >= TRIES {
+                let why = format!("this node cannot make the attempt's directory: {error}");
+                self.disown(attempt.clone(), why);
+            }
             return Ok(());
         }
         let entry = Entry::new(order, dir, Stage::Active);
@@ -138,7 +203,7 @@ impl Node {
         Ok(())
     }
 
-    async fn remove(&self, attempt: &AttemptRef) -> Result<(), WorkerError> {
+    async fn remove(&mut self, attempt: &AttemptRef) -> Result<(), WorkerError> {
         let Some(entry) = self.registry.get(attempt) else { return Ok(()) };
         let dir = entry.dir.clone();
         let removed = spawn_blocking(move || dir.remove()).await;
@@ -148,6 +213,7 @@ impl Node {
             Err(error) => tracing::error!(%attempt, %error, "cannot remove the attempt"),
         }
         self.registry.remove(attempt);
+        self.told.insert(attempt.clone());
         Ok(())
     }
 }

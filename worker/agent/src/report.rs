@@ -1,7 +1,7 @@
 //! Reports to the leader: sent until they are answered, whoever leads meanwhile. They are
 //! idempotent, so one whose answer was lost is sent again.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use tokio::{sync::watch, time::timeout};
 use tonic::{Code, Response, Status, transport::Channel};
@@ -16,6 +16,8 @@ use crate::backoff::Backoff;
 pub(crate) type Leader = WorkerClient<Channel>;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The most characters of why a report was refused.
+const MAX_REASON: usize = 1000;
 
 /// What a report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,8 @@ enum What {
     Start,
     Checkpoint,
     End,
+    /// An end without what the run leaves.
+    BareEnd,
 }
 
 /// Sends reports to whoever leads.
@@ -63,10 +67,15 @@ impl Reporter {
         self.deliver(What::Start, attempt, report, send).await;
     }
 
-    /// Reports that the ranks have ended.
+    /// Reports that the ranks have ended; without what the run leaves, if no leader can take
+    /// that, because their devices are held until the end is known.
     pub(crate) async fn ended(&self, attempt: &AttemptRef, report: EndedReport) {
         let send = |mut leader: Leader, r| async move { leader.report_ended(r).await };
-        self.deliver(What::End, attempt, report, send).await;
+        let Some(refusal) = self.deliver(What::End, attempt, report.clone(), send).await else {
+            return;
+        };
+        tracing::error!(%attempt, refusal, "the end is reported without artifacts and metrics");
+        self.deliver(What::BareEnd, attempt, reduced(report, &refusal), send).await;
     }
 
     /// Reports a checkpoint part that is stored.
@@ -85,13 +94,15 @@ impl Reporter {
         self.deliver(What::Checkpoint, &part.attempt, report, send).await;
     }
 
+    /// Sends `report` until it is answered. Gives the refusal of one that no leader can take.
     async fn deliver<R, F>(
         &self,
         what: What,
         attempt: &AttemptRef,
         report: R,
         send: impl Fn(Leader, R) -> F,
-    ) where
+    ) -> Option<String>
+    where
         R: Clone,
         F: Future<Output = Result<Response<ReportAnswer>, Status>>,
     {
@@ -102,11 +113,14 @@ impl Reporter {
             let connected = leader.wait_for(Option::is_some).await.map(|found| found.clone());
             let Ok(Some(client)) = connected else { return std::future::pending().await };
             match timeout(PATIENCE, send(client, report.clone())).await {
-                Ok(Ok(_)) => return,
+                Ok(Ok(_)) => return None,
                 Ok(Err(status)) if is_final(status.code(), what) => {
                     let reason = status.message();
                     tracing::info!(%attempt, ?what, reason, "report refused");
-                    return;
+                    return None;
+                }
+                Ok(Err(status)) if what == What::End && is_unfit(status.code()) => {
+                    return Some(status.message().to_owned());
                 }
                 Ok(Err(status)) if is_passing(status.code()) => {
                     tracing::debug!(%attempt, ?what, error = %status.message(), "not answered");
@@ -128,8 +142,27 @@ fn is_final(code: Code, what: What) -> bool {
     match code {
         // Superseded, or of a job that nobody knows.
         Code::FailedPrecondition | Code::NotFound => true,
-        Code::InvalidArgument => what != What::End,
+        Code::InvalidArgument => !matches!(what, What::End | What::BareEnd),
         _ => false,
+    }
+}
+
+/// Whether a refusal is of what the report holds, so that every leader will repeat it.
+const fn is_unfit(code: Code) -> bool {
+    matches!(code, Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted)
+}
+
+/// The end alone, with the refusal in place of what was refused.
+fn reduced(report: EndedReport, refusal: &str) -> EndedReport {
+    let mut why = format!("the report was refused: {refusal}");
+    if !report.start_error.is_empty() {
+        why = format!("{why}; it said: {}", report.start_error);
+    }
+    EndedReport {
+        start_error: why.chars().take(MAX_REASON).collect(),
+        artifacts: Vec::new(),
+        metrics: HashMap::new(),
+        ..report
     }
 }
 
@@ -143,7 +176,7 @@ mod tests {
 
     #[test]
     fn an_end_is_repeated_unless_nobody_waits_for_it() {
-        for what in [What::Start, What::Checkpoint, What::End] {
+        for what in [What::Start, What::Checkpoint, What::End, What::BareEnd] {
             assert!(is_final(Code::FailedPrecondition, what));
             assert!(is_final(Code::NotFound, what));
             assert!(!is_final(Code::Unavailable, what));
@@ -151,5 +184,28 @@ mod tests {
         }
         assert!(is_final(Code::InvalidArgument, What::Checkpoint));
         assert!(!is_final(Code::InvalidArgument, What::End));
+        assert!(!is_final(Code::InvalidArgument, What::BareEnd));
+        for unfit in [Code::InvalidArgument, Code::OutOfRange, Code::ResourceExhausted] {
+            assert!(is_unfit(unfit));
+        }
+        assert!(!is_unfit(Code::Unavailable) && !is_unfit(Code::Internal));
+    }
+
+    #[test]
+    fn a_reduced_end_is_short_and_says_why() {
+        let report = EndedReport {
+            node: "n".into(),
+            start_error: "x".repeat(5000),
+            artifacts: vec![trainyard_proto::v1::File::default()],
+            metrics: HashMap::from([("loss".into(), f64::NAN)]),
+            time_limit: true,
+            ..EndedReport::default()
+        };
+        let bare = reduced(report, "metric `loss` is NaN");
+        let begin = "the report was refused: metric `loss` is NaN; it said: xxx";
+        assert!(bare.start_error.starts_with(begin), "{}", bare.start_error);
+        assert_eq!(bare.start_error.chars().count(), MAX_REASON);
+        assert!(bare.artifacts.is_empty() && bare.metrics.is_empty());
+        assert!(bare.time_limit && bare.node == "n");
     }
 }

@@ -181,7 +181,7 @@ impl Agent {
             }
         }
         self.stand();
-        if let Err(error) = self.node.want(revision, set.attempts) {
+        if let Err(error) = self.node.want(revision, set) {
             tracing::error!(%revision, %error, "desired set cannot be read: ignored");
         }
     }

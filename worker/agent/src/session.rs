@@ -178,9 +178,8 @@ impl Session {
     /// Whether to stay with the scheduler that sent `welcome`; nothing if the agent has gone.
     async fn enter(&mut self, welcome: &Welcome) -> Option<bool> {
         let Ok(cluster) = welcome.cluster.parse() else { return Some(false) };
-        let (answer, stay) = tokio::sync::oneshot::channel();
-        self.news.send(News::Welcome(cluster, answer)).await.ok()?;
-        let stay = stay.await.ok()?;
+        let joined = self.standing.borrow().cluster == Some(cluster);
+        let stay = joined || self.ask(cluster).await?;
         if stay {
             for endpoint in &welcome.endpoints {
                 if !self.endpoints.contains(endpoint) && self.endpoints.len() < MAX_ENDPOINTS {
@@ -191,7 +190,15 @@ impl Session {
         Some(stay)
     }
 
-    /// Passes desired sets on and sends figures until the stream breaks.
+    /// Whether to join `cluster`; nothing if the agent has gone.
+    async fn ask(&self, cluster: ClusterId) -> Option<bool> {
+        let (answer, stay) = tokio::sync::oneshot::channel();
+        self.news.send(News::Welcome(cluster, answer)).await.ok()?;
+        stay.await.ok()
+    }
+
+    /// Passes desired sets on and sends figures until the stream breaks. An agent that is busy
+    /// with a set, on a slow disk say, holds up no figures: without them its node looks lost.
     async fn follow(
         &self,
         mut down: Streaming<SchedulerMessage>,
@@ -203,17 +210,22 @@ impl Session {
         let mut ticks = interval(Duration::from_millis(every));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut taken = Instant::now();
+        // Sets are whole, and those of one stream rise: a newer one stands for all before.
+        let mut newest = None;
         loop {
             tokio::select! {
                 message = down.message() => match message {
                     Err(status) => return sort(status, true),
                     Ok(None) => return broken("the leader ended the stream"),
                     Ok(Some(SchedulerMessage { body: Some(Down::Desired(set)) })) => {
-                        if self.news.send(News::Desired(set)).await.is_err() {
-                            return End::Over;
-                        }
+                        newest = Some(set);
                     }
                     Ok(Some(_)) => {}
+                },
+                room = self.news.reserve(), if newest.is_some() => match (room, newest.take()) {
+                    (Ok(room), Some(set)) => room.send(News::Desired(set)),
+                    (Ok(_), None) => {}
+                    (Err(_), _) => return End::Over,
                 },
                 _ = ticks.tick() => {
                     let beat = Heartbeat {

@@ -221,6 +221,23 @@ fn a_command_that_is_not_there_is_a_start_error() {
     insta::assert_snapshot!(record.start_error.unwrap());
 }
 
+/// The end of a machine tells every process, in any order.
+#[test]
+fn a_rank_that_is_terminated_along_with_its_shim_has_not_failed_of_itself() {
+    let mut shim = Shim::start(plan(&["exec sleep 600"]));
+    let rank = Pid::from_raw(shim.started().ranks[&0].pid);
+    kill(rank, Signal::SIGTERM).unwrap();
+    wait_for("the rank's end", || is_gone(rank.as_raw()).then_some(()));
+    shim.signal(Signal::SIGTERM);
+    let record = shim.end();
+    assert!(record.stopped && record.first_failure.is_none(), "{record:?}");
+
+    let mut alone = Shim::start(plan(&["exec sleep 600"]));
+    kill(Pid::from_raw(alone.started().ranks[&0].pid), Signal::SIGTERM).unwrap();
+    let record = alone.end();
+    assert!(!record.stopped && record.first_failure.is_some(), "{record:?}");
+}
+
 #[test]
 fn what_was_started_once_is_never_started_again() {
     let mut shim = Shim::start(plan(&["echo once"]));

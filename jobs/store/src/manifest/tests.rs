@@ -51,6 +51,25 @@ async fn a_committed_manifest_reads_back() {
     }
 }
 
+#[tokio::test]
+async fn a_part_is_found_once_it_is_committed() {
+    for (store, _guard) in stores() {
+        let written = manifest(1, vec![]);
+        let find = |step, part| store.find_manifest(&written.attempt, step, part);
+        assert_eq!(find(40, 0).await.unwrap(), None);
+        let entry = store.commit_manifest(&written).await.unwrap();
+        assert_eq!(find(40, 0).await.unwrap(), Some(entry));
+        assert_eq!(find(40, 1).await.unwrap(), None);
+        let body = Bytes::from(serde_json::to_vec(&written).unwrap());
+        for (step, body) in [(41, body), (42, Bytes::from_static(b"{"))] {
+            let key = keys::manifest(&written.attempt, step, 0);
+            store.put_bytes(&key, keys::MANIFEST_FILE, body).await.unwrap();
+            let error = find(step, 0).await.unwrap_err();
+            assert!(matches!(error, StoreError::InvalidManifest { .. }), "{error}");
+        }
+    }
+}
+
 /// Of many writers of one part exactly one body wins, its writers (also the repeated ones) all
 /// succeed, the others all see a conflict.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

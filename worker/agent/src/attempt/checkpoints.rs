@@ -1,6 +1,7 @@
 //! Uploads spooled checkpoints: files first, then the manifest that commits them, then the
 //! report. A spooled checkpoint is deleted once the scheduler has answered. While the store is
-//! away at most the newest three wait, and older ones are dropped.
+//! away at most the newest three wait, and older ones are dropped. A step that is committed is
+//! never written over.
 
 use std::{
     fs, io,
@@ -73,8 +74,6 @@ async fn upload_one(context: &Context, entry: &Entry, part: u32, step: u64, dir:
     let attempt = &entry.order.attempt;
     match store_part(context, entry, part, step, dir).await {
         Ok(part) => {
-            context.counters.checkpoints.inc();
-            tracing::info!(%attempt, step, size = %part.size, "checkpoint stored");
             context.reporter.checkpoint(&part).await;
             remove(dir);
         }
@@ -98,6 +97,7 @@ fn remove(dir: &Path) {
     }
 }
 
+/// Stores the part, unless it was before: what is catalogued is never written over.
 async fn store_part(
     context: &Context,
     entry: &Entry,
@@ -112,6 +112,10 @@ async fn store_part(
             "{DESCRIPTION_FILE} speaks of {} parts, this is part {part}: each node's has to count them all",
             description.parts
         ));
+    }
+    if let Some(stored) = stored_part(context, entry, part, step).await? {
+        tracing::warn!(%attempt, step, "this step is stored already: it is not stored again");
+        return Ok(stored);
     }
     let root = dir.to_owned();
     let found = spawn_blocking(move || files_below(&root)).await.map_err(|e| e.to_string())?;
@@ -131,7 +135,27 @@ async fn store_part(
     let manifest = Manifest { format: FORMAT, attempt: attempt.clone(), part, description, files };
     let stored = persist(attempt, || context.store.commit_manifest(&manifest)).await;
     let manifest = stored.map_err(|error| error.to_string())?;
+    context.counters.checkpoints.inc();
+    tracing::info!(%attempt, step, %size, "checkpoint stored");
     Ok(CheckpointPart { attempt: attempt.clone(), step, part, parts, manifest, size })
+}
+
+/// The part of this step that is committed already: by an agent that ended before it could
+/// report it, or because the run went back and reached the step again.
+async fn stored_part(
+    context: &Context,
+    entry: &Entry,
+    part: u32,
+    step: u64,
+) -> Result<Option<CheckpointPart>, String> {
+    let (attempt, store) = (&entry.order.attempt, &context.store);
+    let found = persist(attempt, || store.find_manifest(attempt, step, part)).await;
+    let Some(manifest) = found.map_err(|error| error.to_string())? else { return Ok(None) };
+    let read = persist(attempt, || store.read_manifest(&manifest)).await;
+    let Manifest { description, files, .. } = read.map_err(|error| error.to_string())?;
+    let size = Bytes(files.iter().map(|file| file.size.0).sum());
+    let (attempt, parts) = (attempt.clone(), description.parts);
+    Ok(Some(CheckpointPart { attempt, step, part, parts, manifest, size }))
 }
 
 fn describe(dir: &Path, step: u64) -> Result<Description, String> {

@@ -70,8 +70,36 @@ impl AttemptDir {
         self.metrics().join(format!("rank-{rank}.jsonl"))
     }
 
-    /// Makes the directory with the order in it.
+    /// How the agent remembers that it asked the shim to stop.
+    fn stop_wish(&self) -> PathBuf {
+        self.path.join("stop")
+    }
+
+    /// Puts on record that the stop which follows is the agent's own.
+    pub(crate) fn record_stop_wish(&self) -> io::Result<()> {
+        durable::write(&self.stop_wish(), b"")
+    }
+
+    /// Whether an agent asked the shim to stop.
+    pub(crate) fn has_stop_wish(&self) -> bool {
+        self.stop_wish().exists()
+    }
+
+    /// Whether it is certain that there is no such directory.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.path.try_exists().is_ok_and(|exists| !exists)
+    }
+
+    /// Makes the directory with the order in it, or leaves nothing of it.
     pub(crate) fn create(&self, order: &Order) -> io::Result<()> {
+        let made = self.try_create(order);
+        if made.is_err() && !self.was_launched() {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+        made
+    }
+
+    fn try_create(&self, order: &Order) -> io::Result<()> {
         durable::private_dir(&self.path)?;
         if let Some(parent) = self.path.parent() {
             durable::sync_dir(parent)?;
@@ -147,12 +175,19 @@ mod tests {
         });
         let order = order.unwrap();
         let dir = AttemptDir::new(data.path(), &attempt);
+        assert!(dir.is_absent());
         dir.create(&order).unwrap();
+        assert!(!dir.is_absent());
         fs::create_dir_all(data.path().join("attempts/half-made")).unwrap();
         fs::create_dir_all(data.path().join("attempts/x.removed/y")).unwrap();
-        assert_eq!(AttemptDir::scan(data.path()).unwrap(), [(dir.clone(), order)]);
+        assert_eq!(AttemptDir::scan(data.path()).unwrap(), [(dir.clone(), order.clone())]);
         assert_eq!(fs::read_dir(data.path().join("attempts")).unwrap().count(), 1);
         dir.remove().unwrap();
         assert_eq!(AttemptDir::scan(data.path()).unwrap(), []);
+
+        // What cannot be finished leaves nothing that could be mistaken for an attempt.
+        fs::create_dir_all(dir.path().join("attempt.json")).unwrap();
+        assert!(dir.create(&order).is_err());
+        assert!(dir.is_absent());
     }
 }

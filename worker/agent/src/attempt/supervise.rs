@@ -1,7 +1,7 @@
 //! An attempt's life under this agent. It begins wherever the attempt's directory says that it
 //! stands, so adopting an attempt and starting one are the same walk.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use nix::sys::signal::Signal;
 use tokio::{
@@ -9,24 +9,18 @@ use tokio::{
     task::spawn_blocking,
     time::{sleep, timeout},
 };
-use trainyard_jobs::{AttemptRef, FileEntry, RankExit};
-use trainyard_proto::{convert::exit_message, v1::EndedReport};
 use trainyard_store::Store;
 
 use super::{
-    ShimProgram, Trainer, artifacts, checkpoints, figures, launch,
+    ShimProgram, Trainer, checkpoints,
+    end::{end_report, not_started, vanished},
+    figures, launch,
     logs::Shipper,
     order::Work,
     prepare::prepare,
     registry::{Entry, Registry},
 };
-use crate::{
-    durable,
-    metrics::Counters,
-    reconcile::Stage,
-    report::Reporter,
-    shim::{ExitRecord, FORMAT, RankEnd},
-};
+use crate::{metrics::Counters, reconcile::Stage, report::Reporter, shim::ExitRecord};
 
 /// How long the report of an end waits for logs and checkpoints to be stored: devices must not
 /// be held for ever by a store that is away.
@@ -167,35 +161,37 @@ async fn start(context: &Context, entry: &Entry) -> Result<Gone, String> {
     Ok(gone)
 }
 
-/// Records that the ranks never ran, so that no later agent starts them.
-fn not_started(entry: &Entry, message: String) -> ExitRecord {
-    tracing::warn!(attempt = %entry.order.attempt, message, "the ranks were not started");
-    let record = ExitRecord::not_started(message);
-    let path = entry.dir.shim().exit();
-    // A shim that was launched after all has the last word.
-    if path.exists() {
-        return record;
-    }
-    if let Err(error) = durable::write_json(&path, &record) {
-        tracing::error!(attempt = %entry.order.attempt, %error, "cannot record the end");
-    }
-    record
-}
-
 /// Waits for the shim's end, and brings it about when the attempt is to stop.
 async fn wait(entry: &Entry, mut gone: Gone) -> ExitRecord {
-    tokio::select! {
-        _ = &mut gone => {}
-        () = entry.stopped() => stop(entry, &mut gone).await,
-    }
+    let asked = tokio::select! {
+        _ = &mut gone => false,
+        () = entry.stopped() => {
+            stop(entry, &mut gone).await;
+            true
+        }
+    };
+    let asked = asked || entry.dir.has_stop_wish();
     let dir = entry.dir.clone();
-    let outcome = spawn_blocking(move || launch::outcome(&dir)).await.ok().flatten();
-    outcome.unwrap_or_else(|| vanished(entry))
+    match spawn_blocking(move || launch::outcome(&dir)).await.ok().flatten() {
+        // Whoever did that was not the scheduler, and the exits tell nothing about the job.
+        Some(record) if record.stopped && !asked => {
+            tracing::warn!(attempt = %entry.order.attempt, ?record, "stopped from outside");
+            vanished(entry)
+        }
+        Some(record) => record,
+        None => vanished(entry),
+    }
 }
 
 async fn stop(entry: &Entry, gone: &mut Gone) {
     let dir = entry.dir.shim();
     let grace = entry.order.work.as_ref().map_or(Duration::ZERO, |w| w.spec.stop_grace().into());
+    let recorded = entry.dir.clone();
+    let recorded = spawn_blocking(move || recorded.record_stop_wish()).await;
+    if let Err(error) = recorded.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        // The ranks must end all the same; only the next agent would call them lost.
+        tracing::error!(attempt = %entry.order.attempt, %error, "the stop is not on record");
+    }
     let signalled = async {
         // A shim that was just launched has not said yet who it is.
         while !launch::signal_shim(dir, Signal::SIGTERM) {
@@ -209,56 +205,5 @@ async fn stop(entry: &Entry, gone: &mut Gone) {
     tokio::select! {
         _ = gone => {}
         () = signalled => {}
-    }
-}
-
-/// Nobody saw the ranks end.
-fn vanished(entry: &Entry) -> ExitRecord {
-    let ranks = entry.order.work.as_ref().map_or(&[][..], |work| &work.ranks);
-    let end = |(rank, _): &(u32, _)| RankEnd { rank: *rank, exit: RankExit::Vanished };
-    ExitRecord {
-        format: FORMAT,
-        ranks: ranks.iter().map(end).collect(),
-        first_failure: None,
-        time_limit: false,
-        start_error: None,
-    }
-}
-
-/// The report of the end. Its ranks stand in the order in which they ended.
-async fn end_report(context: &Context, entry: &Entry, record: ExitRecord) -> EndedReport {
-    let succeeded = record.start_error.is_none()
-        && !record.time_limit
-        && !record.ranks.is_empty()
-        && record.ranks.iter().all(|end| end.exit.is_success());
-    let has_rank_0 = entry.order.work.as_ref().is_ok_and(Work::has_rank_0);
-    let (mut files, mut figures) = (Vec::new(), BTreeMap::new());
-    let mut start_error = record.start_error.unwrap_or_default();
-    if has_rank_0 {
-        figures = figures::last(&entry.dir);
-        if succeeded {
-            match artifacts::upload(context, entry).await {
-                Ok(stored) => files = stored,
-                Err(message) => start_error = format!("cannot store the artifacts: {message}"),
-            }
-        }
-    }
-    EndedReport {
-        ranks: record.ranks.iter().map(|end| exit_message(end.rank, end.exit)).collect(),
-        start_error,
-        artifacts: files.iter().map(|file: &FileEntry| file.into()).collect(),
-        metrics: figures.into_iter().collect(),
-        time_limit: record.time_limit,
-        first_failure: record.first_failure.map(|end| end.rank),
-        ..message(&context.reporter, &entry.order.attempt)
-    }
-}
-
-fn message(reporter: &Reporter, attempt: &AttemptRef) -> EndedReport {
-    EndedReport {
-        node: reporter.node(),
-        session: reporter.session(),
-        attempt: Some(attempt.into()),
-        ..EndedReport::default()
     }
 }

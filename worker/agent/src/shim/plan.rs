@@ -82,6 +82,9 @@ pub struct ExitRecord {
     pub first_failure: Option<RankEnd>,
     /// Whether they were stopped at the end of their time allowance.
     pub time_limit: bool,
+    /// Whether they were stopped because the shim was told to, whoever told it.
+    #[serde(default)]
+    pub stopped: bool,
     /// Why they could not be started, if so.
     pub start_error: Option<String>,
 }
@@ -95,6 +98,7 @@ impl ExitRecord {
             ranks: Vec::new(),
             first_failure: None,
             time_limit: false,
+            stopped: false,
             start_error: Some(message),
         }
     }

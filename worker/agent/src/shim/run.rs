@@ -29,6 +29,9 @@ use crate::durable;
 
 /// How long leftovers may take to die, and their pipes to drain.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long after a rank that was terminated the shim may be told to stop, by whoever tells
+/// both.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// What wakes the shim.
 enum Event {
@@ -209,6 +212,10 @@ fn supervise(dir: &ShimDir, plan: &Plan, ranks: &Ranks, events: &Receiver<Event>
             }
         }
         if supervisor.is_done() {
+            let patience = if supervisor.looks_terminated() { TOGETHER } else { Duration::ZERO };
+            if is_told_to_stop(events, patience) {
+                supervisor.stop(begin.elapsed());
+            }
             return supervisor.record();
         }
         let actions = supervisor.tick(begin.elapsed());
@@ -222,6 +229,18 @@ fn supervise(dir: &ShimDir, plan: &Plan, ranks: &Ranks, events: &Receiver<Event>
             Ok(Event::ChildEnded) | Err(RecvTimeoutError::Timeout) => {}
             // Without the thread that takes signals, ends are found by looking.
             Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Whether the shim was told to stop, or is within `patience`.
+fn is_told_to_stop(events: &Receiver<Event>, patience: Duration) -> bool {
+    let until = Instant::now() + patience;
+    loop {
+        match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Event::Stop) => return true,
+            Ok(Event::ChildEnded) => {}
+            Err(_) => return false,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::plan::{ExitRecord, FORMAT, RankEnd};
 /// The exit codes by which a program says that it stopped because it was asked to: that of a
 /// temporary failure in sysexits.h, which `yard-train` gives, and that of SIGTERM (128 + 15).
 const STOPPED_AS_ASKED: [i32; 2] = [75, 143];
+const SIGTERM: i32 = 15;
 
 /// What the shim is to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(super) struct Supervisor {
     kill_at: Option<Duration>,
     killed: bool,
     time_limit: bool,
+    /// Whether the shim was told to stop them.
+    stopped: bool,
 }
 
 impl Supervisor {
@@ -57,6 +60,7 @@ impl Supervisor {
             kill_at: None,
             killed: false,
             time_limit: false,
+            stopped: false,
         }
     }
 
@@ -76,11 +80,30 @@ impl Supervisor {
         } else {
             self.first_failure = Some(end);
         }
-        self.stop(now)
+        self.terminate(now)
     }
 
-    /// The ranks are to stop. Asking again changes nothing.
+    /// The shim was told to stop the ranks. Asking again changes nothing, and neither does
+    /// asking after they failed of themselves or reached their limit.
     pub(super) fn stop(&mut self, now: Duration) -> Vec<Action> {
+        if self.looks_terminated() {
+            self.first_failure = None;
+        }
+        self.stopped |= self.first_failure.is_none() && !self.time_limit;
+        self.terminate(now)
+    }
+
+    /// Whether the first failure is how a rank ends that is told to: who ends a whole machine
+    /// or service tells every process, and a rank may end before the shim hears of it.
+    pub(super) fn looks_terminated(&self) -> bool {
+        self.first_failure.is_some_and(|end| match end.exit {
+            RankExit::Signal { signal } => signal == SIGTERM,
+            RankExit::Code { code } => STOPPED_AS_ASKED.contains(&code),
+            RankExit::Vanished => false,
+        })
+    }
+
+    fn terminate(&mut self, now: Duration) -> Vec<Action> {
         if self.kill_at.is_some() || self.running.is_empty() {
             return Vec::new();
         }
@@ -103,7 +126,7 @@ impl Supervisor {
         let Some(allowance) = self.allowance else { return Vec::new() };
         if now >= allowance {
             self.time_limit = true;
-            return self.stop(now);
+            return self.terminate(now);
         }
         if !self.warned && now >= warning(allowance) {
             self.warned = true;
@@ -134,6 +157,7 @@ impl Supervisor {
             ranks: self.ended.clone(),
             first_failure: self.first_failure,
             time_limit: self.time_limit,
+            stopped: self.stopped,
             start_error: None,
         }
     }
@@ -181,7 +205,31 @@ mod tests {
         assert_eq!(ranks.wake(), None);
         ranks.exited(0, RankExit::Signal { signal: 9 }, s(201));
         assert_eq!(ranks.record().first_failure, None);
-        assert!(!ranks.record().time_limit);
+        assert!(ranks.record().stopped && !ranks.record().time_limit);
+    }
+
+    #[test]
+    fn a_stop_is_on_record_unless_the_ranks_had_failed_of_themselves() {
+        let ended = |exit, limit| {
+            let mut ranks = Supervisor::new(0..2, s(5), Some(s(100)));
+            ranks.tick(if limit { s(100) } else { s(1) });
+            ranks.exited(0, exit, s(101));
+            ranks.stop(s(102));
+            ranks.exited(1, TERMINATED, s(103));
+            ranks.record()
+        };
+        for by_term in [TERMINATED, RankExit::Code { code: 143 }, OK] {
+            let record = ended(by_term, false);
+            assert!(record.stopped, "{record:?}");
+            assert_eq!(record.first_failure, None);
+        }
+        let failed = ended(RankExit::Code { code: 3 }, false);
+        assert!(!failed.stopped && failed.first_failure.is_some());
+        let limited = ended(TERMINATED, true);
+        assert!(!limited.stopped && limited.time_limit);
+        let mut alone = Supervisor::new(0..1, s(5), None);
+        alone.exited(0, TERMINATED, s(1));
+        assert!(!alone.record().stopped && alone.looks_terminated());
     }
 
     #[test]

@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     unreachable_pub,
     dead_code,
+    unused_imports,
     reason = "tests fail by panicking, and not every test uses everything"
 )]
 

@@ -37,6 +37,7 @@ struct Service {
     desired: watch::Receiver<Option<DesiredSet>>,
     hang_up: watch::Receiver<()>,
     refusal: Arc<Mutex<Option<Status>>>,
+    refusal_of_results: Arc<Mutex<Option<Status>>>,
     cluster: String,
 }
 
@@ -45,6 +46,8 @@ pub struct Scheduler {
     pub address: SocketAddr,
     pub told: Arc<Mutex<Told>>,
     pub refusal: Arc<Mutex<Option<Status>>>,
+    /// The answer to ends that bring artifacts or metrics.
+    pub refusal_of_results: Arc<Mutex<Option<Status>>>,
     desired: watch::Sender<Option<DesiredSet>>,
     hang_up: watch::Sender<()>,
     server: JoinHandle<()>,
@@ -71,20 +74,38 @@ impl Scheduler {
             desired: receiver,
             hang_up: hung_up,
             refusal: Arc::default(),
+            refusal_of_results: Arc::default(),
             cluster: cluster.into(),
         };
         let (told, refusal) = (Arc::clone(&service.told), Arc::clone(&service.refusal));
+        let refusal_of_results = Arc::clone(&service.refusal_of_results);
         let server = tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener);
             let server = Server::builder().add_service(WorkerServer::new(service));
             server.serve_with_incoming(incoming).await.unwrap();
         });
-        Self { address, told, refusal, desired, hang_up, server }
+        Self { address, told, refusal, refusal_of_results, desired, hang_up, server }
     }
 
     pub fn send(&self, epoch: u64, index: u64, attempts: Vec<DesiredAttempt>) {
+        self.send_set(epoch, index, attempts, &[]);
+    }
+
+    /// A set that also names what must not run.
+    pub fn send_stopping(&self, epoch: u64, index: u64, stopping: &[&AttemptRef]) {
+        self.send_set(epoch, index, Vec::new(), stopping);
+    }
+
+    fn send_set(
+        &self,
+        epoch: u64,
+        index: u64,
+        attempts: Vec<DesiredAttempt>,
+        stopping: &[&AttemptRef],
+    ) {
         let revision = Some(Revision { epoch, index });
-        self.desired.send_replace(Some(DesiredSet { revision, attempts }));
+        let stopping = stopping.iter().map(|attempt| (*attempt).into()).collect();
+        self.desired.send_replace(Some(DesiredSet { revision, attempts, stopping }));
     }
 
     /// Ends every stream and gives the first hello that comes after.
@@ -121,6 +142,14 @@ impl Scheduler {
 }
 
 type Messages = Pin<Box<dyn Stream<Item = Result<SchedulerMessage, Status>> + Send>>;
+
+impl Service {
+    /// A connection outlives the listener; a dead scheduler takes no report all the same.
+    fn must_live(&self) -> Result<(), Status> {
+        let closed = self.hang_up.has_changed().is_err();
+        if closed { Err(Status::unavailable("the scheduler is gone")) } else { Ok(()) }
+    }
+}
 
 #[tonic::async_trait]
 impl Worker for Service {
@@ -160,6 +189,7 @@ impl Worker for Service {
         &self,
         request: Request<StartedReport>,
     ) -> Result<Response<ReportAnswer>, Status> {
+        self.must_live()?;
         self.told.lock().unwrap().started.push(request.into_inner());
         Ok(Response::new(ReportAnswer {}))
     }
@@ -168,7 +198,14 @@ impl Worker for Service {
         &self,
         request: Request<EndedReport>,
     ) -> Result<Response<ReportAnswer>, Status> {
-        self.told.lock().unwrap().ended.push(request.into_inner());
+        self.must_live()?;
+        let report = request.into_inner();
+        if let Some(status) = self.refusal_of_results.lock().unwrap().clone()
+            && !(report.artifacts.is_empty() && report.metrics.is_empty())
+        {
+            return Err(status);
+        }
+        self.told.lock().unwrap().ended.push(report);
         Ok(Response::new(ReportAnswer {}))
     }
 
@@ -176,6 +213,7 @@ impl Worker for Service {
         &self,
         request: Request<CheckpointReport>,
     ) -> Result<Response<ReportAnswer>, Status> {
+        self.must_live()?;
         self.told.lock().unwrap().checkpoints.push(request.into_inner());
         Ok(Response::new(ReportAnswer {}))
     }
