@@ -1,7 +1,12 @@
 //! Bad input: each gets one clear error with a hint, and the right exit code. The snapshots are the
 //! texts as a user sees them.
 
-use std::{fs, net::TcpListener, path::Path, time::Duration};
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 use redb::{Database, TableDefinition};
@@ -10,6 +15,7 @@ use trainyard_tests::{
     cluster::CLUSTER,
     on_cluster, specs, text,
     view::{List, Node},
+    wait::until,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -18,6 +24,15 @@ const SOON: Duration = Duration::from_secs(20);
 fn seen(answer: &Answer, cluster: &Cluster) -> String {
     let code = answer.code.map_or("none".to_owned(), |code| code.to_string());
     format!("exit {code}\n{}", text::steady(&answer.stderr, cluster.folder()))
+}
+
+/// Waits until node-1 has joined the cluster, and gives the file that says so. The scheduler
+/// knows a worker before the worker is welcomed.
+fn joined(cluster: &Cluster) -> anyhow::Result<PathBuf> {
+    let identity = cluster.folder().join("node-1/data/identity.json");
+    until("node-1 to join", SOON, || {
+        Ok(fs::read_to_string(&identity)?.contains(CLUSTER).then(|| identity.clone()))
+    })
 }
 
 const GOOD: &str = "name = \"job\"\n[resources]\ndevice = \"cpu\"\n[run]\ncommand = [\"true\"]\n";
@@ -133,6 +148,7 @@ fn a_data_directory_of_another_cluster_is_refused() -> anyhow::Result<()> {
 fn a_worker_of_another_cluster_is_refused() -> anyhow::Result<()> {
     let other = Options { id: "0190c0de-0000-7000-8000-000000000002", ..Options::default() };
     on_cluster(Options::default(), |cluster| {
+        joined(cluster)?;
         cluster.kill_agent("node-1")?;
         on_cluster(other, |second| {
             let address = |cluster: &Cluster| cluster.yard().endpoint().to_owned();
@@ -150,8 +166,8 @@ fn a_worker_of_another_cluster_is_refused() -> anyhow::Result<()> {
 #[test]
 fn a_data_directory_of_a_newer_version_is_left_alone() -> anyhow::Result<()> {
     on_cluster(Options::default(), |cluster| {
+        let identity = joined(cluster)?;
         cluster.kill_agent("node-1")?;
-        let identity = cluster.folder().join("node-1/data/identity.json");
         let now = fs::read_to_string(&identity)?;
         let newer =
             now.replace("\"format\": 1", "\"format\": 99").replace("\"format\":1", "\"format\":99");
