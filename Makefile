@@ -33,8 +33,9 @@ build: setup ## Build every program and test, for development
 test: lint build ## The gate: lint, build, and every test that takes seconds
 	$(ENV) cargo nextest run --workspace --locked
 
-test-long: build ## The gate's tests and those that take minutes
-	$(ENV) cargo nextest run --workspace --locked --profile long --run-ignored all
+test-long: build ## The gate's tests, those that take minutes, and the store on S3
+	$(ENV) ops/with-s3.sh cargo nextest run --workspace --locked --profile long --run-ignored all \
+		-E 'not test(=tests::threads::a_process_that_panics)'
 
 bench: setup ## Measure beside etcd, Slurm, HyperQueue and PyTorch; writes JSON and Markdown
 	@ops/setup-bench.sh

@@ -1,9 +1,7 @@
 //! The rules that rest on S3's own behaviour: create-only commits and uploads in parts. Needs
-//! an endpoint and a bucket, so it runs when asked to:
+//! an endpoint and a bucket, so it runs when asked to, as `make test-long` does:
 //!
-//! `AWS_ENDPOINT_URL=http://127.0.0.1:5000 AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=a
-//! AWS_SECRET_ACCESS_KEY=b YARD_TEST_STORE=s3://bucket/prefix cargo nextest run -p
-//! trainyard-store --run-ignored all s3`
+//! `ops/with-s3.sh cargo nextest run -p trainyard-store --run-ignored all -E 'binary(s3)'`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it fails")]
 

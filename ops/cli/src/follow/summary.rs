@@ -8,8 +8,11 @@ use crate::{
         human::{phase_words, plural, short, span},
         table::labelled,
     },
-    view::model::trim,
+    view::model,
 };
+
+/// How wide the metrics may be beside their label, on a terminal of 80 columns.
+const METRICS_WIDTH: usize = 70;
 
 /// A job that has ended, and the model version that it registered.
 pub(crate) struct Summary<'a> {
@@ -53,12 +56,14 @@ impl Summary<'_> {
         )
     }
 
+    /// On one line: the metric that counts, and as many others as fit.
     fn metrics(&self) -> String {
         let Some(version) = self.version else { return String::new() };
-        let mut metrics: Vec<(&String, &String)> = version.metrics.iter().collect();
-        metrics.sort();
-        let each = metrics.into_iter().map(|(name, value)| format!("{name} {}", trim(value)));
-        each.collect::<Vec<_>>().join(", ")
+        let all = model::metrics(&version.metrics, &version.metric);
+        let fits = |text: &&str| text.chars().count() <= METRICS_WIDTH;
+        let ends = all.match_indices(", ").map(|(at, _)| at).chain([all.len()]);
+        let longest = ends.filter_map(|at| all.get(..at)).take_while(fits).last();
+        longest.map_or(all.clone(), str::to_owned)
     }
 }
 

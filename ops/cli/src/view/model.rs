@@ -97,18 +97,24 @@ impl VersionView {
         format!("{}:{}", self.model, self.model_version)
     }
 
-    /// The metric that versions compare by first, then the others by name.
     fn metrics(&self) -> String {
-        let is_first = |name: &String| self.metric.as_ref() == Some(name);
-        let mut each: Vec<_> = self.metrics.iter().collect();
-        each.sort_by_key(|(name, _)| !is_first(name));
-        let texts = each.into_iter().map(|(name, value)| format!("{name} {}", trim(value)));
-        texts.collect::<Vec<_>>().join(", ")
+        metrics(self.metrics.iter(), self.metric.as_deref().unwrap_or_default())
     }
 }
 
+/// The metric that versions compare by first, then the others by name.
+pub(crate) fn metrics<'a>(
+    metrics: impl IntoIterator<Item = (&'a String, &'a String)>,
+    first: &str,
+) -> String {
+    let mut each: Vec<_> = metrics.into_iter().collect();
+    each.sort_by_key(|(name, _)| (name.as_str() != first, *name));
+    let texts = each.into_iter().map(|(name, value)| format!("{name} {}", trim(value)));
+    texts.collect::<Vec<_>>().join(", ")
+}
+
 /// A metric's decimal text as people read it.
-pub(crate) fn trim(value: &str) -> String {
+fn trim(value: &str) -> String {
     value.parse().map_or_else(|_| value.to_owned(), crate::output::human::figure)
 }
 
