@@ -47,7 +47,7 @@ fn build() -> Result<(), String> {
     for library in ["torch_cpu", "c10"] {
         println!("cargo:rustc-link-lib={library}");
     }
-    for folder in torch.library_folders() {
+    for folder in torch.link_folders() {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
     }
     let library = out.join("libyard_nccl.so");
@@ -94,7 +94,7 @@ fn nccl(torch: &Torch, headers: &[PathBuf], library: &Path) -> Result<(), String
     let mut command: Command = compiler.to_command();
     command.arg("-shared").arg("bridge/nccl.cpp").arg("-o").arg(library).arg("-L").arg(torch.lib());
     command.args(["-ltorch_cuda", "-lc10_cuda", "-ltorch_cpu", "-lc10"]);
-    for folder in torch.library_folders() {
+    for folder in torch.link_folders() {
         command.arg(format!("-Wl,-rpath,{}", folder.display()));
     }
     command.arg("-L").arg(torch.site.join("nvidia/cu13/lib")).arg("-l:libcudart.so.13");
@@ -158,7 +158,7 @@ impl Torch {
     }
 
     /// Where the loader is to look: libtorch, and NVIDIA's wheels beside it.
-    fn library_folders(&self) -> Vec<PathBuf> {
+    fn link_folders(&self) -> Vec<PathBuf> {
         let mut folders = vec![self.lib()];
         if let Ok(entries) = fs::read_dir(self.site.join("nvidia")) {
             let mut found: Vec<_> =

@@ -90,6 +90,28 @@ fn a_lost_worker_costs_no_bit_of_the_model() -> anyhow::Result<()> {
 }
 
 #[test]
+fn without_a_quorum_nothing_is_decided_and_nothing_is_stopped() -> anyhow::Result<()> {
+    on_cluster(YARD, |cluster| {
+        let job = cluster.submit(&ticking(cluster, 0))?;
+        let ranks = cluster.wait_for_ranks(2, SOON)?;
+        let leader = cluster.leader()?;
+        cluster.kill_scheduler(leader)?;
+        cluster.kill_scheduler((leader + 1) % 3)?;
+        cluster.run(&["cancel", &job])?.expect_code(5)?;
+        let stale = cluster.run(&["ps", "--stale"])?.ok()?;
+        ensure!(stale.stdout.contains("running"), "{}", stale.stdout);
+        ensure!(stale.stderr.contains("without quorum"), "it does not say so: {}", stale.stderr);
+        ensure!(cluster.ranks() == ranks, "the ranks were touched");
+        cluster.start_schedulers()?;
+        cluster.wait_for_workers(3)?;
+        ensure!(cluster.ranks() == ranks, "the ranks were touched");
+        cluster.write("go", "")?;
+        cluster.run(&["wait", &job])?.ok()?;
+        check_ticks(&cluster.run(&["logs", &job])?.ok()?.stdout, 2)
+    })
+}
+
+#[test]
 fn a_dead_leader_is_not_noticed_by_the_ranks() -> anyhow::Result<()> {
     on_cluster(YARD, |cluster| {
         let job = cluster.submit(&ticking(cluster, 0))?;
