@@ -3,7 +3,7 @@
 
 use std::{error::Error, future::Future};
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -17,6 +17,21 @@ pub(crate) enum LogFormat {
     Plain,
     /// One JSON object a line.
     Json,
+}
+
+/// How a daemon logs.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// How the log is written: plain or json
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    log_format: LogFormat,
 }
 
 /// Runs a command's future on a runtime of its own.
@@ -44,7 +59,7 @@ pub(crate) fn trace_client(verbose: u8) {
 }
 
 /// Logging of the daemons, to standard error; `RUST_LOG` chooses more or less.
-pub(crate) fn trace_daemon(format: LogFormat, verbose: u8) {
+pub(crate) fn trace_daemon(log: &LogArgs, verbose: u8) {
     let level = match verbose {
         0 => "info",
         1 => {
@@ -56,7 +71,7 @@ pub(crate) fn trace_daemon(format: LogFormat, verbose: u8) {
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into()))
         .with_writer(std::io::stderr)
         .with_ansi(crate::output::stderr_is_terminal());
-    let _ = match format {
+    let _ = match log.log_format {
         LogFormat::Plain => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };

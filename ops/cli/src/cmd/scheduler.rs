@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 use trainyard_scheduler::{Config, SchedulerError};
 
-use super::daemon::{self, LogFormat};
+use super::daemon::{self, LogArgs};
 use crate::{app::App, error::CliError, exit::Exit};
 
 /// How to run it. Flags win over `YARD_SCHEDULER_…`, which wins over the file.
@@ -26,21 +26,13 @@ pub(crate) struct SchedulerArgs {
     /// Object store: file:///DIR or s3://BUCKET/PREFIX
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// How the log is written: plain or json
-    #[arg(
-        long,
-        value_enum,
-        default_value_t,
-        value_name = "FORMAT",
-        hide_default_value = true,
-        hide_possible_values = true
-    )]
-    log_format: LogFormat,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// Runs a scheduler.
 pub(crate) fn run(app: &App, args: SchedulerArgs) -> Result<Exit, CliError> {
-    daemon::trace_daemon(args.log_format, app.global.verbose);
+    daemon::trace_daemon(&args.log, app.global.verbose);
     let config = configure(args).map_err(|error| failure(&error))?;
     daemon::block_on(async {
         trainyard_scheduler::run(config, daemon::asked_to_stop())

@@ -7,7 +7,7 @@ use clap::Args;
 use trainyard_jobs::NodeName;
 use trainyard_worker::{Config, WorkerError};
 
-use super::daemon::{self, LogFormat};
+use super::daemon::{self, LogArgs};
 use crate::{app::App, error::CliError, exit::Exit};
 
 /// How to run it. Flags win over `YARD_WORKER_…`, which wins over the file. The schedulers are
@@ -32,21 +32,13 @@ pub(crate) struct WorkerArgs {
     /// Where Prometheus metrics are served
     #[arg(long, value_name = "ADDRESS")]
     metrics_listen: Option<SocketAddr>,
-    /// How the log is written: plain or json
-    #[arg(
-        long,
-        value_enum,
-        default_value_t,
-        value_name = "FORMAT",
-        hide_default_value = true,
-        hide_possible_values = true
-    )]
-    log_format: LogFormat,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// Runs an agent.
 pub(crate) fn run(app: &App, args: WorkerArgs) -> Result<Exit, CliError> {
-    daemon::trace_daemon(args.log_format, app.global.verbose);
+    daemon::trace_daemon(&args.log, app.global.verbose);
     let endpoints = app.global.endpoint.as_deref();
     let config = configure(args, endpoints).map_err(|error| failure(&error))?;
     daemon::block_on(async {

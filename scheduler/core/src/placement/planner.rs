@@ -34,8 +34,6 @@ impl WorkBudget {
 pub struct Plan {
     /// Gangs to start, best first.
     pub starts: Vec<StartAttempt>,
-    /// When a job becomes startable by time alone.
-    pub wake_at: Option<Timestamp>,
     /// Every job was looked at within the budget.
     pub complete: bool,
 }
@@ -213,8 +211,6 @@ impl<'a> Pass<'a> {
     /// Starts a job or says why not.
     fn consider(&mut self, job: &'a Waiting) {
         if job.not_before > self.now {
-            let earlier = self.plan.wake_at.map_or(job.not_before, |at| at.min(job.not_before));
-            self.plan.wake_at = Some(earlier);
             return self.waits(job, |now, _| vec![Blocker::backoff(job.not_before, now)]);
         }
         let known_misfit = self.misfits.contains(&&job.resources);
