@@ -11,6 +11,7 @@ pub mod inventory;
 pub mod lifecycle;
 pub mod model;
 pub mod name;
+pub mod role;
 pub mod spec;
 pub mod units;
 
@@ -24,5 +25,6 @@ pub use inventory::{Device, DeviceKind, Inventory, UnitId};
 pub use lifecycle::{AttemptPhase, EndReason, JobPhase, RankExit};
 pub use model::{Lineage, ModelVersion};
 pub use name::{JobName, ModelName, NodeName, ProjectName};
+pub use role::Role;
 pub use spec::JobSpec;
 pub use units::{Bytes, Millis, Timestamp, Usd};

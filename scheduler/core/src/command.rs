@@ -10,8 +10,8 @@ use trainyard_jobs::{
     Inventory, JobId, JobSpec, NodeId, RankExit, SessionId, Timestamp, UnitId,
 };
 
-/// The highest feature level that this code can apply.
-pub const FEATURE_LEVEL: u16 = 1;
+/// The highest feature level that this code can apply, and the one that a new cluster starts with.
+pub const FEATURE_LEVEL: u16 = 2;
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +102,23 @@ pub enum Command {
         /// The checkpoint.
         checkpoint: CheckpointId,
     },
+    /// Every member can apply this level: switch its meanings on.
+    RaiseFeatureLevel {
+        /// The level.
+        to: u16,
+    },
+}
+
+impl Command {
+    /// The feature level that a replica needs to apply the command. A cluster whose state is at a
+    /// lower one must not be given it: a member of an older version would halt.
+    #[must_use]
+    pub const fn level(&self) -> u16 {
+        match self {
+            Self::RaiseFeatureLevel { .. } => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// Who asks for a mutation, and under which key, so that asking twice does it once.

@@ -10,7 +10,7 @@ use tokio::{
     sync::{broadcast, watch},
     time::Instant,
 };
-use trainyard_core::{Command, Envelope, Refusal, Reply, State, codec, command::FEATURE_LEVEL};
+use trainyard_core::{Command, Envelope, Refusal, Reply, State, codec};
 use trainyard_raft::{RaftHandle, Status};
 use trainyard_store::Store;
 
@@ -41,7 +41,8 @@ pub(crate) struct Replica {
 impl Replica {
     /// Proposes a command and waits until it is applied here.
     pub(crate) async fn propose(&self, command: Command) -> Result<Reply, Failure> {
-        let envelope = Envelope { level: FEATURE_LEVEL, time: clock::now(), command };
+        let level = command.level();
+        let envelope = Envelope { level, time: clock::now(), command };
         let applied = self
             .raft
             .propose(codec::encode(&envelope))

@@ -10,6 +10,7 @@ use crate::metadata::{Metadata, Package};
 const ROOMS: &[(&str, &[&str])] = &[
     ("trainyard-jobs", &[]),
     ("trainyard-proto", &["trainyard-jobs"]),
+    ("trainyard-pki", &["trainyard-jobs"]),
     ("trainyard-store", &["trainyard-jobs"]),
     ("trainyard-core", &["trainyard-jobs"]),
     ("trainyard-raft", &[]),
@@ -18,25 +19,30 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "trainyard-core",
             "trainyard-jobs",
+            "trainyard-pki",
             "trainyard-proto",
             "trainyard-raft",
             "trainyard-store",
         ],
     ),
-    ("trainyard-worker", &["trainyard-jobs", "trainyard-proto", "trainyard-store"]),
+    (
+        "trainyard-worker",
+        &["trainyard-jobs", "trainyard-pki", "trainyard-proto", "trainyard-store"],
+    ),
     ("trainyard-train", &["trainyard-jobs", "trainyard-store"]),
     (
         "yard",
         &[
             "trainyard-jobs",
+            "trainyard-pki",
             "trainyard-proto",
             "trainyard-scheduler",
             "trainyard-store",
             "trainyard-worker",
         ],
     ),
-    ("trainyard-tests", &["trainyard-jobs", "trainyard-proto", "trainyard-store"]),
-    ("trainyard-bench", &["trainyard-jobs", "trainyard-proto"]),
+    ("trainyard-tests", &["trainyard-jobs", "trainyard-pki", "trainyard-proto", "trainyard-store"]),
+    ("trainyard-bench", &["trainyard-jobs", "trainyard-pki", "trainyard-proto"]),
     ("xtask", &[]),
 ];
 

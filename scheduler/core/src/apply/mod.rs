@@ -53,6 +53,10 @@ impl State {
             Command::ForgetCheckpoint { job, checkpoint } => {
                 self.forget_checkpoint(&job, checkpoint, events)
             }
+            Command::RaiseFeatureLevel { to } => {
+                self.feature_level = self.feature_level.max(to);
+                Ok(Reply::Done)
+            }
         }
     }
 }
