@@ -1,18 +1,21 @@
 //! What is replicated: jobs with their attempts and checkpoint catalogue, nodes with the owners
-//! of their units, model versions, idempotency keys. Ordered maps and integers only.
+//! of their units, model versions, idempotency keys, tokens. Ordered maps and integers only.
 
 mod job;
 mod node;
+mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{
     ClusterId, Digest, IdempotencyKey, JobId, ModelName, ModelVersion, NodeId, Revision, Timestamp,
+    TokenId,
 };
 
 pub use job::{Attempt, Checkpoint, Job, Outcome, Placement, PlacementState};
 pub use node::{Node, NodeState};
+pub use token::{Redeemed, TokenRecord};
 
 use crate::command::{FEATURE_LEVEL, Reply};
 
@@ -28,6 +31,11 @@ pub struct State {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) models: BTreeMap<ModelName, BTreeMap<u32, ModelVersion>>,
     pub(crate) keys: BTreeMap<IdempotencyKey, KeyRecord>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
+    /// Tokens by when they expire, so that forgetting the old ones costs nothing.
+    #[serde(skip)]
+    pub(crate) tokens_by_expiry: BTreeSet<(Timestamp, TokenId)>,
     /// Keys by age, so that forgetting the old ones costs nothing while there are none.
     #[serde(skip)]
     pub(crate) keys_by_age: BTreeSet<(Timestamp, IdempotencyKey)>,
@@ -59,6 +67,8 @@ impl State {
             nodes: BTreeMap::new(),
             models: BTreeMap::new(),
             keys: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            tokens_by_expiry: BTreeSet::new(),
             keys_by_age: BTreeSet::new(),
             live: BTreeSet::new(),
         }
@@ -69,6 +79,8 @@ impl State {
         let live = |(id, job): (&JobId, &Job)| (!job.phase.is_final()).then(|| id.clone());
         self.live = self.jobs.iter().filter_map(live).collect();
         self.keys_by_age = self.keys.iter().map(|(key, record)| (record.used, *key)).collect();
+        let expiry = |(id, token): (&TokenId, &TokenRecord)| (token.expires, id.clone());
+        self.tokens_by_expiry = self.tokens.iter().map(expiry).collect();
     }
 
     /// The cluster.
@@ -128,6 +140,18 @@ impl State {
     #[must_use]
     pub const fn models(&self) -> &BTreeMap<ModelName, BTreeMap<u32, ModelVersion>> {
         &self.models
+    }
+
+    /// All tokens by id, those too that expired or were revoked not long ago.
+    #[must_use]
+    pub const fn tokens(&self) -> &BTreeMap<TokenId, TokenRecord> {
+        &self.tokens
+    }
+
+    /// One token.
+    #[must_use]
+    pub fn token(&self, id: &TokenId) -> Option<&TokenRecord> {
+        self.tokens.get(id)
     }
 
     /// Jobs whose id starts with `prefix`, at most two: enough to tell one from several.

@@ -3,12 +3,15 @@
 
 #![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "small test numbers")]
 
+mod tokens;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use tokens::secret;
 use trainyard_jobs::{
     AttemptPhase, AttemptRef, Bytes, CheckpointPart, Device, DeviceKind, Digest, FileEntry,
     IdempotencyKey, Inventory, JobId, JobPhase, JobSpec, NodeId, RankExit, SessionId, Timestamp,
-    UnitId,
+    TokenId, UnitId,
 };
 use uuid::Uuid;
 
@@ -26,6 +29,9 @@ pub(crate) struct World {
     index: u64,
     drawn: u64,
     ended: BTreeMap<JobId, JobPhase>,
+    /// Which machine used which token, and which tokens were revoked.
+    redeemed: BTreeMap<TokenId, Digest>,
+    revoked: BTreeSet<TokenId>,
 }
 
 pub(crate) fn node_id(n: u64) -> NodeId {
@@ -73,6 +79,8 @@ impl World {
             index: 0,
             drawn: 0,
             ended: BTreeMap::new(),
+            redeemed: BTreeMap::new(),
+            revoked: BTreeSet::new(),
         }
     }
 
@@ -227,6 +235,7 @@ impl World {
     fn check(&mut self) {
         self.units_belong_to_one_attempt();
         self.jobs_are_owned_by_their_last_attempt();
+        self.tokens_are_used_once();
         let mut rebuilt = self.state.clone();
         rebuilt.rebuild();
         assert_eq!(rebuilt, self.state, "what is derived is up to date");

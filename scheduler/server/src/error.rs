@@ -112,12 +112,15 @@ const fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::KeyConflict | Refusal::IdTaken(_) | Refusal::NameTaken { .. } => {
             Code::AlreadyExists
         }
-        Refusal::NoJob(_) | Refusal::NoNode(_) => Code::NotFound,
+        Refusal::NoJob(_) | Refusal::NoNode(_) | Refusal::NoToken(_) => Code::NotFound,
+        Refusal::BadToken => Code::Unauthenticated,
+        Refusal::TooManyTokens(_) => Code::ResourceExhausted,
         Refusal::KeyExpired | Refusal::Malformed(_) => Code::InvalidArgument,
         Refusal::Stale(_) => Code::Aborted,
-        Refusal::Superseded(_) | Refusal::WrongPhase { .. } | Refusal::Pinned(_) => {
-            Code::FailedPrecondition
-        }
+        Refusal::Superseded(_)
+        | Refusal::WrongPhase { .. }
+        | Refusal::Pinned(_)
+        | Refusal::TokenUsed(_) => Code::FailedPrecondition,
     }
 }
 

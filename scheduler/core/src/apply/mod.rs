@@ -10,6 +10,7 @@ mod settle;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use crate::{
     command::{Command, Envelope, Reply},
@@ -56,6 +57,11 @@ impl State {
             Command::RaiseFeatureLevel { to } => {
                 self.feature_level = self.feature_level.max(to);
                 Ok(Reply::Done)
+            }
+            Command::CreateToken(create) => self.create_token(*create),
+            Command::RevokeToken { mutation, token } => self.revoke_token(&mutation, &token),
+            Command::RedeemToken { token, digest, requester } => {
+                self.redeem_token(&token, &digest, requester)
             }
         }
     }
