@@ -13,6 +13,8 @@ use figment::{
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{ClusterId, Millis};
 
+use crate::access::LimitsConfig;
+
 /// One scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -41,6 +43,10 @@ pub struct Config {
     /// Raft's unit of time. A follower waits 50 to 100 of them for a leader's word, drawn anew
     /// each time, and a leader speaks every 10: fine enough that votes rarely split.
     pub tick: Millis,
+    /// The longest that records of the audit trail wait for their export.
+    pub audit_every: Millis,
+    /// What one caller may ask for.
+    pub limits: LimitsConfig,
 }
 
 impl Default for Config {
@@ -57,6 +63,8 @@ impl Default for Config {
             heartbeat: Millis(1000),
             snapshot_every: 10_000,
             tick: Millis(10),
+            audit_every: Millis(600_000),
+            limits: LimitsConfig::default(),
         }
     }
 }

@@ -32,6 +32,14 @@ pub enum SchedulerError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The audit trail cannot be kept.
+    #[error("cannot keep the audit trail in {path}: {source}; make room, or mend the directory")]
+    Audit {
+        /// Its directory.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Serving failed.
     #[error("serving on {address} failed: {source}")]
     Serve {
@@ -72,6 +80,12 @@ pub(crate) enum Failure {
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
+    /// The caller may not.
+    #[error("{0}")]
+    Denied(String),
+    /// The audit trail's directory cannot be read.
+    #[error("cannot read the audit trail: {0}")]
+    Audit(#[source] std::io::Error),
     /// The object store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -139,6 +153,8 @@ impl From<Failure> for Status {
             Failure::Unknown | Failure::Busy | Failure::NoQuorum | Failure::Store(_) => {
                 Self::unavailable(text)
             }
+            Failure::Denied(_) => Self::permission_denied(text),
+            Failure::Audit(_) => Self::internal(text),
             Failure::Invalid(_) => Self::invalid_argument(text),
             Failure::Impossible(_) => Self::failed_precondition(text),
             Failure::NotFound(_) => Self::not_found(text),

@@ -1,12 +1,15 @@
 //! The scheduler daemon: the replicated state machine behind gRPC, and the loops that its leader
 //! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world.
 
+mod access;
+mod audit;
 mod clock;
 mod config;
 mod error;
 mod leader;
 mod machine;
 mod metrics;
+mod peer;
 mod reasons;
 mod replica;
 mod run;
@@ -15,6 +18,7 @@ mod sessions;
 mod transport;
 mod views;
 
+pub use access::{LimitsConfig, Pace};
 pub use config::{Config, ConfigError};
 pub use error::SchedulerError;
 pub use run::run;

@@ -44,6 +44,16 @@ async fn metrics(Extract(replica): Extract<Replica>) -> String {
     for (name, help, value) in totals {
         family(&mut text, name, help, "counter", [(String::new(), value)]);
     }
+    family(
+        &mut text,
+        "audit_records_lost_total",
+        "Records of the audit trail that could not be written.",
+        "counter",
+        [(String::new(), replica.audit.lost())],
+    );
+    let denials = replica.audit.denials().into_iter();
+    let denials = denials.map(|(code, count)| (format!("{{code=\"{code}\"}}"), count));
+    family(&mut text, "requests_denied_total", "Requests denied.", "counter", denials);
     replica.look(|state| jobs_and_nodes(&mut text, state));
     text
 }
@@ -70,12 +80,12 @@ fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-fn family<const N: usize>(
+fn family(
     text: &mut String,
     name: &str,
     help: &str,
     kind: &str,
-    samples: [(String, u64); N],
+    samples: impl IntoIterator<Item = (String, u64)>,
 ) {
     let _ = writeln!(text, "# HELP trainyard_{name} {help}\n# TYPE trainyard_{name} {kind}");
     for (labels, value) in samples {

@@ -15,6 +15,7 @@ use trainyard_raft::{RaftHandle, Status};
 use trainyard_store::Store;
 
 use crate::{
+    audit::Audit,
     clock,
     config::Config,
     error::Failure,
@@ -36,6 +37,8 @@ pub(crate) struct Replica {
     pub(crate) handed_on: Arc<Mutex<Option<Instant>>>,
     pub(crate) reasons: Reasons,
     pub(crate) hash: StateHash,
+    /// Who did what, and was denied what.
+    pub(crate) audit: Audit,
 }
 
 impl Replica {

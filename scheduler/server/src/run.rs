@@ -13,12 +13,17 @@ use tonic::transport::Server;
 use trainyard_core::State;
 use trainyard_proto::{
     MAX_MESSAGE_BYTES,
-    v1::{client_server::ClientServer, raft_server::RaftServer, worker_server::WorkerServer},
+    v1::{
+        access_server::AccessServer, client_server::ClientServer, raft_server::RaftServer,
+        worker_server::WorkerServer,
+    },
 };
 use trainyard_raft::RaftHandle;
 use trainyard_store::Store;
 
 use crate::{
+    access::Guard,
+    audit::{self, Audit},
     config::Config,
     error::SchedulerError,
     leader,
@@ -26,7 +31,7 @@ use crate::{
     metrics,
     reasons::{Reasons, StateHash},
     replica::Replica,
-    services::{ClientService, RaftService, WorkerService},
+    services::{AccessService, ClientService, RaftService, WorkerService},
     sessions::Sessions,
     transport::{LateHandle, Peers},
 };
@@ -46,6 +51,15 @@ const SNAPSHOT_TICKS: u32 = 60_000;
 /// How long open streams may take to end once the daemon stops.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// Requests that may be open on one connection at once.
+const MAX_STREAMS: u32 = 1024;
+
+/// The most bytes of a request's headers: a token has less than two hundred.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// Requests that a client may take back before they were looked at, until it is cut off.
+const MAX_RESETS: usize = 64;
+
 /// Runs a scheduler until `shutdown` resolves. A leader hands over first.
 ///
 /// # Errors
@@ -63,6 +77,7 @@ pub async fn run(
     let store = Store::open(&config.store)?;
     let replica = replica(config, store).await?;
     let stop = CancellationToken::new();
+    tokio::spawn(audit::export(replica.clone()));
     tokio::spawn(leader::run(replica.clone(), stop.clone()));
     if let Some(listener) = metrics_listener {
         tokio::spawn(metrics::serve(listener, replica.clone()));
@@ -70,6 +85,7 @@ pub async fn run(
     tracing::info!(id = replica.config.id, listen = %replica.config.listen, "scheduler serves");
     let served = serve(listener, &replica, shutdown, &stop).await;
     stop.cancel();
+    replica.audit.close().await;
     let raft = replica.raft.clone();
     // Hands the leadership over and closes the log; blocks, so not on the runtime's threads.
     let _ = tokio::task::spawn_blocking(move || raft.shutdown()).await;
@@ -87,13 +103,22 @@ async fn listen(
     })
 }
 
+/// Opens the audit trail, beside the log.
+fn open_audit(config: &Config) -> Result<Audit, SchedulerError> {
+    let path = config.data_dir.join("audit");
+    let opened = Audit::open(&path, config.cluster, config.id, config.audit_every.into());
+    opened.map_err(|source| SchedulerError::Audit { path, source })
+}
+
 /// Opens the log and starts raft on a thread of its own.
 async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError> {
     let config = Arc::new(config);
     let state = Arc::new(RwLock::new(State::new(config.cluster)));
     let (events, _) = broadcast::channel(EVENTS_KEPT);
     let raft = raft(&config, &state, &events).await?;
+    let audit = open_audit(&config)?;
     Ok(Replica {
+        audit,
         raft,
         state,
         events,
@@ -152,12 +177,18 @@ async fn serve(
     let client = ClientServer::new(ClientService(replica.clone()));
     let worker = WorkerServer::new(WorkerService(replica.clone()));
     let raft = RaftServer::new(RaftService(replica.clone()));
+    let access = AccessServer::new(AccessService(replica.clone()));
     let server = Server::builder()
+        .layer(Guard::new(replica.clone()))
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
         .add_service(client.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(worker.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(raft.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(access)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled());
     tokio::pin!(server);
     let failed = |source: tonic::transport::Error| SchedulerError::Serve {

@@ -1,5 +1,6 @@
 //! The gRPC services: each turns requests into reads and proposals, and answers into messages.
 
+mod access;
 mod bundles;
 mod client;
 mod jobs;
@@ -9,6 +10,7 @@ mod raft;
 mod session;
 mod worker;
 
+pub(crate) use access::AccessService;
 pub(crate) use client::ClientService;
 pub(crate) use raft::RaftService;
 pub(crate) use worker::WorkerService;
