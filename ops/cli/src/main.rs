@@ -17,6 +17,7 @@ mod exit;
 mod follow;
 mod output;
 mod places;
+mod token;
 mod view;
 
 #[cfg(test)]

@@ -20,6 +20,18 @@ pub(crate) struct Places {
     pub(crate) here: PathBuf,
     /// `YARD_ENDPOINT`.
     pub(crate) endpoint: Option<String>,
+    /// `YARD_TOKEN`.
+    pub(crate) token: Option<Secretive>,
+}
+
+/// Text that no debug output shows.
+#[derive(Clone)]
+pub(crate) struct Secretive(pub(crate) String);
+
+impl std::fmt::Debug for Secretive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
 }
 
 impl Places {
@@ -39,6 +51,7 @@ impl Places {
             state: base("XDG_STATE_HOME", ".local/state"),
             here: env::current_dir().unwrap_or_default(),
             endpoint: set("YARD_ENDPOINT").and_then(|value| value.into_string().ok()),
+            token: set("YARD_TOKEN").and_then(|value| value.into_string().ok()).map(Secretive),
         }
     }
 
