@@ -7,6 +7,8 @@ mod error;
 mod leader;
 mod machine;
 mod metrics;
+mod peer;
+mod pki;
 mod reasons;
 mod replica;
 mod run;

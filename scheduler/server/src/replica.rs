@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     error::Failure,
     machine::{self, Events, Shared},
+    pki::Pki,
     reasons::{Reasons, StateHash},
     sessions::Sessions,
 };
@@ -36,6 +37,8 @@ pub(crate) struct Replica {
     pub(crate) handed_on: Arc<Mutex<Option<Instant>>>,
     pub(crate) reasons: Reasons,
     pub(crate) hash: StateHash,
+    /// Who this member is, and what it signs.
+    pub(crate) pki: Arc<Pki>,
 }
 
 impl Replica {
