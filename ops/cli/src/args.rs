@@ -26,7 +26,7 @@ See what there is:
   model       Registered models: list, get, pull, verify
   node        Worker nodes: list
   gpu         GPUs and CPU slots: list
-  cluster     Schedulers: status, audit
+  cluster     Schedulers: status, audit, init
   token       Tokens of people and machines: create, list, revoke
 
 Run a cluster:
@@ -70,6 +70,9 @@ pub(crate) struct Global {
     /// A file with the token to show [env: YARD_TOKEN, the token]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Certificates, a directory [env: YARD_PKI]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) pki: Option<PathBuf>,
     /// The project to list, or to submit to
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) project: Option<String>,
@@ -228,6 +231,8 @@ pub(crate) enum ClusterCommand {
     Status,
     /// Print who did what and who was denied what, as JSON lines; or verify that record
     Audit(cmd::cluster_audit::AuditArgs),
+    /// Make the authority and the first certificates of a new cluster
+    Init(cmd::cluster_init::InitArgs),
 }
 
 /// `yard token …`

@@ -22,6 +22,8 @@ pub(crate) struct Places {
     pub(crate) endpoint: Option<String>,
     /// `YARD_TOKEN`.
     pub(crate) token: Option<Secretive>,
+    /// `YARD_PKI`.
+    pub(crate) pki: Option<PathBuf>,
 }
 
 /// Text that no debug output shows.
@@ -52,6 +54,7 @@ impl Places {
             here: env::current_dir().unwrap_or_default(),
             endpoint: set("YARD_ENDPOINT").and_then(|value| value.into_string().ok()),
             token: set("YARD_TOKEN").and_then(|value| value.into_string().ok()).map(Secretive),
+            pki: set("YARD_PKI").map(PathBuf::from),
         }
     }
 

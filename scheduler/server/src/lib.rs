@@ -10,6 +10,7 @@ mod leader;
 mod machine;
 mod metrics;
 mod peer;
+mod pki;
 mod reasons;
 mod replica;
 mod run;

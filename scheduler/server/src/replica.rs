@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     error::Failure,
     machine::{self, Events, Shared},
+    pki::Pki,
     reasons::{Reasons, StateHash},
     sessions::Sessions,
 };
@@ -39,6 +40,8 @@ pub(crate) struct Replica {
     pub(crate) hash: StateHash,
     /// Who did what, and was denied what.
     pub(crate) audit: Audit,
+    /// Who this member is, and what it signs.
+    pub(crate) pki: Arc<Pki>,
 }
 
 impl Replica {

@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::{fmt::Write as _, time::Duration};
+use std::{error::Error as _, fmt::Write as _, time::Duration};
 
 use prost::Message;
 use support::{Daemon, Someone, bearer, config, model_of, now_key, submit_in};
@@ -40,7 +40,11 @@ async fn call<M: Message + Default + 'static>(column: &Column, rpc: &str, messag
         let mut stream = grpc.streaming(request, path, codec).await?.into_inner();
         stream.message().await
     });
-    answer.await.expect("an answer").map_or_else(|status| status.code(), |_| Code::Ok)
+    // A status with a source was made on this side: the connection was cut.
+    let code = |status: Status| {
+        if status.source().is_some() { Code::Unavailable } else { status.code() }
+    };
+    answer.await.expect("an answer").map_or_else(code, |_| Code::Ok)
 }
 
 /// What the row says: let in, or turned away and how. What the service then thinks of an empty
@@ -50,6 +54,7 @@ const fn word(code: Code) -> &'static str {
         Code::Unauthenticated => "who?",
         Code::PermissionDenied => "no",
         Code::Unavailable => "cut",
+        Code::Unimplemented => "none",
         _ => "yes",
     }
 }

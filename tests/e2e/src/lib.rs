@@ -1,10 +1,11 @@
 //! A harness for end-to-end tests: clusters of real processes in a folder of their own, the `yard`
 //! command run against them, and faults as they happen to machines.
 //!
-//! It speaks to a cluster through the binaries alone, never through the daemons' crates, and it
-//! leaves no process behind. Every wait is for a condition and has a deadline.
+//! It speaks to a cluster through the binaries alone, never through the daemons' crates (of the
+//! project's own it uses those for names and certificates), and it leaves no process behind. Every wait is for a condition and has a deadline.
 
 pub mod cluster;
+pub mod pki;
 pub mod ports;
 pub mod process;
 pub mod programs;
@@ -15,5 +16,6 @@ pub mod wait;
 pub mod yard;
 
 pub use cluster::{Cluster, Options, on_cluster};
+pub use pki::Pki;
 pub use wait::until;
 pub use yard::{Answer, Yard};

@@ -103,7 +103,8 @@ async fn create(
         other => return Err(Failure::Invalid(format!("unexpected reply {other:?}"))),
     };
     caller.about(format!("token {token}"));
-    Ok(v1::CreateTokenAnswer { token: Some(shown(replica, &token)?), ca: String::new() })
+    let ca = replica.pki.authority.fingerprint();
+    Ok(v1::CreateTokenAnswer { token: Some(shown(replica, &token)?), ca })
 }
 
 /// What the token is to be good for. The role's name says which kind it is.

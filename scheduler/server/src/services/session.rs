@@ -17,7 +17,7 @@ use trainyard_proto::{
 };
 
 use super::Answers;
-use crate::{error::Failure, replica::Replica};
+use crate::{error::Failure, peer, replica::Replica};
 
 /// How long a worker may take to greet.
 const GREETING: Duration = Duration::from_secs(5);
@@ -42,6 +42,7 @@ enum News {
 
 pub(super) async fn open(
     replica: &Replica,
+    own: &NodeId,
     mut messages: Streaming<v1::WorkerMessage>,
 ) -> Result<Answers<v1::SchedulerMessage>, Status> {
     let term = replica.must_lead()?;
@@ -51,6 +52,7 @@ pub(super) async fn open(
     else {
         return Err(Status::invalid_argument("a session begins with a greeting"));
     };
+    peer::must_be(own, &hello.node)?;
     let greeting = read_greeting(replica, hello)?;
     let mut events = replica.events.subscribe();
     register(replica, &greeting).await?;

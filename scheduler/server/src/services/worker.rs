@@ -12,7 +12,7 @@ use trainyard_proto::{
 use trainyard_store::keys;
 
 use super::{Answers, session};
-use crate::{error::Failure, replica::Replica};
+use crate::{error::Failure, peer, replica::Replica};
 
 pub(crate) struct WorkerService(pub(crate) Replica);
 
@@ -33,13 +33,16 @@ impl Worker for WorkerService {
         &self,
         request: Request<Streaming<v1::WorkerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        Ok(Response::new(session::open(&self.0, request.into_inner()).await?))
+        let node = peer::worker(&request)?;
+        Ok(Response::new(session::open(&self.0, &node, request.into_inner()).await?))
     }
 
     async fn report_started(
         &self,
         request: Request<v1::StartedReport>,
     ) -> Result<Response<v1::ReportAnswer>, Status> {
+        let node = peer::worker(&request)?;
+        peer::must_be(&node, &request.get_ref().node)?;
         Ok(Response::new(self.started(request.into_inner()).await?))
     }
 
@@ -47,6 +50,8 @@ impl Worker for WorkerService {
         &self,
         request: Request<v1::EndedReport>,
     ) -> Result<Response<v1::ReportAnswer>, Status> {
+        let node = peer::worker(&request)?;
+        peer::must_be(&node, &request.get_ref().node)?;
         Ok(Response::new(self.ended(request.into_inner()).await?))
     }
 
@@ -54,6 +59,8 @@ impl Worker for WorkerService {
         &self,
         request: Request<v1::CheckpointReport>,
     ) -> Result<Response<v1::ReportAnswer>, Status> {
+        let node = peer::worker(&request)?;
+        peer::must_be(&node, &request.get_ref().node)?;
         Ok(Response::new(self.checkpoint(request.into_inner()).await?))
     }
 }
