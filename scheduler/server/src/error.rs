@@ -44,7 +44,7 @@ pub enum SchedulerError {
 
 /// Why a request was not, or not surely, carried out.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The state machine refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
