@@ -44,7 +44,7 @@ pub enum SchedulerError {
 
 /// Why a request was not, or not surely, carried out.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The state machine refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -84,7 +84,8 @@ impl From<Invalid> for Failure {
 }
 
 impl Failure {
-    pub(crate) fn of_proposal(
+    /// What a proposal that was not, or not surely, made means to the one who asked.
+    pub fn of_proposal(
         error: &ProposeError,
         address: impl Fn(u64) -> Option<String>,
     ) -> Self {
@@ -98,7 +99,8 @@ impl Failure {
         }
     }
 
-    pub(crate) fn of_read(error: &ReadError, address: impl Fn(u64) -> Option<String>) -> Self {
+    /// What a read that could not be made means to the one who asked.
+    pub fn of_read(error: &ReadError, address: impl Fn(u64) -> Option<String>) -> Self {
         match error {
             ReadError::NotLeader { leader } => Self::NotLeader { leader: leader.and_then(address) },
             ReadError::Busy => Self::Busy,
