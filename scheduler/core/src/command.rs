@@ -107,6 +107,35 @@ pub enum Command {
         /// The level.
         to: u16,
     },
+    /// Put on record the schedulers that the configuration names.
+    SetMembers {
+        /// Their addresses by id.
+        members: BTreeMap<u64, String>,
+    },
+    /// Give out the id of a new scheduler.
+    AddMember {
+        /// Where it listens.
+        address: String,
+        /// The member whose place it takes.
+        replaces: Option<u64>,
+    },
+    /// A scheduler is to be removed.
+    LeaveMember {
+        /// Which.
+        id: u64,
+    },
+    /// A scheduler has been removed.
+    ForgetMember {
+        /// Which.
+        id: u64,
+    },
+    /// Somebody decided to stop an attempt that a node holds and the state does not know.
+    ReleaseAttempt {
+        /// The node.
+        node: NodeId,
+        /// The attempt.
+        attempt: AttemptRef,
+    },
 }
 
 impl Command {
@@ -115,7 +144,12 @@ impl Command {
     #[must_use]
     pub const fn level(&self) -> u16 {
         match self {
-            Self::RaiseFeatureLevel { .. } => 2,
+            Self::RaiseFeatureLevel { .. }
+            | Self::SetMembers { .. }
+            | Self::AddMember { .. }
+            | Self::LeaveMember { .. }
+            | Self::ForgetMember { .. }
+            | Self::ReleaseAttempt { .. } => 2,
             _ => 1,
         }
     }
@@ -208,4 +242,6 @@ pub enum Reply {
     },
     /// The attempt that was started.
     Started(AttemptRef),
+    /// The scheduler's id.
+    Member(u64),
 }

@@ -2,6 +2,7 @@
 //! of their units, model versions, idempotency keys. Ordered maps and integers only.
 
 mod job;
+mod member;
 mod node;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use trainyard_jobs::{
 };
 
 pub use job::{Attempt, Checkpoint, Job, Outcome, Placement, PlacementState};
+pub use member::Member;
 pub use node::{Node, NodeState};
 
 use crate::command::{FEATURE_LEVEL, Reply};
@@ -28,6 +30,15 @@ pub struct State {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) models: BTreeMap<ModelName, BTreeMap<u32, ModelVersion>>,
     pub(crate) keys: BTreeMap<IdempotencyKey, KeyRecord>,
+    /// The schedulers; none where the state is of a version that did not know them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) members: BTreeMap<u64, Member>,
+    /// The id that the next scheduler gets.
+    #[serde(default, skip_serializing_if = "member::is_zero")]
+    pub(crate) next_member: u64,
+    /// Model versions up to this number may be known from a history that a recovery cut off.
+    #[serde(default, skip_serializing_if = "member::is_zero_u32")]
+    pub(crate) version_floor: u32,
     /// Keys by age, so that forgetting the old ones costs nothing while there are none.
     #[serde(skip)]
     pub(crate) keys_by_age: BTreeSet<(Timestamp, IdempotencyKey)>,
@@ -59,6 +70,9 @@ impl State {
             nodes: BTreeMap::new(),
             models: BTreeMap::new(),
             keys: BTreeMap::new(),
+            members: BTreeMap::new(),
+            next_member: 0,
+            version_floor: 0,
             keys_by_age: BTreeSet::new(),
             live: BTreeSet::new(),
         }
@@ -128,6 +142,18 @@ impl State {
     #[must_use]
     pub const fn models(&self) -> &BTreeMap<ModelName, BTreeMap<u32, ModelVersion>> {
         &self.models
+    }
+
+    /// The schedulers by id. Empty until a leader has put them on record.
+    #[must_use]
+    pub const fn members(&self) -> &BTreeMap<u64, Member> {
+        &self.members
+    }
+
+    /// Whether a scheduler of this id was a member once and is no more.
+    #[must_use]
+    pub fn is_former_member(&self, id: u64) -> bool {
+        id < self.next_member && !self.members.contains_key(&id)
     }
 
     /// Jobs whose id starts with `prefix`, at most two: enough to tell one from several.

@@ -5,6 +5,7 @@
 mod attempt;
 mod checkpoint;
 mod ending;
+mod member;
 mod node;
 mod settle;
 mod submit;
@@ -56,6 +57,13 @@ impl State {
             Command::RaiseFeatureLevel { to } => {
                 self.feature_level = self.feature_level.max(to);
                 Ok(Reply::Done)
+            }
+            Command::SetMembers { members } => self.set_members(members, events),
+            Command::AddMember { address, replaces } => self.add_member(address, replaces, events),
+            Command::LeaveMember { id } => self.leave_member(id, events),
+            Command::ForgetMember { id } => self.forget_member(id, events),
+            Command::ReleaseAttempt { node, attempt } => {
+                self.release_attempt(&node, attempt, events)
             }
         }
     }
