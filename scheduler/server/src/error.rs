@@ -85,10 +85,7 @@ impl From<Invalid> for Failure {
 
 impl Failure {
     /// What a proposal that was not, or not surely, made means to the one who asked.
-    pub fn of_proposal(
-        error: &ProposeError,
-        address: impl Fn(u64) -> Option<String>,
-    ) -> Self {
+    pub fn of_proposal(error: &ProposeError, address: impl Fn(u64) -> Option<String>) -> Self {
         match error {
             ProposeError::NotLeader { leader } => {
                 Self::NotLeader { leader: leader.and_then(address) }
@@ -114,7 +111,9 @@ const fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::KeyConflict | Refusal::IdTaken(_) | Refusal::NameTaken { .. } => {
             Code::AlreadyExists
         }
-        Refusal::NoJob(_) | Refusal::NoNode(_) | Refusal::NoToken(_) => Code::NotFound,
+        Refusal::NoJob(_) | Refusal::NoNode(_) | Refusal::NoMember(_) | Refusal::NoToken(_) => {
+            Code::NotFound
+        }
         Refusal::BadToken => Code::Unauthenticated,
         Refusal::TooManyTokens(_) => Code::ResourceExhausted,
         Refusal::KeyExpired | Refusal::Malformed(_) => Code::InvalidArgument,
@@ -122,6 +121,8 @@ const fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::Superseded(_)
         | Refusal::WrongPhase { .. }
         | Refusal::Pinned(_)
+        | Refusal::Members(_)
+        | Refusal::Known(_)
         | Refusal::TokenUsed(_) => Code::FailedPrecondition,
     }
 }
