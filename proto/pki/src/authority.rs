@@ -24,7 +24,7 @@ pub const NODE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const PERSON_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Clocks of machines that join may be behind by this much, or a tenth of the life if less.
-const CLOCKS_APART: Duration = Duration::from_secs(300);
+const CLOCKS_APART: Duration = Duration::from_secs(2 * 3600);
 
 /// The largest request for a certificate that is read.
 const MAX_REQUEST: usize = 8192;

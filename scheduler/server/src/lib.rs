@@ -1,11 +1,13 @@
 //! The scheduler daemon: the replicated state machine behind gRPC, and the loops that its leader
-//! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world.
+//! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world. What
+//! it decides itself stands in [`decide`], without IO.
 
 mod clock;
 mod config;
+pub mod decide;
 mod error;
 mod leader;
-mod machine;
+pub mod machine;
 mod metrics;
 mod peer;
 mod pki;
@@ -18,5 +20,5 @@ mod transport;
 mod views;
 
 pub use config::{Config, ConfigError};
-pub use error::SchedulerError;
+pub use error::{Failure, SchedulerError};
 pub use run::run;

@@ -29,6 +29,8 @@ pub(crate) struct Cluster {
     authority: Authority,
     connector: Connector,
     program: PathBuf,
+    /// Further lines of each scheduler's configuration.
+    settings: &'static str,
     dir: tempfile::TempDir,
 }
 
@@ -42,6 +44,16 @@ impl Drop for Cluster {
 impl Cluster {
     /// Starts `members` schedulers and waits until one leads.
     pub(crate) async fn start(program: &Path, data: &Path, members: usize) -> anyhow::Result<Self> {
+        Self::start_with(program, data, members, "").await
+    }
+
+    /// The same, with `settings` in each scheduler's configuration.
+    pub(crate) async fn start_with(
+        program: &Path,
+        data: &Path,
+        members: usize,
+        settings: &'static str,
+    ) -> anyhow::Result<Self> {
         if !program.is_file() {
             bail!("it is not built: cargo build --release -p yard");
         }
@@ -55,7 +67,7 @@ impl Cluster {
         let pki = dir.path().join("pki");
         issue(&authority, &pki, Holder::Person, admin)?;
         let connector = Connector::to(&Credentials::person(&pki)?, Expected::AnyScheduler)?;
-        let mut cluster = Self { daemons, addresses, authority, connector, program, dir };
+        let mut cluster = Self { daemons, addresses, authority, connector, program, settings, dir };
         for (number, address) in (1u64..).zip(cluster.addresses.clone()) {
             let name = format!("scheduler-{number}");
             let config = cluster.scheduler_config(&id, number, &address);
@@ -75,25 +87,35 @@ impl Cluster {
 
     /// Starts a worker and waits until the cluster lists it.
     pub(crate) async fn add_worker(&mut self, slots: u32) -> anyhow::Result<()> {
+        self.add_worker_named("worker", slots, 1).await
+    }
+
+    /// Starts the worker `name` and waits until the cluster lists `nodes` of them.
+    pub(crate) async fn add_worker_named(
+        &mut self,
+        name: &str,
+        slots: u32,
+        nodes: u32,
+    ) -> anyhow::Result<()> {
         let port = free_ports(1)?.pop().unwrap_or_default();
         let last = port.saturating_add(999);
-        let data = self.dir.path().join("worker");
-        let subject = Subject::Worker(NodeId::from_random(1));
-        issue(&self.authority, &data.join("pki"), Holder::Node, subject)?;
+        let data = self.worker_data(name);
+        let node = NodeId::from_random(u64::from(nodes));
+        issue(&self.authority, &data.join("pki"), Holder::Node, Subject::Worker(node))?;
         let config = format!(
-            "name = \"bench\"\ndata_dir = {data:?}\nendpoints = {:?}\nstore = \"{}\"\n\
+            "name = \"{name}\"\ndata_dir = {data:?}\nendpoints = {:?}\nstore = \"{}\"\n\
              slots = {slots}\nports = [{port}, {last}]\n",
             self.addresses,
             self.store(),
         );
-        self.spawn("worker", "worker", &config)?;
+        self.spawn("worker", name, &config)?;
         // First of the list, so that it ends before the schedulers do.
         self.daemons.rotate_right(1);
         let mut client = self.leader().await?;
         wait_for("the worker's registration", START, async || {
             self.check()?;
             let status = client.cluster_status(ClusterStatusRequest {}).await?.into_inner();
-            Ok((status.nodes > 0).then_some(()))
+            Ok((status.nodes >= nodes).then_some(()))
         })
         .await
     }
@@ -115,10 +137,17 @@ impl Cluster {
     }
 
     /// A connection with TLS, as every client has.
-    async fn connect(&self, address: &str) -> anyhow::Result<ClientClient<Channel>> {
+    pub(crate) async fn connect(&self, address: &str) -> anyhow::Result<ClientClient<Channel>> {
         let endpoint = Endpoint::from_shared(format!("https://{address}"))?;
         let channel = endpoint.connect_with_connector(self.connector.clone()).await?;
         Ok(ClientClient::new(channel))
+    }
+
+    /// The same, opened when it is first used, and again when it broke.
+    pub(crate) fn channel(&self, address: &str, connect: Duration) -> anyhow::Result<Channel> {
+        let endpoint = Endpoint::from_shared(format!("https://{address}"))?;
+        let endpoint = endpoint.connect_timeout(connect);
+        Ok(endpoint.connect_with_connector_lazy(self.connector.clone()))
     }
 
     async fn leader_address(&self) -> anyhow::Result<String> {
@@ -131,6 +160,33 @@ impl Cluster {
             }
         }
         bail!("no scheduler leads")
+    }
+
+    pub(crate) fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// The folder of everything that the cluster keeps and runs.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where a worker keeps its attempts.
+    pub(crate) fn worker_data(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The daemon of that name.
+    pub(crate) fn daemon(&mut self, name: &str) -> anyhow::Result<&mut Daemon> {
+        let found = self.daemons.iter_mut().find(|daemon| daemon.name() == name);
+        found.with_context(|| format!("no daemon {name} runs"))
+    }
+
+    /// Starts a daemon again that has ended, with the configuration that it had.
+    pub(crate) fn restart(&mut self, role: &str, name: &str) -> anyhow::Result<()> {
+        let daemon = self.launch(role, name)?;
+        *self.daemon(name)? = daemon;
+        Ok(())
     }
 
     pub(crate) fn version(&self) -> String {
@@ -151,7 +207,8 @@ impl Cluster {
         let store = self.store();
         format!(
             "id = {number}\ncluster = \"{id}\"\nlisten = \"{address}\"\ndata_dir = {data:?}\n\
-             store = \"{store}\"\n[peers]\n{peers}"
+             store = \"{store}\"\n{}\n[peers]\n{peers}",
+            self.settings
         )
     }
 
@@ -162,10 +219,15 @@ impl Cluster {
     fn spawn(&mut self, role: &str, name: &str, config: &str) -> anyhow::Result<()> {
         let file = self.dir.path().join(format!("{name}.toml"));
         std::fs::write(&file, config).with_context(|| format!("cannot write {file:?}"))?;
-        let mut command = Command::new(&self.program);
-        command.arg(role).arg("--config").arg(&file);
-        self.daemons.push(Daemon::start(name, &mut command, self.dir.path())?);
+        let daemon = self.launch(role, name)?;
+        self.daemons.push(daemon);
         Ok(())
+    }
+
+    fn launch(&self, role: &str, name: &str) -> anyhow::Result<Daemon> {
+        let mut command = Command::new(&self.program);
+        command.arg(role).arg("--config").arg(self.dir.path().join(format!("{name}.toml")));
+        Daemon::start(name, &mut command, self.dir.path())
     }
 }
 
