@@ -127,6 +127,35 @@ pub enum Command {
         /// same.
         requester: Digest,
     },
+    /// Put on record the schedulers that the configuration names.
+    SetMembers {
+        /// Their addresses by id.
+        members: BTreeMap<u64, String>,
+    },
+    /// Give out the id of a new scheduler.
+    AddMember {
+        /// Where it listens.
+        address: String,
+        /// The member whose place it takes.
+        replaces: Option<u64>,
+    },
+    /// A scheduler is to be removed.
+    LeaveMember {
+        /// Which.
+        id: u64,
+    },
+    /// A scheduler has been removed.
+    ForgetMember {
+        /// Which.
+        id: u64,
+    },
+    /// Somebody decided to stop an attempt that a node holds and the state does not know.
+    ReleaseAttempt {
+        /// The node.
+        node: NodeId,
+        /// The attempt.
+        attempt: AttemptRef,
+    },
 }
 
 impl Command {
@@ -138,7 +167,12 @@ impl Command {
             Self::RaiseFeatureLevel { .. }
             | Self::CreateToken(_)
             | Self::RevokeToken { .. }
-            | Self::RedeemToken { .. } => 2,
+            | Self::RedeemToken { .. }
+            | Self::SetMembers { .. }
+            | Self::AddMember { .. }
+            | Self::LeaveMember { .. }
+            | Self::ForgetMember { .. }
+            | Self::ReleaseAttempt { .. } => 2,
             _ => 1,
         }
     }
@@ -250,4 +284,6 @@ pub enum Reply {
     TokenCreated(TokenId),
     /// The machine may join.
     TokenRedeemed(JoinRole),
+    /// The scheduler's id.
+    Member(u64),
 }

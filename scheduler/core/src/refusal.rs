@@ -65,6 +65,15 @@ pub enum Refusal {
     /// There are too many tokens.
     #[error("there are {0} tokens, which is the most: revoke some and let others expire")]
     TooManyTokens(usize),
+    /// No such scheduler.
+    #[error("there is no member {0}: `yard cluster members` lists them")]
+    NoMember(u64),
+    /// The schedulers cannot be changed so.
+    #[error("{0}")]
+    Members(String),
+    /// The node does not hold the attempt for anybody's word.
+    #[error("the cluster knows attempt {0}: `yard cancel` stops its job")]
+    Known(AttemptRef),
     /// The command contradicts itself.
     #[error("malformed: {0}")]
     Malformed(String),

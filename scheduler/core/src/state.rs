@@ -2,6 +2,7 @@
 //! of their units, model versions, idempotency keys, tokens. Ordered maps and integers only.
 
 mod job;
+mod member;
 mod node;
 mod token;
 
@@ -14,6 +15,7 @@ use trainyard_jobs::{
 };
 
 pub use job::{Attempt, Checkpoint, Job, Outcome, Placement, PlacementState};
+pub use member::Member;
 pub use node::{Node, NodeState};
 pub use token::{Redeemed, TokenRecord};
 
@@ -36,6 +38,15 @@ pub struct State {
     /// Tokens by when they expire, so that forgetting the old ones costs nothing.
     #[serde(skip)]
     pub(crate) tokens_by_expiry: BTreeSet<(Timestamp, TokenId)>,
+    /// The schedulers; none where the state is of a version that did not know them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) members: BTreeMap<u64, Member>,
+    /// The id that the next scheduler gets.
+    #[serde(default, skip_serializing_if = "member::is_zero")]
+    pub(crate) next_member: u64,
+    /// Model versions up to this number may be known from a history that a recovery cut off.
+    #[serde(default, skip_serializing_if = "member::is_zero_u32")]
+    pub(crate) version_floor: u32,
     /// Keys by age, so that forgetting the old ones costs nothing while there are none.
     #[serde(skip)]
     pub(crate) keys_by_age: BTreeSet<(Timestamp, IdempotencyKey)>,
@@ -69,6 +80,9 @@ impl State {
             keys: BTreeMap::new(),
             tokens: BTreeMap::new(),
             tokens_by_expiry: BTreeSet::new(),
+            members: BTreeMap::new(),
+            next_member: 0,
+            version_floor: 0,
             keys_by_age: BTreeSet::new(),
             live: BTreeSet::new(),
         }
@@ -152,6 +166,18 @@ impl State {
     #[must_use]
     pub fn token(&self, id: &TokenId) -> Option<&TokenRecord> {
         self.tokens.get(id)
+    }
+
+    /// The schedulers by id. Empty until a leader has put them on record.
+    #[must_use]
+    pub const fn members(&self) -> &BTreeMap<u64, Member> {
+        &self.members
+    }
+
+    /// Whether a scheduler of this id was a member once and is no more.
+    #[must_use]
+    pub fn is_former_member(&self, id: u64) -> bool {
+        id < self.next_member && !self.members.contains_key(&id)
     }
 
     /// Jobs whose id starts with `prefix`, at most two: enough to tell one from several.

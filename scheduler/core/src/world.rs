@@ -71,12 +71,16 @@ pub(crate) fn inventory(name: &str, slots: u32) -> Inventory {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let state = State::new(trainyard_jobs::ClusterId(Uuid::from_u128(1)));
+        Self::of(State::new(trainyard_jobs::ClusterId(Uuid::from_u128(1))))
+    }
+
+    /// Goes on from a state.
+    pub(crate) fn of(state: State) -> Self {
         Self {
             planner: Planner::of(&state),
+            now: state.time.0.max(1_000_000_000_000),
+            index: state.index,
             state,
-            now: 1_000_000_000_000,
-            index: 0,
             drawn: 0,
             ended: BTreeMap::new(),
             redeemed: BTreeMap::new(),

@@ -1,13 +1,15 @@
 //! The scheduler daemon: the replicated state machine behind gRPC, and the loops that its leader
-//! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world.
+//! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world. What
+//! it decides itself stands in [`decide`], without IO.
 
 mod access;
 mod audit;
 mod clock;
 mod config;
+pub mod decide;
 mod error;
 mod leader;
-mod machine;
+pub mod machine;
 mod metrics;
 mod peer;
 mod pki;
@@ -21,5 +23,5 @@ mod views;
 
 pub use access::{LimitsConfig, Pace};
 pub use config::{Config, ConfigError};
-pub use error::SchedulerError;
+pub use error::{Failure, SchedulerError};
 pub use run::run;

@@ -19,7 +19,7 @@ use trainyard_proto::{
         worker_server::WorkerServer,
     },
 };
-use trainyard_raft::RaftHandle;
+use trainyard_raft::{RaftHandle, Role};
 use trainyard_store::Store;
 
 use crate::{
@@ -50,6 +50,9 @@ const READ_TICKS: u32 = 300;
 
 /// Ticks after which a snapshot of which nothing was heard counts as lost.
 const SNAPSHOT_TICKS: u32 = 60_000;
+
+/// How long a leader that stops waits for its successor, while it still answers who that is.
+const HANDOVER: Duration = Duration::from_millis(500);
 
 /// How long open streams may take to end once the daemon stops.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -174,6 +177,19 @@ async fn raft(
     Ok(raft)
 }
 
+/// Lets another member lead before the port closes: whoever asks meanwhile is told who leads, and
+/// the cluster is without a leader for no longer than a vote takes.
+async fn hand_over(replica: &Replica) {
+    let mut status = replica.status();
+    if replica.peers().len() < 2 || status.borrow().role != Role::Leader {
+        return;
+    }
+    replica.raft.transfer_leadership(None);
+    let followed = status.wait_for(|s| s.role != Role::Leader && s.leader.is_some());
+    // Without a successor in time it just goes, and the others elect one.
+    let _ = tokio::time::timeout(HANDOVER, followed).await;
+}
+
 async fn serve(
     listener: TcpListener,
     replica: &Replica,
@@ -207,7 +223,7 @@ async fn serve(
     };
     tokio::select! {
         served = &mut server => return served.map_err(failed),
-        () = shutdown => stop.cancel(),
+        () = async { shutdown.await; hand_over(replica).await } => stop.cancel(),
     }
     // Long streams would hold the server open: they get a moment.
     match tokio::time::timeout(FAREWELL, server).await {

@@ -11,7 +11,7 @@ use crate::{
     rounds::{Figures, order},
 };
 
-mod etcd;
+pub(crate) mod etcd;
 mod load;
 mod yard;
 
@@ -99,5 +99,6 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Section> {
             "A submit is checked, deduplicated by its key and queued as a job; etcd's put is a put."
                 .to_owned(),
         ],
+        ..Section::default()
     })
 }

@@ -21,8 +21,9 @@ use crate::{
     metrics::{Counters, Metrics, Snapshot, serve},
     node::Node,
     report::{Leader, Reporter},
-    session::{News, Session, Standing},
+    session::{News, Session},
     shim,
+    standing::Standing,
     telemetry::{Gpus, Sampler, inventory},
 };
 
@@ -97,7 +98,7 @@ impl Agent {
             let tls = (!config.metrics_plaintext).then_some(&credentials);
             node.tasks.spawn(serve(address, tls, metrics, source).await?);
         }
-        let standing = watch::Sender::new(standing(&identity));
+        let standing = watch::Sender::new(identity.standing());
         let (sender, news) = mpsc::channel(16);
         let session = Session {
             node: identity.node().to_string(),
@@ -166,7 +167,7 @@ impl Agent {
     }
 
     fn stand(&self) {
-        self.standing.send_replace(standing(&self.identity));
+        self.standing.send_replace(self.identity.standing());
     }
 
     /// Takes a desired set, unless a higher one was accepted before. One that cannot be put on
@@ -177,7 +178,7 @@ impl Agent {
             Ok(true) => {}
             Ok(false) => {
                 self.counters.refused_sets.inc();
-                let highest = self.identity.revision();
+                let highest = self.identity.standing().revision;
                 tracing::warn!(%revision, %highest, "outdated desired set refused");
                 return;
             }
@@ -205,7 +206,7 @@ fn own_identity(config: &Config, credentials: &Credentials) -> Result<Identity, 
     };
     let identity = Identity::open(&config.data_dir, &node)?;
     let theirs = credentials.cluster();
-    if let Some(own) = identity.cluster().filter(|own| *own != theirs) {
+    if let Some(own) = identity.standing().cluster.filter(|own| *own != theirs) {
         return Err(PkiError::OtherCluster { own, theirs }.into());
     }
     if *identity.node() != node {
@@ -213,10 +214,6 @@ fn own_identity(config: &Config, credentials: &Credentials) -> Result<Identity, 
         return Err(WorkerError::OtherNode { path, certificate: node, own });
     }
     Ok(identity)
-}
-
-fn standing(identity: &Identity) -> Standing {
-    Standing { cluster: identity.cluster(), revision: identity.revision() }
 }
 
 fn start_sampler(

@@ -5,6 +5,7 @@
 mod attempt;
 mod checkpoint;
 mod ending;
+mod member;
 mod node;
 mod settle;
 mod submit;
@@ -62,6 +63,13 @@ impl State {
             Command::RevokeToken { mutation, token } => self.revoke_token(&mutation, &token),
             Command::RedeemToken { token, digest, requester } => {
                 self.redeem_token(&token, &digest, requester)
+            }
+            Command::SetMembers { members } => self.set_members(members, events),
+            Command::AddMember { address, replaces } => self.add_member(address, replaces, events),
+            Command::LeaveMember { id } => self.leave_member(id, events),
+            Command::ForgetMember { id } => self.forget_member(id, events),
+            Command::ReleaseAttempt { node, attempt } => {
+                self.release_attempt(&node, attempt, events)
             }
         }
     }

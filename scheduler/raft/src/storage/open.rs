@@ -30,6 +30,9 @@ use crate::{
 /// carries the members.
 const GENESIS: (u64, u64) = (1, 1);
 
+/// A file that says that the log was made: a log that is empty all the same has lost what it held.
+const MADE: &str = "made";
+
 const CACHE_BYTES: usize = 64 << 20;
 
 /// An opened store, and what the state machine must be brought to before the log is replayed.
@@ -62,7 +65,11 @@ pub(crate) fn open_database(dir: &Path) -> Result<Database, OpenError> {
     };
     fs::create_dir_all(dir).map_err(io("make the data directory", dir))?;
     let path = dir.join("log.redb");
-    if !path.exists() && !SnapshotFiles::new(dir).list()?.iter().all(|index| *index <= GENESIS.0) {
+    let used = || -> Result<bool, StorageError> {
+        let snapshots = SnapshotFiles::new(dir).list()?;
+        Ok(dir.join(MADE).exists() || snapshots.iter().any(|index| *index > GENESIS.0))
+    };
+    if !path.exists() && used()? {
         return Err(OpenError::LogMissing { dir: dir.to_owned() });
     }
     let opened = Database::builder()
@@ -105,8 +112,17 @@ pub(crate) fn open_store(
         path,
     };
     let boots = meta.boots.saturating_add(1);
+    let made = config.dir.join(MADE);
     if fresh {
-        return bootstrap(config, store, machine, boots);
+        if made.exists() {
+            return Err(OpenError::LogMissing { dir: config.dir.clone() });
+        }
+        let boot = bootstrap(config, store, machine, boots)?;
+        mark_made(&config.dir, &made)?;
+        return Ok(boot);
+    }
+    if !made.exists() {
+        mark_made(&config.dir, &made)?;
     }
     load_entries(&mut store)?;
     let frame = newest_snapshot(&store)?;
@@ -121,6 +137,13 @@ pub(crate) fn open_store(
         Ok(())
     })?;
     Ok(Boot { store, restore: frame, applied, boots })
+}
+
+/// Leaves the mark, durably. A crash before it leaves a log that is not empty, which is enough.
+fn mark_made(dir: &Path, mark: &Path) -> Result<(), StorageError> {
+    let made = fs::File::create(mark).and_then(|file| file.sync_all());
+    made.map_err(|source| StorageError::Io { action: "write", path: mark.to_owned(), source })?;
+    sync_dir(dir)
 }
 
 fn check_owner(config: &Config, meta: &Meta) -> Result<(), OpenError> {

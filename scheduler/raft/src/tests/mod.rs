@@ -11,12 +11,10 @@
 
 mod chaos;
 mod directory;
-mod disk;
 mod inbound;
 mod machine;
 mod members;
 mod requests;
-mod rng;
 mod sim;
 mod snapshots;
 mod threads;

@@ -6,9 +6,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use redb::{Database, StorageBackend};
+use redb::{Database, DatabaseError, StorageBackend};
 
-use super::rng::Rng;
+use super::Rng;
 
 #[derive(Debug, Default)]
 struct State {
@@ -25,31 +25,34 @@ struct State {
 
 /// The disk; outlives the files opened on it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct SimDisk(Arc<Mutex<State>>);
+pub struct SimDisk(Arc<Mutex<State>>);
 
 impl SimDisk {
-    pub(super) fn open(&self) -> Database {
+    /// Opens the database on it.
+    ///
+    /// # Errors
+    /// When the disk fails meanwhile, or what is on it is damaged.
+    pub fn open(&self) -> Result<Database, DatabaseError> {
         let life = self.0.lock().unwrap().life;
         let file = SimFile { disk: self.clone(), life };
         Database::builder()
             .set_cache_size(1 << 20)
             .set_check_integrity_on_open(true)
             .create_with_backend(file)
-            .unwrap()
     }
 
     /// Lets the disk fail after so many writes and syncs.
-    pub(super) fn burn(&self, operations: u64) {
+    pub fn burn(&self, operations: u64) {
         self.0.lock().unwrap().fuse = Some(operations);
     }
 
     /// Mends it, if it has not failed yet.
-    pub(super) fn mend(&self) {
+    pub fn mend(&self) {
         self.0.lock().unwrap().fuse = None;
     }
 
     /// Cuts the power. Drop whatever was open on it afterwards.
-    pub(super) fn cut_power(&self, rng: &mut Rng) {
+    pub fn cut_power(&self, rng: &mut Rng) {
         let mut state = self.0.lock().unwrap();
         state.life += 1;
         state.fuse = None;
