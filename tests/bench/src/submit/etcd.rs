@@ -79,6 +79,11 @@ impl Etcd {
         self.daemons.iter_mut().try_for_each(Daemon::check)
     }
 
+    /// Seconds of processor time that its members have used.
+    pub(super) fn cpu(&self) -> f64 {
+        self.daemons.iter().map(Daemon::cpu).sum()
+    }
+
     /// The leader's address and version.
     async fn leader(&self) -> anyhow::Result<(String, String)> {
         for url in &self.clients {
