@@ -12,6 +12,7 @@
 mod chaos;
 mod directory;
 mod disk;
+mod economy;
 mod inbound;
 mod machine;
 mod members;
