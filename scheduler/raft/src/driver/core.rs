@@ -19,7 +19,7 @@ use crate::{
     error::{ChangeError, OpenError, ProposeError, ReadError},
     log_bridge,
     machine::{StateMachine, Transport},
-    storage::{Boot, LogStore, count, open_database, open_store},
+    storage::{Boot, Disk, LogStore, count, open_disk, open_store},
 };
 
 /// All that can happen to a member.
@@ -80,18 +80,18 @@ impl Driver {
     /// [`OpenError`] says whose the directory is, or what is wrong with it.
     pub fn open(config: &Config, machine: Box<dyn StateMachine>) -> Result<Self, OpenError> {
         config.validate()?;
-        Self::open_on(config, open_database(&config.dir)?, machine, SharedCounters::default())
+        Self::open_on(config, open_disk(&config.dir)?, machine, SharedCounters::default())
     }
 
     pub(crate) fn open_on(
         config: &Config,
-        db: redb::Database,
+        disk: Disk,
         mut machine: Box<dyn StateMachine>,
         counters: SharedCounters,
     ) -> Result<Self, OpenError> {
         config.validate()?;
         let Boot { store, restore, applied, boots } =
-            open_store(config, db, machine.as_ref(), counters.clone())?;
+            open_store(config, disk, machine.as_ref(), counters.clone())?;
         let mut snapshot_bytes = 0;
         if let Some(frame) = restore {
             snapshot_bytes = count(frame.data.len());

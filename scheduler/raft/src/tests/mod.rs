@@ -11,13 +11,14 @@
 
 mod chaos;
 mod directory;
-mod disk;
+pub(crate) mod disk;
 mod economy;
 mod inbound;
 mod machine;
 mod members;
+mod migration;
 mod requests;
-mod rng;
+pub(crate) mod rng;
 mod sim;
 mod snapshots;
 mod threads;
