@@ -107,6 +107,11 @@ pub enum Command {
         /// The level.
         to: u16,
     },
+    /// Move ended jobs to the archive.
+    Archive {
+        /// The jobs, in the order in which they are to lie there.
+        jobs: Vec<JobId>,
+    },
 }
 
 impl Command {
@@ -115,7 +120,7 @@ impl Command {
     #[must_use]
     pub const fn level(&self) -> u16 {
         match self {
-            Self::RaiseFeatureLevel { .. } => 2,
+            Self::RaiseFeatureLevel { .. } | Self::Archive { .. } => 2,
             _ => 1,
         }
     }
@@ -208,4 +213,9 @@ pub enum Reply {
     },
     /// The attempt that was started.
     Started(AttemptRef),
+    /// The jobs of the command that could be archived were.
+    Archived {
+        /// How many.
+        jobs: u64,
+    },
 }
