@@ -1,6 +1,7 @@
 //! The scheduler daemon: the replicated state machine behind gRPC, and the loops that its leader
 //! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world.
 
+mod archive;
 mod clock;
 mod config;
 mod error;
@@ -15,6 +16,7 @@ mod sessions;
 mod transport;
 mod views;
 
+pub use archive::ArchiveError;
 pub use config::{Config, ConfigError};
 pub use error::SchedulerError;
 pub use run::run;

@@ -29,21 +29,10 @@ pub(super) async fn run(replica: Replica) {
 
 /// Checkpoints beyond what their jobs keep, and those whose deletion was begun.
 fn surplus(state: &State) -> Vec<(JobId, Checkpoint)> {
-    state.jobs().values().flat_map(surplus_of).collect()
-}
-
-fn surplus_of(job: &Job) -> Vec<(JobId, Checkpoint)> {
-    let keep = usize::try_from(job.spec.checkpoint.keep).unwrap_or(usize::MAX);
-    let mut kept = 0;
-    let mut old = Vec::new();
-    for checkpoint in job.checkpoints.iter().rev() {
-        if checkpoint.retired || (kept >= keep && !job.pins(checkpoint.id)) {
-            old.push((job.id.clone(), checkpoint.clone()));
-        } else {
-            kept += 1;
-        }
-    }
-    old
+    let of_job = |job: &Job| -> Vec<(JobId, Checkpoint)> {
+        job.surplus().map(|checkpoint| (job.id.clone(), checkpoint.clone())).collect()
+    };
+    state.jobs_with_surplus().flat_map(of_job).collect()
 }
 
 async fn remove(replica: &Replica, job: &JobId, old: &Checkpoint) -> Result<(), Failure> {
