@@ -2,6 +2,7 @@
 //! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world. What
 //! it decides itself stands in [`decide`], without IO.
 
+mod archive;
 mod clock;
 mod config;
 pub mod decide;
@@ -17,6 +18,7 @@ mod sessions;
 mod transport;
 mod views;
 
+pub use archive::ArchiveError;
 pub use config::{Config, ConfigError};
 pub use error::{Failure, SchedulerError};
 pub use run::run;

@@ -19,6 +19,7 @@ use trainyard_raft::{RaftHandle, Role};
 use trainyard_store::Store;
 
 use crate::{
+    archive::ArchiveStore,
     config::Config,
     error::SchedulerError,
     leader,
@@ -94,12 +95,14 @@ async fn listen(
 async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError> {
     let config = Arc::new(config);
     let state = Arc::new(RwLock::new(State::new(config.cluster)));
+    let archive = ArchiveStore::open(&config.data_dir)?;
     let (events, _) = broadcast::channel(EVENTS_KEPT);
-    let raft = raft(&config, &state, &events).await?;
+    let raft = raft(&config, &state, &archive, &events).await?;
     Ok(Replica {
         raft,
         state,
         events,
+        archive,
         store,
         config,
         sessions: Sessions::default(),
@@ -112,10 +115,11 @@ async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError
 async fn raft(
     config: &Arc<Config>,
     state: &crate::machine::Shared,
+    archive: &ArchiveStore,
     events: &broadcast::Sender<crate::machine::Events>,
 ) -> Result<RaftHandle, SchedulerError> {
     let late: LateHandle = Arc::new(OnceLock::new());
-    let peers = Peers::new(config.id, config.cluster.to_string(), &config.peers, &late);
+    let peers = Peers::new(config.id, config.cluster.to_string(), &config.peers, &late, archive);
     let peers = peers.map_err(|source| SchedulerError::Serve {
         address: config.listen,
         source: Box::new(source),
@@ -127,6 +131,7 @@ async fn raft(
         read_timeout_ticks: READ_TICKS,
         snapshot_send_ticks: SNAPSHOT_TICKS,
         snapshot_every: config.snapshot_every,
+        keep_entries: config.keep_entries,
         ..trainyard_raft::Config::new(
             config.id,
             *config.cluster.0.as_bytes(),
@@ -134,7 +139,8 @@ async fn raft(
             config.peers.clone(),
         )
     };
-    let machine = Machine { state: Arc::clone(state), events: events.clone() };
+    let machine =
+        Machine { state: Arc::clone(state), archive: archive.clone(), events: events.clone() };
     let started =
         tokio::task::spawn_blocking(move || trainyard_raft::start(settings, machine, peers)).await;
     let raft = started.map_err(|source| SchedulerError::Serve {
