@@ -9,7 +9,7 @@ use trainyard_proto::{LEADER_METADATA, convert::Invalid};
 use trainyard_raft::{OpenError, ProposeError, ReadError};
 use trainyard_store::StoreError;
 
-use crate::config::ConfigError;
+use crate::{archive::ArchiveError, config::ConfigError};
 
 /// Why a scheduler cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,9 @@ pub enum SchedulerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// Serving failed.
     #[error("serving on {address} failed: {source}")]
     Serve {
@@ -93,6 +96,12 @@ pub enum Failure {
     /// The object store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A task of the daemon's own did not come to its end.
+    #[error("the scheduler was interrupted: {0}; ask again")]
+    Interrupted(String),
 }
 
 impl From<Invalid> for Failure {
@@ -157,11 +166,14 @@ impl From<Failure> for Status {
                 }
                 status
             }
-            Failure::Unknown | Failure::Busy | Failure::NoQuorum | Failure::Store(_) => {
-                Self::unavailable(text)
-            }
             Failure::Denied(_) => Self::permission_denied(text),
             Failure::Audit(_) => Self::internal(text),
+            Failure::Unknown
+            | Failure::Busy
+            | Failure::NoQuorum
+            | Failure::Store(_)
+            | Failure::Interrupted(_) => Self::unavailable(text),
+            Failure::Archive(_) => Self::data_loss(text),
             Failure::Invalid(_) => Self::invalid_argument(text),
             Failure::Impossible(_) => Self::failed_precondition(text),
             Failure::NotFound(_) => Self::not_found(text),

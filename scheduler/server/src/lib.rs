@@ -4,6 +4,7 @@
 
 mod access;
 mod audit;
+mod archive;
 mod clock;
 mod config;
 pub mod decide;
@@ -22,6 +23,7 @@ mod transport;
 mod views;
 
 pub use access::{LimitsConfig, Pace};
+pub use archive::ArchiveError;
 pub use config::{Config, ConfigError};
 pub use error::{Failure, SchedulerError};
 pub use run::run;

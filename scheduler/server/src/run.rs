@@ -24,6 +24,7 @@ use trainyard_store::Store;
 
 use crate::{
     access::Guard,
+    archive::ArchiveStore,
     audit::{self, Audit},
     config::Config,
     error::SchedulerError,
@@ -123,14 +124,16 @@ fn open_audit(config: &Config) -> Result<Audit, SchedulerError> {
 async fn replica(config: Config, store: Store, pki: Arc<Pki>) -> Result<Replica, SchedulerError> {
     let config = Arc::new(config);
     let state = Arc::new(RwLock::new(State::new(config.cluster)));
+    let archive = ArchiveStore::open(&config.data_dir)?;
     let (events, _) = broadcast::channel(EVENTS_KEPT);
-    let raft = raft(&config, &state, &events, &pki).await?;
+    let raft = raft(&config, &state, &archive, &events, &pki).await?;
     let audit = open_audit(&config)?;
     Ok(Replica {
         audit,
         raft,
         state,
         events,
+        archive,
         store,
         config,
         sessions: Sessions::default(),
@@ -144,12 +147,13 @@ async fn replica(config: Config, store: Store, pki: Arc<Pki>) -> Result<Replica,
 async fn raft(
     config: &Arc<Config>,
     state: &crate::machine::Shared,
+    archive: &ArchiveStore,
     events: &broadcast::Sender<crate::machine::Events>,
     pki: &Pki,
 ) -> Result<RaftHandle, SchedulerError> {
     let late: LateHandle = Arc::new(OnceLock::new());
     let cluster = config.cluster.to_string();
-    let peers = Peers::new(config.id, cluster, &config.peers, &pki.credentials, &late);
+    let peers = Peers::new(config.id, cluster, &config.peers, &pki.credentials, &late, archive);
     let peers = peers.map_err(|source| SchedulerError::Serve { address: config.listen, source })?;
     let settings = trainyard_raft::Config {
         tick: config.tick.into(),
@@ -158,6 +162,7 @@ async fn raft(
         read_timeout_ticks: READ_TICKS,
         snapshot_send_ticks: SNAPSHOT_TICKS,
         snapshot_every: config.snapshot_every,
+        keep_entries: config.keep_entries,
         ..trainyard_raft::Config::new(
             config.id,
             *config.cluster.0.as_bytes(),
@@ -165,7 +170,8 @@ async fn raft(
             config.peers.clone(),
         )
     };
-    let machine = Machine { state: Arc::clone(state), events: events.clone() };
+    let machine =
+        Machine { state: Arc::clone(state), archive: archive.clone(), events: events.clone() };
     let started =
         tokio::task::spawn_blocking(move || trainyard_raft::start(settings, machine, peers)).await;
     let raft = started.map_err(|source| SchedulerError::Serve {

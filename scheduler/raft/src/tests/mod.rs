@@ -11,9 +11,11 @@
 
 mod chaos;
 mod directory;
+mod economy;
 mod inbound;
 mod machine;
 mod members;
+mod migration;
 mod requests;
 mod sim;
 mod snapshots;

@@ -83,9 +83,20 @@ impl Caller {
         }
     }
 
+    /// The projects whose things exist for the caller; none: all.
+    pub(crate) fn projects(&self) -> Option<Vec<ProjectName>> {
+        match &self.who {
+            Who::Person { projects: Projects::Only(own), .. } => {
+                Some(own.iter().cloned().collect())
+            }
+            Who::Person { projects: Projects::All, .. } | Who::Scheduler(_) => None,
+            Who::Nobody | Who::Worker(_) => Some(Vec::new()),
+        }
+    }
+
     /// Whether the caller sees only some projects.
     pub(crate) fn is_bound(&self) -> bool {
-        !matches!(self.who, Who::Person { projects: Projects::All, .. } | Who::Scheduler(_))
+        self.projects().is_some()
     }
 
     /// Refuses to act in a project that is not the caller's. Whether it is anybody's is not told.

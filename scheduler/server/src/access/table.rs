@@ -148,6 +148,8 @@ pub(crate) const TABLE: &[Rule] = &[
     Rule { most_bytes: LARGE, ..change("/trainyard.v1.Worker/ReportEnded", WORKER) },
     change("/trainyard.v1.Worker/ReportCheckpoint", WORKER),
     machine("/trainyard.v1.Raft/Exchange", SCHEDULER),
+    machine("/trainyard.v1.Raft/ArchiveHead", SCHEDULER),
+    machine("/trainyard.v1.Raft/TakeArchive", SCHEDULER),
     change("/trainyard.v1.Access/CreateToken", ADMIN),
     call("/trainyard.v1.Access/ListTokens", ADMIN),
     change("/trainyard.v1.Access/RevokeToken", ADMIN),
