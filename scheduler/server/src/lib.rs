@@ -1,6 +1,7 @@
 //! The scheduler daemon: the replicated state machine behind gRPC, and the loops that its leader
 //! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world.
 
+pub mod chunks;
 mod clock;
 mod config;
 mod error;
