@@ -4,7 +4,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+use nix::sys::signal::Signal::{SIGCONT, SIGSTOP, SIGTERM};
 use trainyard_tests::{
     Cluster, Ledger, Load, Options, clock::Clock, cluster::CLUSTER, disk::SmallDisk, on_cluster,
     on_prepared_cluster, process, specs, until, view::Job,
@@ -359,4 +359,73 @@ fn a_leader_whose_clock_is_set_loses_nothing() -> anyhow::Result<()> {
         cluster.wait_for_workers(3)?;
         ledger.close(cluster)
     })
+}
+
+/// A linear congruential generator (Knuth's MMIX): a seed gives the same faults twice.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// One fault, and its end.
+fn one_fault(cluster: &mut Cluster, draw: &mut Draw) -> anyhow::Result<()> {
+    let leader = cluster.leader()?;
+    let follower = (leader + 1 + usize::try_from(draw.below(2))?) % 3;
+    let victim = if draw.below(3) == 0 { follower } else { leader };
+    let agent = format!("node-{}", 1 + draw.below(3));
+    match draw.below(5) {
+        0 => cluster.kill_scheduler(victim)?,
+        1 => {
+            cluster.signal_scheduler(victim, SIGTERM)?;
+            until("the scheduler to end", SOON, || {
+                Ok(cluster.scheduler_has_ended(victim)?.then_some(()))
+            })?;
+            cluster.kill_scheduler(victim)?;
+        }
+        2 => {
+            cluster.signal_scheduler(victim, SIGSTOP)?;
+            if victim == leader {
+                next_leader(cluster, leader)?;
+            }
+            cluster.signal_scheduler(victim, SIGCONT)?;
+        }
+        // Within the grace, so that no node is lost.
+        3 => {
+            cluster.kill_agent(&agent)?;
+            cluster.start_agent(&agent)?;
+        }
+        _ => {
+            cluster.kill_scheduler(victim)?;
+            cluster.kill_agent(&agent)?;
+            cluster.start_agent(&agent)?;
+        }
+    }
+    cluster.start_schedulers()?;
+    cluster.wait_for_workers(3)
+}
+
+#[test]
+#[ignore = "takes minutes: part of `make test-long`"]
+fn faults_for_minutes_cost_nothing() -> anyhow::Result<()> {
+    for seed in 1..=6 {
+        let patient = Options { node_grace: "10s", ..YARD };
+        on_cluster(patient, |cluster| {
+            let mut draw = Draw(seed);
+            let mut ledger = Ledger::open(cluster)?;
+            for _ in 0..8 {
+                let load = Load::start(cluster)?;
+                one_fault(cluster, &mut draw)?;
+                ledger.acknowledged(load.stop()?);
+                ledger.check_ranks(cluster)?;
+            }
+            ledger.close(cluster)
+        })
+        .with_context(|| format!("seed {seed}"))?;
+    }
+    Ok(())
 }
