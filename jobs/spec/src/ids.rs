@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Crockford's base 32 in lower case: no `i`, `l`, `o`, `u`, so an id can be read aloud.
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+pub(crate) const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const ID_CHARS: usize = 12;
 
 /// A text is not an id.
@@ -86,6 +86,10 @@ short_id! {
 short_id! {
     /// A worker node, drawn once when its data directory is made.
     NodeId
+}
+short_id! {
+    /// A token: the part of its text that is no secret.
+    TokenId
 }
 
 fn encode(random: u64) -> String {

@@ -10,6 +10,7 @@ pub mod codec;
 pub mod command;
 pub mod event;
 pub mod placement;
+pub mod recovery;
 pub mod refusal;
 pub mod state;
 #[cfg(test)]

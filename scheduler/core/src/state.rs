@@ -1,18 +1,23 @@
 //! What is replicated: jobs with their attempts and checkpoint catalogue, nodes with the owners
-//! of their units, model versions, idempotency keys. Ordered maps and integers only.
+//! of their units, model versions, idempotency keys, tokens. Ordered maps and integers only.
 
 mod job;
+mod member;
 mod node;
+mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{
     ClusterId, Digest, IdempotencyKey, JobId, ModelName, ModelVersion, NodeId, Revision, Timestamp,
+    TokenId,
 };
 
 pub use job::{Attempt, Checkpoint, Job, Outcome, Placement, PlacementState};
+pub use member::Member;
 pub use node::{Node, NodeState};
+pub use token::{Redeemed, TokenRecord};
 
 use crate::command::{FEATURE_LEVEL, Reply};
 
@@ -28,6 +33,20 @@ pub struct State {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) models: BTreeMap<ModelName, BTreeMap<u32, ModelVersion>>,
     pub(crate) keys: BTreeMap<IdempotencyKey, KeyRecord>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
+    /// Tokens by when they expire, so that forgetting the old ones costs nothing.
+    #[serde(skip)]
+    pub(crate) tokens_by_expiry: BTreeSet<(Timestamp, TokenId)>,
+    /// The schedulers; none where the state is of a version that did not know them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) members: BTreeMap<u64, Member>,
+    /// The id that the next scheduler gets.
+    #[serde(default, skip_serializing_if = "member::is_zero")]
+    pub(crate) next_member: u64,
+    /// Model versions up to this number may be known from a history that a recovery cut off.
+    #[serde(default, skip_serializing_if = "member::is_zero_u32")]
+    pub(crate) version_floor: u32,
     /// Keys by age, so that forgetting the old ones costs nothing while there are none.
     #[serde(skip)]
     pub(crate) keys_by_age: BTreeSet<(Timestamp, IdempotencyKey)>,
@@ -59,6 +78,11 @@ impl State {
             nodes: BTreeMap::new(),
             models: BTreeMap::new(),
             keys: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            tokens_by_expiry: BTreeSet::new(),
+            members: BTreeMap::new(),
+            next_member: 0,
+            version_floor: 0,
             keys_by_age: BTreeSet::new(),
             live: BTreeSet::new(),
         }
@@ -69,6 +93,8 @@ impl State {
         let live = |(id, job): (&JobId, &Job)| (!job.phase.is_final()).then(|| id.clone());
         self.live = self.jobs.iter().filter_map(live).collect();
         self.keys_by_age = self.keys.iter().map(|(key, record)| (record.used, *key)).collect();
+        let expiry = |(id, token): (&TokenId, &TokenRecord)| (token.expires, id.clone());
+        self.tokens_by_expiry = self.tokens.iter().map(expiry).collect();
     }
 
     /// The cluster.
@@ -128,6 +154,30 @@ impl State {
     #[must_use]
     pub const fn models(&self) -> &BTreeMap<ModelName, BTreeMap<u32, ModelVersion>> {
         &self.models
+    }
+
+    /// All tokens by id, those too that expired or were revoked not long ago.
+    #[must_use]
+    pub const fn tokens(&self) -> &BTreeMap<TokenId, TokenRecord> {
+        &self.tokens
+    }
+
+    /// One token.
+    #[must_use]
+    pub fn token(&self, id: &TokenId) -> Option<&TokenRecord> {
+        self.tokens.get(id)
+    }
+
+    /// The schedulers by id. Empty until a leader has put them on record.
+    #[must_use]
+    pub const fn members(&self) -> &BTreeMap<u64, Member> {
+        &self.members
+    }
+
+    /// Whether a scheduler of this id was a member once and is no more.
+    #[must_use]
+    pub fn is_former_member(&self, id: u64) -> bool {
+        id < self.next_member && !self.members.contains_key(&id)
     }
 
     /// Jobs whose id starts with `prefix`, at most two: enough to tell one from several.

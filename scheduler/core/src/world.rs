@@ -3,12 +3,15 @@
 
 #![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "small test numbers")]
 
+mod tokens;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use tokens::secret;
 use trainyard_jobs::{
     AttemptPhase, AttemptRef, Bytes, CheckpointPart, Device, DeviceKind, Digest, FileEntry,
     IdempotencyKey, Inventory, JobId, JobPhase, JobSpec, NodeId, RankExit, SessionId, Timestamp,
-    UnitId,
+    TokenId, UnitId,
 };
 use uuid::Uuid;
 
@@ -26,6 +29,9 @@ pub(crate) struct World {
     index: u64,
     drawn: u64,
     ended: BTreeMap<JobId, JobPhase>,
+    /// Which machine used which token, and which tokens were revoked.
+    redeemed: BTreeMap<TokenId, Digest>,
+    revoked: BTreeSet<TokenId>,
 }
 
 pub(crate) fn node_id(n: u64) -> NodeId {
@@ -65,14 +71,20 @@ pub(crate) fn inventory(name: &str, slots: u32) -> Inventory {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let state = State::new(trainyard_jobs::ClusterId(Uuid::from_u128(1)));
+        Self::of(State::new(trainyard_jobs::ClusterId(Uuid::from_u128(1))))
+    }
+
+    /// Goes on from a state.
+    pub(crate) fn of(state: State) -> Self {
         Self {
             planner: Planner::of(&state),
+            now: state.time.0.max(1_000_000_000_000),
+            index: state.index,
             state,
-            now: 1_000_000_000_000,
-            index: 0,
             drawn: 0,
             ended: BTreeMap::new(),
+            redeemed: BTreeMap::new(),
+            revoked: BTreeSet::new(),
         }
     }
 
@@ -227,6 +239,7 @@ impl World {
     fn check(&mut self) {
         self.units_belong_to_one_attempt();
         self.jobs_are_owned_by_their_last_attempt();
+        self.tokens_are_used_once();
         let mut rebuilt = self.state.clone();
         rebuilt.rebuild();
         assert_eq!(rebuilt, self.state, "what is derived is up to date");

@@ -44,7 +44,7 @@ pub enum SchedulerError {
 
 /// Why a request was not, or not surely, carried out.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The state machine refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -84,10 +84,8 @@ impl From<Invalid> for Failure {
 }
 
 impl Failure {
-    pub(crate) fn of_proposal(
-        error: &ProposeError,
-        address: impl Fn(u64) -> Option<String>,
-    ) -> Self {
+    /// What a proposal that was not, or not surely, made means to the one who asked.
+    pub fn of_proposal(error: &ProposeError, address: impl Fn(u64) -> Option<String>) -> Self {
         match error {
             ProposeError::NotLeader { leader } => {
                 Self::NotLeader { leader: leader.and_then(address) }
@@ -98,7 +96,8 @@ impl Failure {
         }
     }
 
-    pub(crate) fn of_read(error: &ReadError, address: impl Fn(u64) -> Option<String>) -> Self {
+    /// What a read that could not be made means to the one who asked.
+    pub fn of_read(error: &ReadError, address: impl Fn(u64) -> Option<String>) -> Self {
         match error {
             ReadError::NotLeader { leader } => Self::NotLeader { leader: leader.and_then(address) },
             ReadError::Busy => Self::Busy,
@@ -112,12 +111,19 @@ const fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::KeyConflict | Refusal::IdTaken(_) | Refusal::NameTaken { .. } => {
             Code::AlreadyExists
         }
-        Refusal::NoJob(_) | Refusal::NoNode(_) => Code::NotFound,
+        Refusal::NoJob(_) | Refusal::NoNode(_) | Refusal::NoMember(_) | Refusal::NoToken(_) => {
+            Code::NotFound
+        }
+        Refusal::BadToken => Code::Unauthenticated,
+        Refusal::TooManyTokens(_) => Code::ResourceExhausted,
         Refusal::KeyExpired | Refusal::Malformed(_) => Code::InvalidArgument,
         Refusal::Stale(_) => Code::Aborted,
-        Refusal::Superseded(_) | Refusal::WrongPhase { .. } | Refusal::Pinned(_) => {
-            Code::FailedPrecondition
-        }
+        Refusal::Superseded(_)
+        | Refusal::WrongPhase { .. }
+        | Refusal::Pinned(_)
+        | Refusal::Members(_)
+        | Refusal::Known(_)
+        | Refusal::TokenUsed(_) => Code::FailedPrecondition,
     }
 }
 

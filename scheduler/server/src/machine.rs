@@ -8,21 +8,25 @@ use trainyard_core::{Event, State, codec};
 use trainyard_raft::{RestoreError, StateMachine};
 
 /// The state, shared between the raft thread, which writes, and everybody else.
-pub(crate) type Shared = Arc<RwLock<State>>;
+pub type Shared = Arc<RwLock<State>>;
 
 /// What one command changed, for whoever watches.
-pub(crate) type Events = Arc<[Event]>;
+pub type Events = Arc<[Event]>;
 
 /// How many batches of events a slow watcher may lag behind before it has to look at everything.
-pub(crate) const EVENTS_KEPT: usize = 4096;
+pub const EVENTS_KEPT: usize = 4096;
 
-pub(crate) struct Machine {
-    pub(crate) state: Shared,
-    pub(crate) events: broadcast::Sender<Events>,
+/// What raft drives.
+#[derive(Debug)]
+pub struct Machine {
+    /// The state that commands are applied to.
+    pub state: Shared,
+    /// Who is told what they changed.
+    pub events: broadcast::Sender<Events>,
 }
 
 /// Reads the state. A writer that panicked has ended the process already.
-pub(crate) fn read<T>(state: &Shared, look: impl FnOnce(&State) -> T) -> T {
+pub fn read<T>(state: &Shared, look: impl FnOnce(&State) -> T) -> T {
     look(&state.read().unwrap_or_else(PoisonError::into_inner))
 }
 

@@ -6,10 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tokio::{
-    sync::{broadcast, watch},
-    time::Instant,
-};
+use tokio::sync::{broadcast, watch};
 use trainyard_core::{Command, Envelope, Refusal, Reply, State, codec};
 use trainyard_raft::{RaftHandle, Status};
 use trainyard_store::Store;
@@ -17,6 +14,7 @@ use trainyard_store::Store;
 use crate::{
     clock,
     config::Config,
+    decide::watch::HandedOn,
     error::Failure,
     machine::{self, Events, Shared},
     reasons::{Reasons, StateHash},
@@ -33,7 +31,7 @@ pub(crate) struct Replica {
     pub(crate) config: Arc<Config>,
     pub(crate) sessions: Sessions,
     /// When this member last handed the leadership on because too many nodes were silent.
-    pub(crate) handed_on: Arc<Mutex<Option<Instant>>>,
+    pub(crate) handed_on: Arc<Mutex<HandedOn>>,
     pub(crate) reasons: Reasons,
     pub(crate) hash: StateHash,
 }

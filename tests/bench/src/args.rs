@@ -17,6 +17,12 @@ pub(crate) struct Args {
     /// Seconds of load in a round of `submit`.
     #[arg(long, default_value_t = 3.0)]
     pub(crate) seconds: f64,
+    /// Clients of `submit`, a case each.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
+    pub(crate) clients: Vec<usize>,
+    /// The one system that `submit` measures, `trainyard` or `etcd`. Default: both, in turns.
+    #[arg(long)]
+    pub(crate) only: Option<String>,
     /// Jobs in a round of `jobs`.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) jobs: u32,

@@ -169,6 +169,11 @@ impl Cluster {
         self.daemons.iter_mut().try_for_each(Daemon::check)
     }
 
+    /// Seconds of processor time that its daemons have used.
+    pub(crate) fn cpu(&self) -> f64 {
+        self.daemons.iter().map(Daemon::cpu).sum()
+    }
+
     fn scheduler_config(&self, id: &uuid::Uuid, number: u64, address: &str) -> String {
         let data = self.dir.path().join(format!("scheduler-{number}"));
         let peers: String = (1..)

@@ -158,6 +158,10 @@ impl Section {
         if latency {
             head.extend(self.systems.iter().map(|s| format!("{} p50 / p99 ms", s.name)));
         }
+        let cpu = self.rows.iter().any(Row::has_cpu);
+        if cpu {
+            head.extend(self.systems.iter().map(|s| format!("{} CPU µs: daemons + load", s.name)));
+        }
         let rule: Vec<&str> =
             (0..head.len()).map(|column| if column == 0 { "---" } else { "---:" }).collect();
         let _ = writeln!(page, "| {} |\n| {} |", head.join(" | "), rule.join(" | "));
@@ -168,6 +172,9 @@ impl Section {
             if latency {
                 cells.extend(row.figures.iter().map(latency_cell));
             }
+            if cpu {
+                cells.extend(row.figures.iter().map(cpu_cell));
+            }
             let _ = writeln!(page, "| {} |", cells.join(" | "));
         }
     }
@@ -176,6 +183,10 @@ impl Section {
 impl Row {
     fn has_latency(&self) -> bool {
         self.figures.iter().flatten().any(|figures| !figures.p50_ms.is_empty())
+    }
+
+    fn has_cpu(&self) -> bool {
+        self.figures.iter().flatten().any(|figures| !figures.daemons_cpu_us.is_empty())
     }
 
     fn ratio(&self, peer: usize, less_is_better: bool) -> String {
@@ -205,6 +216,13 @@ fn latency_cell(figures: &Option<Figures>) -> String {
     let ms = |values: &[f64]| median(values).map(|ms| format!("{ms:.1}"));
     let both = figures.as_ref().and_then(|f| Some((ms(&f.p50_ms)?, ms(&f.p99_ms)?)));
     both.map_or_else(|| "–".to_owned(), |(p50, p99)| format!("{p50} / {p99}"))
+}
+
+fn cpu_cell(figures: &Option<Figures>) -> String {
+    let us = |values: &[f64]| median(values).map(|us| format!("{us:.0}"));
+    let both =
+        figures.as_ref().and_then(|f| Some((us(&f.daemons_cpu_us)?, us(&f.clients_cpu_us)?)));
+    both.map_or_else(|| "–".to_owned(), |(daemons, load)| format!("{daemons} + {load}"))
 }
 
 /// Three figures are all that such a measurement carries.

@@ -13,7 +13,7 @@ use tonic::{
     Code, Status, Streaming,
     transport::{Channel, Endpoint},
 };
-use trainyard_jobs::{ClusterId, Inventory, Revision, SessionId};
+use trainyard_jobs::{ClusterId, Inventory, SessionId};
 use trainyard_proto::{
     LEADER_METADATA, MAX_MESSAGE_BYTES,
     v1::{
@@ -23,7 +23,8 @@ use trainyard_proto::{
 };
 
 use crate::{
-    attempt::Registry, backoff::Backoff, metrics::Counters, report::Leader, telemetry::Sampler,
+    attempt::Registry, backoff::Backoff, metrics::Counters, report::Leader, standing::Standing,
+    telemetry::Sampler,
 };
 
 /// How long a scheduler may take to welcome us, at first: one that is frozen must not keep us from
@@ -48,13 +49,6 @@ pub(crate) enum News {
     Desired(DesiredSet),
     /// A scheduler refuses us; it is asked again, unless the agent gives up.
     Refused { endpoint: String, status: Status },
-}
-
-/// What the agent tells the session about itself.
-#[derive(Debug, Clone)]
-pub(crate) struct Standing {
-    pub cluster: Option<ClusterId>,
-    pub revision: Revision,
 }
 
 /// The session's view of the agent.
@@ -174,7 +168,7 @@ impl Session {
     }
 
     fn hello(&self) -> Hello {
-        let standing = self.standing.borrow().clone();
+        let standing = *self.standing.borrow();
         Hello {
             cluster: standing.cluster.map(|cluster| cluster.to_string()).unwrap_or_default(),
             node: self.node.clone(),

@@ -5,11 +5,13 @@
 mod attempt;
 mod checkpoint;
 mod ending;
+mod member;
 mod node;
 mod settle;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use crate::{
     command::{Command, Envelope, Reply},
@@ -56,6 +58,18 @@ impl State {
             Command::RaiseFeatureLevel { to } => {
                 self.feature_level = self.feature_level.max(to);
                 Ok(Reply::Done)
+            }
+            Command::CreateToken(create) => self.create_token(*create),
+            Command::RevokeToken { mutation, token } => self.revoke_token(&mutation, &token),
+            Command::RedeemToken { token, digest, requester } => {
+                self.redeem_token(&token, &digest, requester)
+            }
+            Command::SetMembers { members } => self.set_members(members, events),
+            Command::AddMember { address, replaces } => self.add_member(address, replaces, events),
+            Command::LeaveMember { id } => self.leave_member(id, events),
+            Command::ForgetMember { id } => self.forget_member(id, events),
+            Command::ReleaseAttempt { node, attempt } => {
+                self.release_attempt(&node, attempt, events)
             }
         }
     }

@@ -10,11 +10,18 @@ use crate::{
     state::{Job, KeyRecord, State},
 };
 
+/// Who asked for everything before there were users. What was done then belongs to whoever
+/// repeats it to the letter.
+const EVERYBODY: &str = "local";
+
+/// The feature level from which that holds. At an older one every member compares alike.
+const USERS_LEVEL: u16 = 2;
+
 /// How long a key is remembered. An older one is refused, never executed.
-const KEY_MEMORY: Millis = Millis(24 * 3_600_000);
+pub(super) const KEY_MEMORY: Millis = Millis(24 * 3_600_000);
 
 /// Keys forgotten by one command at most, so that no command takes long.
-const FORGET_AT_ONCE: usize = 64;
+pub(super) const FORGET_AT_ONCE: usize = 64;
 
 impl State {
     pub(super) fn submit(&mut self, submit: Submit, events: &mut Vec<Event>) -> Applied {
@@ -88,11 +95,9 @@ impl State {
     }
 
     /// What was answered when the key was first used, if it was.
-    fn known_key(&self, mutation: &Mutation) -> Result<Option<Reply>, Refusal> {
+    pub(super) fn known_key(&self, mutation: &Mutation) -> Result<Option<Reply>, Refusal> {
         match self.keys.get(&mutation.key) {
-            Some(record)
-                if record.request != mutation.request || record.principal != mutation.principal =>
-            {
+            Some(record) if record.request != mutation.request || !self.is_of(record, mutation) => {
                 Err(Refusal::KeyConflict)
             }
             Some(record) => Ok(Some(record.reply.clone())),
@@ -101,13 +106,19 @@ impl State {
         }
     }
 
+    fn is_of(&self, record: &KeyRecord, mutation: &Mutation) -> bool {
+        let before_users = self.feature_level >= USERS_LEVEL && record.principal == EVERYBODY;
+        record.principal == mutation.principal || before_users
+    }
+
     /// A `UUIDv7` carries its time, so that a key that may have been forgotten is refused
     /// rather than executed twice. A key of another kind was given by name and is kept.
     fn is_expired(&self, key: IdempotencyKey) -> bool {
         drawn_at(key).is_some_and(|drawn| self.time.since(drawn) >= KEY_MEMORY)
     }
 
-    fn remember(&mut self, mutation: &Mutation, reply: Reply) {
+    pub(super) fn remember(&mut self, mutation: &Mutation, reply: Reply) {
+        self.forget_tokens();
         let old = self.keys_by_age.iter().take(FORGET_AT_ONCE);
         let forgotten: Vec<_> =
             old.take_while(|(used, _)| self.time.since(*used) >= KEY_MEMORY).copied().collect();

@@ -179,8 +179,7 @@ impl Job {
     /// Whether `attempt` owns the job.
     #[must_use]
     pub fn is_current(&self, attempt: &AttemptRef) -> bool {
-        let same = |a: &Attempt| a.number == attempt.attempt && a.generation == attempt.generation;
-        self.id == attempt.job && self.current().is_some_and(same)
+        self.id == attempt.job && self.current().is_some_and(|a| a.is(attempt))
     }
 
     /// The newest checkpoint to resume from.
@@ -214,6 +213,12 @@ impl Job {
 }
 
 impl Attempt {
+    /// Whether it is the one of its job that `attempt` names.
+    #[must_use]
+    pub fn is(&self, attempt: &AttemptRef) -> bool {
+        self.number == attempt.attempt && self.generation == attempt.generation
+    }
+
     /// The ranks of the whole gang.
     #[must_use]
     pub fn world_size(&self) -> u32 {

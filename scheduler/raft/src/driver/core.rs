@@ -19,7 +19,7 @@ use crate::{
     error::{ChangeError, OpenError, ProposeError, ReadError},
     log_bridge,
     machine::{StateMachine, Transport},
-    storage::{Boot, LogStore, open_database, open_store},
+    storage::{Boot, Disk, LogStore, count, open_disk, open_store},
 };
 
 /// All that can happen to a member.
@@ -63,6 +63,9 @@ pub struct Driver {
     pub(super) snapshot_log_bytes: u64,
     pub(super) keep_entries: u64,
     pub(super) snapshot_send_ticks: u32,
+    /// The size of the newest snapshot's state, and the bytes of the entries applied since.
+    pub(super) snapshot_bytes: u64,
+    pub(super) applied_bytes: u64,
     pub(super) failed: bool,
     max_command_bytes: usize,
     election_ticks: u32,
@@ -77,19 +80,21 @@ impl Driver {
     /// [`OpenError`] says whose the directory is, or what is wrong with it.
     pub fn open(config: &Config, machine: Box<dyn StateMachine>) -> Result<Self, OpenError> {
         config.validate()?;
-        Self::open_on(config, open_database(&config.dir)?, machine, SharedCounters::default())
+        Self::open_on(config, open_disk(&config.dir)?, machine, SharedCounters::default())
     }
 
     pub(crate) fn open_on(
         config: &Config,
-        db: redb::Database,
+        disk: Disk,
         mut machine: Box<dyn StateMachine>,
         counters: SharedCounters,
     ) -> Result<Self, OpenError> {
         config.validate()?;
         let Boot { store, restore, applied, boots } =
-            open_store(config, db, machine.as_ref(), counters.clone())?;
+            open_store(config, disk, machine.as_ref(), counters.clone())?;
+        let mut snapshot_bytes = 0;
         if let Some(frame) = restore {
+            snapshot_bytes = count(frame.data.len());
             machine
                 .restore(&frame.data)
                 .map_err(|source| OpenError::Restore { index: frame.index, source })?;
@@ -112,6 +117,8 @@ impl Driver {
             snapshot_log_bytes: config.snapshot_log_bytes,
             keep_entries: config.keep_entries,
             snapshot_send_ticks: config.snapshot_send_ticks,
+            snapshot_bytes,
+            applied_bytes: 0,
             failed: false,
             max_command_bytes: config.max_command_bytes,
             election_ticks: config.election_ticks,

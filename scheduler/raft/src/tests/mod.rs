@@ -11,12 +11,12 @@
 
 mod chaos;
 mod directory;
-mod disk;
+mod economy;
 mod inbound;
 mod machine;
 mod members;
+mod migration;
 mod requests;
-mod rng;
 mod sim;
 mod snapshots;
 mod threads;

@@ -2,7 +2,6 @@
 //! The loops start when this member has applied an entry of its own term and end with the term;
 //! whatever they propose carries preconditions, so a loop that outlives its term does no harm.
 
-pub(crate) mod admission;
 mod finishing;
 mod liveness;
 mod planning;

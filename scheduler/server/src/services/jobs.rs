@@ -17,7 +17,7 @@ use trainyard_proto::{convert::parse, v1};
 
 use super::Answers;
 use crate::{
-    clock, error::Failure, leader::admission, machine::Events, reasons::planner, replica::Replica,
+    clock, decide::admission, error::Failure, machine::Events, reasons::planner, replica::Replica,
     views,
 };
 

@@ -89,6 +89,11 @@ impl Etcd {
         self.daemons.iter_mut().try_for_each(Daemon::check)
     }
 
+    /// Seconds of processor time that its members have used.
+    pub(super) fn cpu(&self) -> f64 {
+        self.daemons.iter().map(Daemon::cpu).sum()
+    }
+
     /// Every member's address for clients.
     pub(crate) fn urls(&self) -> &[String] {
         &self.clients

@@ -1,6 +1,8 @@
 //! Random histories: whatever commands come in whatever order, the invariants of `World` hold
 //! after each, a snapshot reads back to the same state, and the planner's increments add up.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use trainyard_jobs::{AttemptRef, JobId};
 
@@ -9,7 +11,10 @@ use crate::{
     world::{World, node_id, ranks},
 };
 
-use super::with_model;
+use super::{
+    tokens::{joins, speaks},
+    with_model,
+};
 
 #[derive(Debug, Clone)]
 enum Act {
@@ -24,12 +29,16 @@ enum Act {
     Complete { pick: usize },
     Reject { pick: usize },
     Retire { pick: usize },
+    CreateToken { n: u64, join: bool, ttl: u64 },
+    RevokeToken { n: u64 },
+    RedeemToken { n: u64, secret: u64, machine: u8 },
     Later { ms: u64 },
 }
 
 fn act() -> impl Strategy<Value = Act> {
     let node = 1u64..5;
     let pick = 0usize..8;
+    let token = 0u64..4;
     prop_oneof![
         3 => (1u32..5, any::<bool>()).prop_map(|(ranks, model)| Act::Submit { ranks, model }),
         3 => (node.clone(), 1u32..4, any::<bool>())
@@ -44,7 +53,12 @@ fn act() -> impl Strategy<Value = Act> {
         3 => pick.clone().prop_map(|pick| Act::Complete { pick }),
         1 => pick.clone().prop_map(|pick| Act::Reject { pick }),
         1 => pick.prop_map(|pick| Act::Retire { pick }),
-        1 => (0u64..100_000).prop_map(|ms| Act::Later { ms }),
+        1 => (token.clone(), any::<bool>(), 0u64..200_000)
+            .prop_map(|(n, join, ttl)| Act::CreateToken { n, join, ttl }),
+        1 => token.clone().prop_map(|n| Act::RevokeToken { n }),
+        2 => (token.clone(), token, 0u8..3)
+            .prop_map(|(n, secret, machine)| Act::RedeemToken { n, secret, machine }),
+        1 => prop_oneof![0u64..100_000, Just(25 * 3_600_000)].prop_map(|ms| Act::Later { ms }),
     ]
 }
 
@@ -53,6 +67,15 @@ struct History {
     jobs: Vec<JobId>,
     attempts: Vec<AttemptRef>,
     lives: u128,
+    tokens: BTreeMap<u64, Model>,
+}
+
+/// What a token must be good for.
+struct Model {
+    join: bool,
+    expires: u64,
+    revoked: bool,
+    by: Option<u8>,
 }
 
 impl History {
@@ -64,6 +87,40 @@ impl History {
     fn attempt(&self, pick: usize) -> Option<AttemptRef> {
         let back = self.attempts.len().checked_sub(1 + pick % self.attempts.len().max(1))?;
         self.attempts.get(back).cloned()
+    }
+
+    /// What must come of it is said by the naive model: a token is good if it was made, was not
+    /// revoked and has time left; a machine joins with the right secret, and no other after it.
+    fn step_tokens(&mut self, act: &Act) {
+        let now = self.world.now;
+        match *act {
+            Act::CreateToken { n, join, ttl } => {
+                let kind = if join { joins() } else { speaks() };
+                let made = self.world.token(n, kind, ttl).is_ok();
+                assert!(!made || ttl > 0);
+                if made {
+                    let token = Model { join, expires: now + ttl, revoked: false, by: None };
+                    self.tokens.insert(n, token);
+                }
+            }
+            Act::RevokeToken { n } => {
+                if self.world.revoke(n).is_ok() {
+                    self.tokens.get_mut(&n).expect("made").revoked = true;
+                }
+            }
+            Act::RedeemToken { n, secret, machine } => {
+                let good = self.tokens.get_mut(&n).filter(|token| {
+                    let valid = token.join && !token.revoked && now < token.expires;
+                    valid && n == secret && token.by.is_none_or(|by| by == machine)
+                });
+                let redeemed = self.world.redeem(n, secret, machine).is_ok();
+                assert_eq!(redeemed, good.is_some());
+                if let Some(token) = good {
+                    token.by = Some(machine);
+                }
+            }
+            _ => unreachable!("not of a token"),
+        }
     }
 
     fn step(&mut self, act: Act) {
@@ -119,6 +176,7 @@ impl History {
                 }
             }
             Act::Later { ms } => self.world.now += ms,
+            other => self.step_tokens(&other),
         }
     }
 }
@@ -129,7 +187,13 @@ proptest! {
     #[test]
     fn invariants_hold_after_every_command(acts in prop::collection::vec(act(), 1..80)) {
         let world = World::new();
-        let mut history = History { world, jobs: Vec::new(), attempts: Vec::new(), lives: 0 };
+        let mut history = History {
+            world,
+            jobs: Vec::new(),
+            attempts: Vec::new(),
+            lives: 0,
+            tokens: BTreeMap::new(),
+        };
         for act in acts {
             history.step(act);
         }
