@@ -206,6 +206,18 @@ fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Copies the files of one folder over those of another.
+fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Starts a scheduler on what it has: what it said, if it refused to run on that; nothing, if it
 /// took part. It is down again afterwards.
 fn refused(cluster: &mut Cluster, number: usize) -> anyhow::Result<Option<String>> {
@@ -236,41 +248,50 @@ fn damaged_files_are_refused_and_the_others_go_on() -> anyhow::Result<()> {
         let mut ledger = Ledger::open(cluster)?;
         cluster.kill_scheduler(0)?;
         let data = cluster.scheduler_data(0)?;
-        let log = data.join("log.redb");
-        let whole = fs::read(&log)?;
-        // The commands' own text, so that the page is in use: the last place that names the job.
         let job = ledger.job().as_bytes().to_owned();
+        // A bit in each place that names the job: not in the log's last record.
         let in_an_entry = |bytes: &mut Vec<u8>| {
-            let places: Vec<usize> = bytes
-                .windows(job.len())
-                .enumerate()
-                .filter(|(_, w)| *w == job)
-                .map(|(i, _)| i)
-                .collect();
+            let named = |(_, window): &(usize, &[u8])| *window == job;
+            let windows = bytes.windows(job.len()).enumerate();
+            let places: Vec<usize> = windows.filter(named).map(|(place, _)| place).collect();
             for place in places {
                 if let Some(byte) = bytes.get_mut(place) {
                     *byte ^= 0x01;
                 }
             }
         };
-        let cases: [(&str, bool, Change); 5] = [
-            ("a log of half its length", true, &|b| b.truncate(b.len() / 2)),
-            ("a log of one page", true, &|b| b.truncate(4096)),
-            ("an empty log", true, &Vec::clear),
-            ("a log with a flipped bit in an entry", true, &in_an_entry),
-            // Pages that nothing refers to any more may be hit, which harms nobody.
-            ("a log with flipped bits", false, &|b| flip(b)),
+        let half: Change = &|bytes| bytes.truncate(bytes.len() / 2);
+        let page: Change = &|bytes| bytes.truncate(4096);
+        let flips: Change = &|bytes| flip(bytes);
+        // The file, what happens to it, and whether that must be noticed: places that nothing
+        // refers to any more may be hit, which harms nobody.
+        let cases = [
+            ("log.redb", "half", half, true),
+            ("log.redb", "a page", page, true),
+            ("log.redb", "empty", &Vec::clear, true),
+            ("log.redb", "flipped bits", flips, false),
+            ("entries.log", "half", half, false),
+            ("entries.log", "a page", page, false),
+            ("entries.log", "empty", &Vec::clear, true),
+            ("entries.log", "flipped bits", flips, false),
+            ("entries.log", "a flipped bit in an entry", &in_an_entry, true),
         ];
-        for (what, fatal, change) in cases {
-            damage(&log, change)?;
-            match refused(cluster, 0).context(what)? {
+        let whole = cluster.folder().join("whole");
+        copy_files(&data, &whole)?;
+        for (file, what, change, must) in cases {
+            damage(&data.join(file), change)?;
+            match refused(cluster, 0).with_context(|| format!("{file}: {what}"))? {
                 Some(said) => {
-                    ensure!(said.contains("log.redb") || said.contains("no log"), "{what}: {said}");
-                    ensure!(!said.contains("panicked"), "{what}: {said}");
+                    let named = ["log.redb", "entries.log"].iter().any(|name| said.contains(name));
+                    ensure!(named && !said.contains("panicked"), "{file}, {what}: {said}");
                 }
-                None => ensure!(!fatal, "{what} was taken as it is"),
+                // It took part, so what it has now is what it must not forget.
+                None => {
+                    ensure!(!must, "{file}, {what}: taken as it is");
+                    copy_files(&data, &whole)?;
+                }
             }
-            fs::write(&log, &whole)?;
+            copy_files(&whole, &data)?;
         }
         ledger.acknowledged([cluster.submit(&specs::single("true"))?]);
         cluster.start_scheduler(0)?;
