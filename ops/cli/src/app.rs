@@ -31,8 +31,10 @@ pub(crate) struct App {
 impl App {
     /// The cluster that the flags, the environment or `yard dev` name.
     pub(crate) fn cluster(&self) -> Result<Cluster, CliError> {
-        let Global { endpoint, context, .. } = &self.global;
-        endpoint::resolve(endpoint.as_deref(), context.as_deref(), &self.places).map(Cluster::new)
+        let Global { endpoint, context, pki, .. } = &self.global;
+        let route = endpoint::resolve(endpoint.as_deref(), context.as_deref(), &self.places)?;
+        let credentials = endpoint::credentials(pki.as_deref(), &route, &self.places)?;
+        Cluster::new(route.endpoints, &credentials)
     }
 
     /// Shows what `render` gives: once, or with `--watch` again and again until interrupted.

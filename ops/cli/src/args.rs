@@ -1,6 +1,8 @@
 //! The command line: global flags and the list of commands. Each command's own flags stand in
 //! its file under `cmd/`.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
@@ -24,7 +26,7 @@ See what there is:
   model       Registered models: list, get, pull, verify
   node        Worker nodes: list
   gpu         GPUs and CPU slots: list
-  cluster     Schedulers: status
+  cluster     Schedulers: status, init
 
 Run a cluster:
   dev         Everything on this machine, from one directory
@@ -64,6 +66,9 @@ pub(crate) struct Global {
     /// Endpoints by name, from ~/.config/yard/config.toml
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
+    /// Certificates, a directory [env: YARD_PKI]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) pki: Option<PathBuf>,
     /// The project to list, or to submit to
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) project: Option<String>,
@@ -217,6 +222,8 @@ pub(crate) enum GpuCommand {
 pub(crate) enum ClusterCommand {
     /// Ask every scheduler how it is
     Status,
+    /// Make the authority and the first certificates of a new cluster
+    Init(cmd::cluster_init::InitArgs),
 }
 
 /// `yard schema …`
@@ -237,7 +244,7 @@ impl Command {
                 | Self::Model(ModelCommand::List(_) | ModelCommand::Get(_))
                 | Self::Node(_)
                 | Self::Gpu(_)
-                | Self::Cluster(_)
+                | Self::Cluster(ClusterCommand::Status)
         )
     }
 }

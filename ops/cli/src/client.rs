@@ -11,6 +11,7 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Response, Status, transport::Channel};
+use trainyard_pki::{Connector, Credentials, Expected, advice};
 use trainyard_proto::{LEADER_METADATA, MAX_MESSAGE_BYTES, v1::client_client::ClientClient};
 
 use crate::{endpoint::Endpoint, error::CliError, exit::Exit};
@@ -46,6 +47,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Cluster {
     endpoints: Vec<Endpoint>,
     patience: Duration,
+    connector: Connector,
     known: Mutex<Known>,
 }
 
@@ -57,8 +59,12 @@ struct Known {
 
 impl Cluster {
     /// Opens nothing yet.
-    pub(crate) fn new(endpoints: Vec<Endpoint>) -> Self {
-        Self { endpoints, patience: PATIENCE, known: Mutex::default() }
+    pub(crate) fn new(
+        endpoints: Vec<Endpoint>,
+        credentials: &Credentials,
+    ) -> Result<Self, CliError> {
+        let connector = Connector::to(credentials, Expected::AnyScheduler)?;
+        Ok(Self { endpoints, patience: PATIENCE, connector, known: Mutex::default() })
     }
 
     /// The same cluster for a follower of a long job, who would rather wait than be sent away.
@@ -125,10 +131,18 @@ impl Cluster {
                     }
                     *last = status;
                 }
-                Err(status) => {
-                    *last = status;
-                    break;
-                }
+                Err(status) => match advice(&status) {
+                    // Another may be of the right cluster.
+                    Some(text) => {
+                        let text = format!("there is no trust between us and {endpoint}: {text}");
+                        *last = Status::unauthenticated(text);
+                        asked.push(endpoint);
+                    }
+                    None => {
+                        *last = status;
+                        break;
+                    }
+                },
             }
         }
         Err(Refused)
@@ -155,13 +169,13 @@ impl Cluster {
             if let Some(channel) = known.channels.get(endpoint) {
                 return Ok(channel.clone());
             }
-            let channel = Channel::from_shared(format!("http://{endpoint}"))
+            let channel = Channel::from_shared(format!("https://{endpoint}"))
                 .map_err(|error| Status::internal(format!("endpoint `{endpoint}`: {error}")))?
                 .connect_timeout(CONNECT)
                 .http2_keep_alive_interval(Duration::from_secs(5))
                 .keep_alive_timeout(Duration::from_secs(5))
                 .keep_alive_while_idle(true)
-                .connect_lazy();
+                .connect_with_connector_lazy(self.connector.clone());
             known.channels.insert(endpoint.clone(), channel.clone());
             Ok(channel)
         })
@@ -192,6 +206,9 @@ struct Refused;
 /// Whether another try, perhaps elsewhere, may succeed. A status with a source was made on this
 /// side: the connection broke and the outcome is unknown, which repeating resolves.
 pub(crate) fn may_repeat(status: &Status) -> bool {
+    if advice(status).is_some() {
+        return false;
+    }
     matches!(
         status.code(),
         Code::Unavailable
@@ -202,7 +219,7 @@ pub(crate) fn may_repeat(status: &Status) -> bool {
     ) || status.source().is_some()
 }
 
-/// The leader that a scheduler names. One that is not on loopback is not believed.
+/// The leader that a scheduler names; whoever answers there has to prove it.
 fn named_leader(status: &Status) -> Option<Endpoint> {
     status.metadata().get(LEADER_METADATA)?.to_str().ok()?.parse().ok()
 }
@@ -214,6 +231,9 @@ fn put_first(queue: &mut VecDeque<Endpoint>, endpoint: Endpoint) {
 
 /// The innermost cause, which is where transport errors say what happened.
 pub(crate) fn reason(status: &Status) -> String {
+    if let Some(text) = advice(status) {
+        return text;
+    }
     let mut cause = status.source();
     while let Some(inner) = cause.and_then(std::error::Error::source) {
         cause = Some(inner);

@@ -15,6 +15,7 @@ use crate::{
 
 pub(crate) mod cancel;
 pub(crate) mod cluster;
+pub(crate) mod cluster_init;
 pub(crate) mod completion;
 pub(crate) mod daemon;
 pub(crate) mod dev;
@@ -48,6 +49,7 @@ pub(crate) fn dispatch(cli: Cli, out: Output) -> Result<Exit, CliError> {
         Command::Shim(args) => shim::run(&args),
         Command::Completion(args) => return completion::run(&app, &args),
         Command::Schema(SchemaCommand::Job) => return schema::run(&app),
+        Command::Cluster(ClusterCommand::Init(args)) => return cluster_init::run(&app, &args),
         Command::Scheduler(args) => return scheduler::run(&app, args),
         Command::Worker(args) => return worker::run(&app, args),
         command => command,
@@ -75,7 +77,8 @@ async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Gpu(GpuCommand::List(args)) => gpu::run(app, &args).await,
         Command::Cluster(ClusterCommand::Status) => cluster::run(app).await,
         Command::Dev(args) => dev::run(app, &args).await,
-        Command::Scheduler(_)
+        Command::Cluster(ClusterCommand::Init(_))
+        | Command::Scheduler(_)
         | Command::Worker(_)
         | Command::Schema(_)
         | Command::Completion(_)

@@ -20,6 +20,8 @@ pub(crate) struct Places {
     pub(crate) here: PathBuf,
     /// `YARD_ENDPOINT`.
     pub(crate) endpoint: Option<String>,
+    /// `YARD_PKI`.
+    pub(crate) pki: Option<PathBuf>,
 }
 
 impl Places {
@@ -39,6 +41,7 @@ impl Places {
             state: base("XDG_STATE_HOME", ".local/state"),
             here: env::current_dir().unwrap_or_default(),
             endpoint: set("YARD_ENDPOINT").and_then(|value| value.into_string().ok()),
+            pki: set("YARD_PKI").map(PathBuf::from),
         }
     }
 

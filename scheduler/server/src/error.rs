@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use tonic::{Code, Status, metadata::MetadataValue};
 use trainyard_core::Refusal;
+use trainyard_pki::PkiError;
 use trainyard_proto::{LEADER_METADATA, convert::Invalid};
 use trainyard_raft::{OpenError, ProposeError, ReadError};
 use trainyard_store::StoreError;
@@ -26,6 +27,9 @@ pub enum SchedulerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
     /// The object store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),

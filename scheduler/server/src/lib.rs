@@ -10,6 +10,8 @@ mod error;
 mod leader;
 pub mod machine;
 mod metrics;
+mod peer;
+mod pki;
 mod reasons;
 mod replica;
 mod run;

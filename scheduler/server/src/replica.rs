@@ -17,6 +17,7 @@ use crate::{
     decide::watch::HandedOn,
     error::Failure,
     machine::{self, Events, Shared},
+    pki::Pki,
     reasons::{Reasons, StateHash},
     sessions::Sessions,
 };
@@ -34,6 +35,8 @@ pub(crate) struct Replica {
     pub(crate) handed_on: Arc<Mutex<HandedOn>>,
     pub(crate) reasons: Reasons,
     pub(crate) hash: StateHash,
+    /// Who this member is, and what it signs.
+    pub(crate) pki: Arc<Pki>,
 }
 
 impl Replica {

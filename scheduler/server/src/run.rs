@@ -7,10 +7,11 @@ use std::{
 };
 
 use tokio::{net::TcpListener, sync::broadcast};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::{service::interceptor::InterceptedService, transport::Server};
 use trainyard_core::State;
+use trainyard_pki::{Clients, Limits, Protocol, accept};
 use trainyard_proto::{
     MAX_MESSAGE_BYTES,
     v1::{client_server::ClientServer, raft_server::RaftServer, worker_server::WorkerServer},
@@ -24,6 +25,8 @@ use crate::{
     leader,
     machine::{EVENTS_KEPT, Machine},
     metrics,
+    peer::{self, Connection},
+    pki::Pki,
     reasons::{Reasons, StateHash},
     replica::Replica,
     services::{ClientService, RaftService, WorkerService},
@@ -58,17 +61,20 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), SchedulerError> {
     config.validate()?;
+    let pki = Arc::new(Pki::open(&config)?);
     let listener = listen(config.listen, "listen").await?;
     let metrics_listener = match config.metrics_listen {
         Some(address) => Some(listen(address, "metrics_listen").await?),
         None => None,
     };
     let store = Store::open(&config.store)?;
-    let replica = replica(config, store).await?;
+    let replica = replica(config, store, pki).await?;
     let stop = CancellationToken::new();
     tokio::spawn(leader::run(replica.clone(), stop.clone()));
+    let fresh = Arc::clone(&replica.pki).keep_fresh(replica.config.id);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(fresh));
     if let Some(listener) = metrics_listener {
-        tokio::spawn(metrics::serve(listener, replica.clone()));
+        metrics::start(listener, replica.clone())?;
     }
     tracing::info!(id = replica.config.id, listen = %replica.config.listen, "scheduler serves");
     let served = serve(listener, &replica, shutdown, &stop).await;
@@ -91,11 +97,11 @@ async fn listen(
 }
 
 /// Opens the log and starts raft on a thread of its own.
-async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError> {
+async fn replica(config: Config, store: Store, pki: Arc<Pki>) -> Result<Replica, SchedulerError> {
     let config = Arc::new(config);
     let state = Arc::new(RwLock::new(State::new(config.cluster)));
     let (events, _) = broadcast::channel(EVENTS_KEPT);
-    let raft = raft(&config, &state, &events).await?;
+    let raft = raft(&config, &state, &events, &pki).await?;
     Ok(Replica {
         raft,
         state,
@@ -106,6 +112,7 @@ async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError
         handed_on: Arc::default(),
         reasons: Reasons::default(),
         hash: StateHash::default(),
+        pki,
     })
 }
 
@@ -113,13 +120,12 @@ async fn raft(
     config: &Arc<Config>,
     state: &crate::machine::Shared,
     events: &broadcast::Sender<crate::machine::Events>,
+    pki: &Pki,
 ) -> Result<RaftHandle, SchedulerError> {
     let late: LateHandle = Arc::new(OnceLock::new());
-    let peers = Peers::new(config.id, config.cluster.to_string(), &config.peers, &late);
-    let peers = peers.map_err(|source| SchedulerError::Serve {
-        address: config.listen,
-        source: Box::new(source),
-    })?;
+    let cluster = config.cluster.to_string();
+    let peers = Peers::new(config.id, cluster, &config.peers, &pki.credentials, &late);
+    let peers = peers.map_err(|source| SchedulerError::Serve { address: config.listen, source })?;
     let settings = trainyard_raft::Config {
         tick: config.tick.into(),
         election_ticks: ELECTION_TICKS,
@@ -165,16 +171,23 @@ async fn serve(
     shutdown: impl Future<Output = ()> + Send,
     stop: &CancellationToken,
 ) -> Result<(), SchedulerError> {
+    let tls = replica.pki.credentials.server(Clients::Anybody, Protocol::Http2)?;
+    let counters = Arc::clone(&replica.pki.port);
+    let connections = ReceiverStream::new(accept(listener, tls, Limits::default(), counters));
+    let connections = connections.map(|secured| Ok::<_, std::io::Error>(Connection(secured)));
     let client = ClientServer::new(ClientService(replica.clone()));
     let worker = WorkerServer::new(WorkerService(replica.clone()));
     let raft = RaftServer::new(RaftService(replica.clone()));
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-        .add_service(client.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(InterceptedService::new(
+            client.max_decoding_message_size(MAX_MESSAGE_BYTES),
+            peer::known,
+        ))
         .add_service(worker.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(raft.max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled());
+        .serve_with_incoming_shutdown(connections, stop.cancelled());
     tokio::pin!(server);
     let failed = |source: tonic::transport::Error| SchedulerError::Serve {
         address: replica.config.listen,

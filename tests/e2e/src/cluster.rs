@@ -18,9 +18,10 @@ use std::{
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
+use trainyard_jobs::Role;
 
 use crate::{
-    Answer, Yard, ports, process, until,
+    Answer, Pki, Yard, ports, process, until,
     view::{Job, List, Node, Status, Version},
 };
 pub use options::{CLUSTER, Options};
@@ -36,6 +37,7 @@ pub struct Cluster {
     yard: Yard,
     schedulers: Vec<Scheduler>,
     workers: Vec<Worker>,
+    pki: Pki,
     _ports: ports::Block,
     folder: TempDir,
 }
@@ -76,17 +78,20 @@ impl Cluster {
         fs::create_dir_all(root.join("client"))?;
         let members: Vec<String> =
             (0..options.schedulers).map(|n| format!("127.0.0.1:{}", ports.port(n))).collect();
+        let pki = Pki::new(&root.join("pki"), options.id)?;
         let schedulers = (1..=options.schedulers)
-            .map(|id| Scheduler::new(root, id, &members, &options))
+            .map(|id| Scheduler::new(root, id, &members, &pki, &options))
             .collect::<anyhow::Result<_>>()?;
         let workers = (1..=options.workers)
             .map(|n| {
                 let first = ports.port(20 * n);
-                Worker::new(root, &format!("node-{n}"), (first, first + 19), &members, &options)
+                let ports = (first, first + 19);
+                Worker::new(root, &format!("node-{n}"), ports, &members, &pki, &options)
             })
             .collect::<anyhow::Result<_>>()?;
-        let yard = Yard::new(&members.join(","), &root.join("client"));
-        Ok(Self { yard, schedulers, workers, _ports: ports, folder })
+        let admin = pki.person("admin", Role::Admin)?;
+        let yard = Yard::new(&members.join(","), &admin, &root.join("client"));
+        Ok(Self { yard, schedulers, workers, pki, _ports: ports, folder })
     }
 
     /// Starts every daemon and waits until a leader knows all workers.
@@ -113,6 +118,12 @@ impl Cluster {
     #[must_use]
     pub fn yard(&self) -> &Yard {
         &self.yard
+    }
+
+    /// Who issues the certificates of this cluster.
+    #[must_use]
+    pub fn pki(&self) -> &Pki {
+        &self.pki
     }
 
     /// Runs `yard` against this cluster.

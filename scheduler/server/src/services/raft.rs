@@ -1,10 +1,11 @@
 //! The receiving end of raft's messages: joins chunks, hands whole messages to the driver, which
-//! checks them. A peer of another cluster is refused at its first chunk.
+//! checks them. A peer of another cluster, or one that is not the member its certificate names, is refused
+//! at its first chunk.
 
 use tonic::{Request, Response, Status, Streaming};
 use trainyard_proto::v1::{RaftAnswer, RaftChunk, raft_server::Raft};
 
-use crate::{chunks::Joiner, replica::Replica};
+use crate::{chunks::Joiner, peer, replica::Replica};
 
 /// The largest joined message: a snapshot.
 const MAX_JOINED: usize = 4 << 30;
@@ -12,7 +13,7 @@ const MAX_JOINED: usize = 4 << 30;
 pub(crate) struct RaftService(pub(crate) Replica);
 
 impl RaftService {
-    fn greet(&self, chunk: &RaftChunk) -> Result<(), Status> {
+    fn greet(&self, chunk: &RaftChunk, member: u64) -> Result<(), Status> {
         let config = &self.0.config;
         if chunk.cluster != config.cluster.to_string() {
             let text = format!("this scheduler belongs to cluster {}", config.cluster);
@@ -21,6 +22,10 @@ impl RaftService {
         if chunk.to != config.id || !config.peers.contains_key(&chunk.from) {
             let text = format!("this is scheduler {}, not {}", config.id, chunk.to);
             return Err(Status::failed_precondition(text));
+        }
+        if chunk.from != member {
+            let text = format!("scheduler {member} cannot speak for {}", chunk.from);
+            return Err(Status::permission_denied(text));
         }
         Ok(())
     }
@@ -32,12 +37,13 @@ impl Raft for RaftService {
         &self,
         request: Request<Streaming<RaftChunk>>,
     ) -> Result<Response<RaftAnswer>, Status> {
+        let member = peer::scheduler(&request).inspect_err(|_| self.0.raft.count_refused())?;
         let mut chunks = request.into_inner();
         let mut greeted = false;
         let mut joiner = Joiner::new(MAX_JOINED);
         while let Some(chunk) = chunks.message().await? {
             if !greeted {
-                self.greet(&chunk).inspect_err(|_| self.0.raft.count_refused())?;
+                self.greet(&chunk, member).inspect_err(|_| self.0.raft.count_refused())?;
                 greeted = true;
             }
             let joined = joiner.push(&chunk.data, chunk.last).map_err(|error| {
