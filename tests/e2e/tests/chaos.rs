@@ -16,15 +16,6 @@ const SOON: Duration = Duration::from_secs(30);
 const YARD: Options =
     Options { schedulers: 3, workers: 3, slots: 1, node_grace: "3s", id: CLUSTER };
 
-/// Waits until another scheduler than `old` leads.
-fn next_leader(cluster: &Cluster, old: usize) -> anyhow::Result<usize> {
-    until("another leader", SOON, || {
-        let status = cluster.status()?;
-        let leader = usize::try_from(status.leader.context("nobody leads")?)?.checked_sub(1);
-        Ok(leader.filter(|leader| *leader != old))
-    })
-}
-
 #[test]
 fn a_frozen_leader_is_replaced_and_follows_when_it_thaws() -> anyhow::Result<()> {
     on_cluster(YARD, |cluster| {
@@ -32,7 +23,7 @@ fn a_frozen_leader_is_replaced_and_follows_when_it_thaws() -> anyhow::Result<()>
         let load = Load::start(cluster)?;
         let frozen = cluster.leader()?;
         cluster.signal_scheduler(frozen, SIGSTOP)?;
-        let next = next_leader(cluster, frozen)?;
+        let next = cluster.next_leader(frozen)?;
         cluster.wait_for_workers(3)?;
         cluster.signal_scheduler(frozen, SIGCONT)?;
         ledger.acknowledged(load.stop()?);
@@ -56,26 +47,11 @@ fn a_frozen_follower_is_not_missed_and_catches_up() -> anyhow::Result<()> {
     })
 }
 
-/// A rank that counts until it is told to end, and leaves a checkpoint each time it is asked for
-/// one by a file `checkpoint-<attempt>` in the client's folder.
-fn checkpointing(cluster: &Cluster) -> String {
-    let folder = cluster.client().display().to_string();
-    let script = format!(
-        "n=$((TORCHELASTIC_RESTART_COUNT + 1)); s=0; while [ ! -e {folder}/go ]; do \
-         if [ -e {folder}/checkpoint-$n ]; then rm {folder}/checkpoint-$n; s=$((s+1)); \
-         d=$YARD_CHECKPOINT_DIR/step-00000000000$s; mkdir $d.tmp; echo $n > $d.tmp/weights; \
-         echo \"{{\\\"format\\\":1,\\\"step\\\":$s}}\" > $d.tmp/checkpoint.json; mv $d.tmp $d; fi; \
-         sleep 0.05; done; echo 1 > $YARD_ARTIFACT_DIR/weights"
-    );
-    let spec = specs::single(&script).replace("max_restarts = 0", "max_restarts = 5");
-    format!("{spec}[register]\nmodel = \"late\"\n")
-}
-
 #[test]
 fn what_a_superseded_attempt_says_late_is_refused() -> anyhow::Result<()> {
     let two = Options { workers: 2, ..YARD };
     on_cluster(two, |cluster| {
-        let job = cluster.submit(&checkpointing(cluster))?;
+        let job = cluster.submit(&specs::checkpointing(&cluster.client()))?;
         let old = cluster.wait_for_ranks(1, SOON)?;
         cluster.write("checkpoint-1", "")?;
         let begun = cluster.job_when(&job, "a first checkpoint", SOON, |job| {
@@ -411,7 +387,7 @@ fn one_fault(cluster: &mut Cluster, draw: &mut Draw) -> anyhow::Result<()> {
         2 => {
             cluster.signal_scheduler(victim, SIGSTOP)?;
             if victim == leader {
-                next_leader(cluster, leader)?;
+                cluster.next_leader(leader)?;
             }
             cluster.signal_scheduler(victim, SIGCONT)?;
         }
