@@ -3,8 +3,9 @@
 //! it decides itself stands in [`decide`], without IO.
 
 mod access;
-mod audit;
 mod archive;
+mod audit;
+pub mod chunks;
 mod clock;
 mod config;
 pub mod decide;
