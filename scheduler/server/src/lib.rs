@@ -19,4 +19,5 @@ mod views;
 pub use archive::ArchiveError;
 pub use config::{Config, ConfigError};
 pub use error::SchedulerError;
+pub use machine::state_machine;
 pub use run::run;

@@ -26,6 +26,15 @@ pub(crate) struct Args {
     /// Timed steps in a round of `ddp`, at width 512.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub(crate) steps: u32,
+    /// Finished jobs of `scale`.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) finished: u32,
+    /// Live jobs of `scale`.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) live_jobs: u32,
+    /// A folder in which `scale` keeps what it fills, to measure it again. Default: none is kept.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) scale_dir: Option<PathBuf>,
     /// Where the systems keep their data: must be a disk, or durability is not measured.
     #[arg(long, default_value = "target/bench")]
     pub(crate) data: PathBuf,
@@ -54,6 +63,8 @@ pub(crate) enum Bench {
     Jobs,
     /// Data-parallel steps a second, beside PyTorch.
     Ddp,
+    /// Memory, start and answers of a scheduler with many jobs; prints JSON. Not part of `all`.
+    Scale,
 }
 
 impl Bench {

@@ -42,7 +42,17 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("trainyard-tests", &["trainyard-jobs", "trainyard-pki", "trainyard-proto", "trainyard-store"]),
-    ("trainyard-bench", &["trainyard-jobs", "trainyard-pki", "trainyard-proto"]),
+    (
+        "trainyard-bench",
+        &[
+            "trainyard-core",
+            "trainyard-jobs",
+            "trainyard-pki",
+            "trainyard-proto",
+            "trainyard-raft",
+            "trainyard-scheduler",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

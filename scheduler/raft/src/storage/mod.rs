@@ -11,6 +11,7 @@ mod open;
 mod view;
 
 pub(crate) use codec::SnapshotFrame;
+pub(crate) use files::SnapshotFiles;
 pub(crate) use log::{Batch, LogStore};
 pub(crate) use open::{Boot, open_database, open_store};
 
