@@ -47,7 +47,7 @@ pub(super) fn spec(n: u32) -> anyhow::Result<JobSpec> {
         "name": format!("sweep-{n}"),
         "project": format!("team-{}", n % 20),
         "priority": n % 3,
-        "resources": { "gpus": 1, "gpu_type": ["h100", "a100"], "min_gpu_memory": 40_000_000_000_u64 },
+        "resources": { "gpus": 1, "gpu_type": ["h100", "a100"], "min_gpu_memory": "40GB" },
         "run": {
             "command": [
                 "python", "-m", "lab.train", "--config", format!("configs/ablation/{}.yaml", n % 500),
@@ -63,8 +63,8 @@ pub(super) fn spec(n: u32) -> anyhow::Result<JobSpec> {
                 "LAB_NOTE": "a grid over learning rates and data mixtures; see the planning note of the week before the first run",
             },
         },
-        "checkpoint": { "every": 600_000, "keep": 3 },
-        "limits": { "time": 172_800_000, "max_restarts": 20 },
+        "checkpoint": { "every": "10m", "keep": 3 },
+        "limits": { "time": "2d", "max_restarts": 20 },
     });
     Ok(serde_json::from_value(value)?)
 }
@@ -210,7 +210,7 @@ fn register() -> Command {
     let device = Device {
         kind: DeviceKind::Gpu,
         index: 0,
-        model: "NVIDIA H100 80GB HBM3".into(),
+        model: "H100".into(),
         memory: Bytes(80_000_000_000),
     };
     let inventory = Inventory {
