@@ -53,6 +53,8 @@ pub enum Event {
         /// The version.
         version: u32,
     },
+    /// Another member's snapshot replaced the state: anything may have changed.
+    Restored,
 }
 
 impl Event {
@@ -66,7 +68,7 @@ impl Event {
             Self::AttemptStarted(attempt)
             | Self::RanksStarted { attempt, .. }
             | Self::AttemptEnding { attempt, .. } => Some(&attempt.job),
-            Self::Node(_) | Self::Model { .. } => None,
+            Self::Node(_) | Self::Model { .. } | Self::Restored => None,
         }
     }
 }

@@ -107,6 +107,7 @@ impl StateMachine for Machine {
         let state = codec::restore(snapshot).map_err(|e| RestoreError(e.to_string()))?;
         self.archive.check(state.archive()).map_err(|e| RestoreError(e.to_string()))?;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        let _ = self.events.send([Event::Restored].into());
         Ok(())
     }
 }
