@@ -17,6 +17,7 @@ mod machine;
 mod process;
 mod report;
 mod rounds;
+mod scale;
 mod submit;
 
 use args::{Args, Bench};
@@ -35,6 +36,14 @@ async fn main() -> std::process::ExitCode {
 
 async fn run(args: &Args) -> anyhow::Result<()> {
     let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    if args.bench == Bench::Scale {
+        std::fs::create_dir_all(&args.data)?;
+        return tokio::select! {
+            done = scale::run(args) => done,
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+            _ = stop.recv() => anyhow::bail!("terminated"),
+        };
+    }
     // Leaving by any of these drops what runs, and with it the daemons.
     let report = tokio::select! {
         report = measure(args) => report?,
