@@ -19,4 +19,5 @@ mod requests;
 mod rng;
 mod sim;
 mod snapshots;
+mod taking;
 mod threads;
