@@ -15,6 +15,7 @@ mod endpoint;
 mod error;
 mod exit;
 mod follow;
+mod join;
 mod output;
 mod places;
 mod token;

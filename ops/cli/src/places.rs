@@ -24,6 +24,8 @@ pub(crate) struct Places {
     pub(crate) token: Option<Secretive>,
     /// `YARD_PKI`.
     pub(crate) pki: Option<PathBuf>,
+    /// `YARD_JOIN`, which is not shown in the list of processes as a flag is.
+    pub(crate) join: Option<String>,
 }
 
 /// Text that no debug output shows.
@@ -54,6 +56,7 @@ impl Places {
             here: env::current_dir().unwrap_or_default(),
             endpoint: set("YARD_ENDPOINT").and_then(|value| value.into_string().ok()),
             token: set("YARD_TOKEN").and_then(|value| value.into_string().ok()).map(Secretive),
+            join: set("YARD_JOIN").and_then(|value| value.into_string().ok()),
             pki: set("YARD_PKI").map(PathBuf::from),
         }
     }

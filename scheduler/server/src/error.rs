@@ -1,6 +1,6 @@
 //! Why a scheduler cannot run, and how a failed request becomes a gRPC status: one map.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use tonic::{Code, Status, metadata::MetadataValue};
 use trainyard_core::Refusal;
@@ -30,6 +30,14 @@ pub enum SchedulerError {
     /// Certificates or keys cannot be used.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The certificate is not of a scheduler.
+    #[error("the certificate in `{}` is of {found}, not of a scheduler: check `pki_dir`", path.display())]
+    NotScheduler {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+    },
     /// The object store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),

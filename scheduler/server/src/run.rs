@@ -15,7 +15,7 @@ use trainyard_pki::{Clients, Limits, Protocol, accept};
 use trainyard_proto::{
     MAX_MESSAGE_BYTES,
     v1::{
-        access_server::AccessServer, client_server::ClientServer, raft_server::RaftServer,
+        access_server::AccessServer, client_server::ClientServer, join_server::JoinServer, raft_server::RaftServer,
         worker_server::WorkerServer,
     },
 };
@@ -35,7 +35,7 @@ use crate::{
     pki::Pki,
     reasons::{Reasons, StateHash},
     replica::Replica,
-    services::{AccessService, ClientService, RaftService, WorkerService},
+    services::{AccessService, ClientService, JoinService, RaftService, WorkerService},
     sessions::Sessions,
     transport::{LateHandle, Peers},
 };
@@ -211,6 +211,7 @@ async fn serve(
     let worker = WorkerServer::new(WorkerService(replica.clone()));
     let raft = RaftServer::new(RaftService(replica.clone()));
     let access = AccessServer::new(AccessService(replica.clone()));
+    let join = JoinServer::new(JoinService(replica.clone()));
     let server = Server::builder()
         .layer(Guard::new(replica.clone()))
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
@@ -222,6 +223,7 @@ async fn serve(
         .add_service(worker.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(raft.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(access)
+        .add_service(join)
         .serve_with_incoming_shutdown(connections, stop.cancelled());
     tokio::pin!(server);
     let failed = |source: tonic::transport::Error| SchedulerError::Serve {

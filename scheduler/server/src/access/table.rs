@@ -81,6 +81,8 @@ const fn role(role: Role) -> Needs {
 }
 
 const WORKER: Needs = Needs { anybody: false, role: None, worker: true, scheduler: false };
+const ANYBODY: Needs = Needs { anybody: true, role: None, worker: false, scheduler: false };
+const MACHINE: Needs = Needs { anybody: false, role: None, worker: true, scheduler: true };
 const SCHEDULER: Needs = Needs { anybody: false, role: None, worker: false, scheduler: true };
 
 /// A question or a small order.
@@ -150,6 +152,9 @@ pub(crate) const TABLE: &[Rule] = &[
     machine("/trainyard.v1.Raft/Exchange", SCHEDULER),
     machine("/trainyard.v1.Raft/ArchiveHead", SCHEDULER),
     machine("/trainyard.v1.Raft/TakeArchive", SCHEDULER),
+    // A secret of 256 bits is not guessed; asking is dear all the same.
+    Rule { cost: 20, ..change("/trainyard.v1.Join/Join", ANYBODY) },
+    Rule { cost: 5, ..change("/trainyard.v1.Join/Renew", MACHINE) },
     change("/trainyard.v1.Access/CreateToken", ADMIN),
     call("/trainyard.v1.Access/ListTokens", ADMIN),
     change("/trainyard.v1.Access/RevokeToken", ADMIN),

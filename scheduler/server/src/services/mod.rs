@@ -6,6 +6,7 @@ mod bundles;
 mod client;
 mod find;
 mod jobs;
+mod join;
 mod listing;
 mod logs;
 mod nodes;
@@ -15,6 +16,7 @@ mod worker;
 
 pub(crate) use access::AccessService;
 pub(crate) use client::ClientService;
+pub(crate) use join::JoinService;
 pub(crate) use raft::RaftService;
 pub(crate) use worker::WorkerService;
 
