@@ -85,7 +85,8 @@ pub async fn run(
     let store = Store::open(&config.store)?;
     let replica = replica(config, store, pki).await?;
     let stop = CancellationToken::new();
-    tokio::spawn(audit::export(replica.clone()));
+    let export = audit::export(replica.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(export));
     tokio::spawn(leader::run(replica.clone(), stop.clone()));
     let fresh = Arc::clone(&replica.pki).keep_fresh(replica.config.id);
     tokio::spawn(stop.clone().run_until_cancelled_owned(fresh));

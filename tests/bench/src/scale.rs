@@ -178,7 +178,7 @@ impl Scheduler {
         Ok(Memory { when, rss_mib: mib("VmRSS")?, peak_mib: mib("VmHWM")? })
     }
 
-    fn kill(self) -> anyhow::Result<()> {
+    fn kill(mut self) -> anyhow::Result<()> {
         self.daemon.kill()
     }
 
