@@ -183,12 +183,12 @@ impl Port {
             }
             Ok(io)
         };
-        let io: BufReader<TlsStream<TcpStream>> = match timeout(self.limits.handshake, greeting).await
-        {
-            Ok(Ok(io)) => io,
-            Ok(Err(error)) => return Err((sort(&error), format!("{address}: {error}"))),
-            Err(_) => return Err((Refusal::Slow, address.to_string())),
-        };
+        let io: BufReader<TlsStream<TcpStream>> =
+            match timeout(self.limits.handshake, greeting).await {
+                Ok(Ok(io)) => io,
+                Ok(Err(error)) => return Err((sort(&error), format!("{address}: {error}"))),
+                Err(_) => return Err((Refusal::Slow, address.to_string())),
+            };
         let certificate = io.get_ref().get_ref().1.peer_certificates().and_then(|all| all.first());
         let (identity, expires) = match certificate {
             None => (None, None),

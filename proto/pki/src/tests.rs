@@ -124,10 +124,8 @@ async fn both_ends_know_each_other() {
     PkiDir::new(dir.path()).write_roots(lab.certificate()).unwrap();
     let nobody = Credentials::person(dir.path()).unwrap();
     assert_eq!((nobody.identity(), nobody.cluster()), (None, cluster(1)));
-    let (greeted, known) = tokio::join!(
-        greet(&nobody, Expected::AnyScheduler, server.port),
-        echo(&mut server.ready)
-    );
+    let (greeted, known) =
+        tokio::join!(greet(&nobody, Expected::AnyScheduler, server.port), echo(&mut server.ready));
     greeted.unwrap();
     assert_eq!(known, None);
     assert_eq!(server.counters.served(), 4);
@@ -169,9 +167,8 @@ async fn an_authority_that_signs_for_another_cluster_is_not_followed() {
     let key = lab.key();
     let params = |cluster: ClusterId| {
         let mut params = rcgen::CertificateParams::default();
-        params.subject_alt_names = vec![rcgen::SanType::URI(
-            format!("trainyard://{cluster}").try_into().unwrap(),
-        )];
+        params.subject_alt_names =
+            vec![rcgen::SanType::URI(format!("trainyard://{cluster}").try_into().unwrap())];
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
         params
     };
@@ -254,10 +251,8 @@ async fn a_renewed_certificate_is_shown_without_a_restart() {
     own.install(&request, signed).unwrap();
     assert!(own.valid_until().unwrap() > before);
     sleep(Duration::from_millis(2100)).await;
-    let (greeted, _) = tokio::join!(
-        greet(&client, Expected::AnyScheduler, server.port),
-        echo(&mut server.ready)
-    );
+    let (greeted, _) =
+        tokio::join!(greet(&client, Expected::AnyScheduler, server.port), echo(&mut server.ready));
     greeted.unwrap();
     assert_eq!(Credentials::node(dir.path()).unwrap().valid_until(), own.valid_until());
 

@@ -3,8 +3,8 @@
 //! it decides itself stands in [`decide`], without IO.
 
 mod access;
-mod audit;
 mod archive;
+mod audit;
 mod clock;
 mod config;
 pub mod decide;

@@ -12,8 +12,8 @@ use trainyard_raft::{RaftHandle, Status};
 use trainyard_store::Store;
 
 use crate::{
-    audit::Audit,
     archive::{ArchiveError, ArchiveStore},
+    audit::Audit,
     clock,
     config::Config,
     decide::watch::HandedOn,

@@ -78,7 +78,9 @@ fn subject(replica: &Replica, text: &str) -> Result<Subject, Failure> {
         Ok(subject @ (Subject::Worker(_) | Subject::Scheduler(1..))) => Ok(subject),
         _ => {
             let text: String = text.chars().take(80).collect();
-            Err(Failure::Invalid(format!("`{text}` cannot join: a worker/NODE or scheduler/ID can")))
+            Err(Failure::Invalid(format!(
+                "`{text}` cannot join: a worker/NODE or scheduler/ID can"
+            )))
         }
     }
 }
