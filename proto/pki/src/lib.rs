@@ -20,7 +20,7 @@ mod secured;
 mod tls;
 mod verify;
 
-pub use accept::{Counters, Limits, Refusal, accept};
+pub use accept::{Counters, Incoming, Limits, Refusal, accept};
 pub use advice::advice;
 pub use authority::{
     AUTHORITY_LIFE, Authority, Issued, NODE_LIFE, PERSON_LIFE, Request, requested_key,

@@ -64,7 +64,9 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         let counters = Arc::<Counters>::default();
         let tls = credentials.server(clients, Protocol::Http2).unwrap();
-        let ready = accept(listener, tls, limits, Arc::clone(&counters));
+        let mut incoming = accept(listener, tls, limits, Arc::clone(&counters));
+        let (sender, ready) = mpsc::channel(64);
+        tokio::spawn(async move { while sender.send(incoming.next().await).await.is_ok() {} });
         Self { port, counters, ready }
     }
 
@@ -259,6 +261,7 @@ async fn a_renewed_certificate_is_shown_without_a_restart() {
     // What does not belong here changes nothing.
     let stranger = lab.sign(request.csr(), Subject::Scheduler(2), NODE_LIFE).unwrap();
     assert!(own.install(&request, stranger).is_err());
+    own.reload().unwrap();
     assert_eq!(own.identity().unwrap().subject, Subject::Scheduler(1));
     let other = lab.sign(Request::new().unwrap().csr(), Subject::Scheduler(1), NODE_LIFE).unwrap();
     assert!(matches!(own.install(&request, other), Err(PkiError::Tls(_))));
