@@ -5,6 +5,7 @@
 mod access;
 mod archive;
 mod audit;
+pub mod chunks;
 mod clock;
 mod config;
 pub mod decide;

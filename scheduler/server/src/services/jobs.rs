@@ -16,8 +16,8 @@ use trainyard_proto::{convert::parse, v1};
 
 use super::{Answers, find::find};
 use crate::{
-    access::Caller, clock, decide::admission, error::Failure, machine::Events, reasons::planner, replica::Replica,
-    views,
+    access::Caller, clock, decide::admission, error::Failure, machine::Events, reasons::planner,
+    replica::Replica, views,
 };
 
 /// How often a watcher is sent new figures.

@@ -48,7 +48,8 @@ pub(super) async fn list(
         most: limit.saturating_add(1),
     };
     let reasons = replica.reasons.of(replica);
-    let look = |state: &State| (here(replica, caller, state, &page, &reasons), state.archive().count);
+    let look =
+        |state: &State| (here(replica, caller, state, &page, &reasons), state.archive().count);
     let (mut rows, archived) = replica.read(request.stale, look).await?;
     if page.ended && archived > 0 {
         rows.extend(there(replica, page, archived).await?);
