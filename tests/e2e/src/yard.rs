@@ -50,7 +50,7 @@ impl Yard {
     /// The same person, asking other schedulers.
     #[must_use]
     pub fn at(&self, endpoint: &str) -> Self {
-        Self { endpoint: endpoint.to_owned(), pki: self.pki.clone(), folder: self.folder.clone() }
+        Self { endpoint: endpoint.to_owned(), ..self.clone() }
     }
 
     /// The schedulers that it asks.
