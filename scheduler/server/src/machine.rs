@@ -10,15 +10,23 @@ use trainyard_raft::{RestoreError, StateMachine};
 /// The state, shared between the raft thread, which writes, and everybody else.
 pub(crate) type Shared = Arc<RwLock<State>>;
 
-/// What one command changed, for whoever watches.
+/// What the commands of one batch changed, for whoever watches.
 pub(crate) type Events = Arc<[Event]>;
 
 /// How many batches of events a slow watcher may lag behind before it has to look at everything.
 pub(crate) const EVENTS_KEPT: usize = 4096;
 
 pub(crate) struct Machine {
-    pub(crate) state: Shared,
-    pub(crate) events: broadcast::Sender<Events>,
+    state: Shared,
+    events: broadcast::Sender<Events>,
+    /// Changes that nobody was told of yet.
+    news: Vec<Event>,
+}
+
+impl Machine {
+    pub(crate) const fn new(state: Shared, events: broadcast::Sender<Events>) -> Self {
+        Self { state, events, news: Vec::new() }
+    }
 }
 
 /// Reads the state. A writer that panicked has ended the process already.
@@ -32,17 +40,17 @@ impl StateMachine for Machine {
             Ok(envelope) => envelope,
             Err(error) => panic!("cannot apply log entry {index}: {error}"),
         };
-        let mut events = Vec::new();
-        let applied = self.state.write().unwrap_or_else(PoisonError::into_inner).apply(
-            index,
-            envelope,
-            &mut events,
-        );
-        if !events.is_empty() {
-            // Nobody listening is fine.
-            let _ = self.events.send(events.into());
-        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let applied = state.apply(index, envelope, &mut self.news);
+        drop(state);
         codec::encode(&applied)
+    }
+
+    fn applied(&mut self) {
+        if !self.news.is_empty() {
+            // Nobody listening is fine.
+            let _ = self.events.send(std::mem::take(&mut self.news).into());
+        }
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -131,7 +131,7 @@ async fn raft(
             config.peers.clone(),
         )
     };
-    let machine = Machine { state: Arc::clone(state), events: events.clone() };
+    let machine = Machine::new(Arc::clone(state), events.clone());
     let started =
         tokio::task::spawn_blocking(move || trainyard_raft::start(settings, machine, peers)).await;
     let raft = started.map_err(|source| SchedulerError::Serve {
