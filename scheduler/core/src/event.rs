@@ -46,6 +46,8 @@ pub enum Event {
         /// The checkpoint.
         checkpoint: CheckpointId,
     },
+    /// The schedulers changed.
+    Members,
     /// A model version was registered.
     Model {
         /// The model.
@@ -66,7 +68,7 @@ impl Event {
             Self::AttemptStarted(attempt)
             | Self::RanksStarted { attempt, .. }
             | Self::AttemptEnding { attempt, .. } => Some(&attempt.job),
-            Self::Node(_) | Self::Model { .. } => None,
+            Self::Node(_) | Self::Members | Self::Model { .. } => None,
         }
     }
 }

@@ -1,11 +1,14 @@
 //! The scheduler daemon: the replicated state machine behind gRPC, and the loops that its leader
-//! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world.
+//! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world. What
+//! it decides itself stands in [`decide`], without IO.
 
+mod archive;
 mod clock;
 mod config;
+pub mod decide;
 mod error;
 mod leader;
-mod machine;
+pub mod machine;
 mod metrics;
 mod reasons;
 mod replica;
@@ -15,6 +18,7 @@ mod sessions;
 mod transport;
 mod views;
 
+pub use archive::ArchiveError;
 pub use config::{Config, ConfigError};
-pub use error::SchedulerError;
+pub use error::{Failure, SchedulerError};
 pub use run::run;

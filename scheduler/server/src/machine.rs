@@ -7,30 +7,45 @@ use tokio::sync::broadcast;
 use trainyard_core::{Event, State, codec};
 use trainyard_raft::{RestoreError, StateMachine};
 
+use crate::archive::ArchiveStore;
+
 /// The state, shared between the raft thread, which writes, and everybody else.
-pub(crate) type Shared = Arc<RwLock<State>>;
+pub type Shared = Arc<RwLock<State>>;
 
 /// What the commands of one batch changed, for whoever watches.
-pub(crate) type Events = Arc<[Event]>;
+pub type Events = Arc<[Event]>;
 
 /// How many batches of events a slow watcher may lag behind before it has to look at everything.
-pub(crate) const EVENTS_KEPT: usize = 4096;
+pub const EVENTS_KEPT: usize = 4096;
 
-pub(crate) struct Machine {
-    state: Shared,
-    events: broadcast::Sender<Events>,
+/// What raft drives.
+#[derive(Debug)]
+pub struct Machine {
+    /// The state that commands are applied to.
+    pub state: Shared,
+    /// The jobs that left it.
+    pub archive: ArchiveStore,
+    /// Who is told what they changed.
+    pub events: broadcast::Sender<Events>,
     /// Changes that nobody was told of yet.
     news: Vec<Event>,
 }
 
 impl Machine {
-    pub(crate) const fn new(state: Shared, events: broadcast::Sender<Events>) -> Self {
-        Self { state, events, news: Vec::new() }
+    /// Applies commands to `state`, keeps the jobs that leave it in `archive`, and tells `events`
+    /// what changed.
+    #[must_use]
+    pub const fn new(
+        state: Shared,
+        archive: ArchiveStore,
+        events: broadcast::Sender<Events>,
+    ) -> Self {
+        Self { state, archive, events, news: Vec::new() }
     }
 }
 
 /// Reads the state. A writer that panicked has ended the process already.
-pub(crate) fn read<T>(state: &Shared, look: impl FnOnce(&State) -> T) -> T {
+pub fn read<T>(state: &Shared, look: impl FnOnce(&State) -> T) -> T {
     look(&state.read().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -41,7 +56,14 @@ impl StateMachine for Machine {
             Err(error) => panic!("cannot apply log entry {index}: {error}"),
         };
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let applied = state.apply(index, envelope, &mut self.news);
+        let applied = state.apply(index, envelope, &self.archive, &mut self.news);
+        let records = state.take_archived();
+        // Before the lock is released: a job is found in the state or in the archive.
+        if !records.is_empty()
+            && let Err(error) = self.archive.append(&records)
+        {
+            panic!("cannot archive jobs at log entry {index}: {error}");
+        }
         drop(state);
         codec::encode(&applied)
     }
@@ -54,11 +76,20 @@ impl StateMachine for Machine {
     }
 
     fn snapshot(&self) -> Vec<u8> {
+        if let Err(error) = self.archive.sync() {
+            panic!("cannot take a snapshot: {error}");
+        }
         read(&self.state, codec::snapshot)
+    }
+
+    fn check(&self, snapshot: &[u8]) -> Result<(), RestoreError> {
+        let head = codec::snapshot_archive(snapshot).map_err(|e| RestoreError(e.to_string()))?;
+        self.archive.check(head).map_err(|e| RestoreError(e.to_string()))
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
         let state = codec::restore(snapshot).map_err(|e| RestoreError(e.to_string()))?;
+        self.archive.check(state.archive()).map_err(|e| RestoreError(e.to_string()))?;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         Ok(())
     }

@@ -15,10 +15,11 @@ use trainyard_proto::{
     MAX_MESSAGE_BYTES,
     v1::{client_server::ClientServer, raft_server::RaftServer, worker_server::WorkerServer},
 };
-use trainyard_raft::RaftHandle;
+use trainyard_raft::{RaftHandle, Role};
 use trainyard_store::Store;
 
 use crate::{
+    archive::ArchiveStore,
     config::Config,
     error::SchedulerError,
     leader,
@@ -42,6 +43,9 @@ const READ_TICKS: u32 = 300;
 
 /// Ticks after which a snapshot of which nothing was heard counts as lost.
 const SNAPSHOT_TICKS: u32 = 60_000;
+
+/// How long a leader that stops waits for its successor, while it still answers who that is.
+const HANDOVER: Duration = Duration::from_millis(500);
 
 /// How long open streams may take to end once the daemon stops.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -91,12 +95,14 @@ async fn listen(
 async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError> {
     let config = Arc::new(config);
     let state = Arc::new(RwLock::new(State::new(config.cluster)));
+    let archive = ArchiveStore::open(&config.data_dir)?;
     let (events, _) = broadcast::channel(EVENTS_KEPT);
-    let raft = raft(&config, &state, &events).await?;
+    let raft = raft(&config, &state, &archive, &events).await?;
     Ok(Replica {
         raft,
         state,
         events,
+        archive,
         store,
         config,
         sessions: Sessions::default(),
@@ -109,10 +115,11 @@ async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError
 async fn raft(
     config: &Arc<Config>,
     state: &crate::machine::Shared,
+    archive: &ArchiveStore,
     events: &broadcast::Sender<crate::machine::Events>,
 ) -> Result<RaftHandle, SchedulerError> {
     let late: LateHandle = Arc::new(OnceLock::new());
-    let peers = Peers::new(config.id, config.cluster.to_string(), &config.peers, &late);
+    let peers = Peers::new(config.id, config.cluster.to_string(), &config.peers, &late, archive);
     let peers = peers.map_err(|source| SchedulerError::Serve {
         address: config.listen,
         source: Box::new(source),
@@ -124,6 +131,7 @@ async fn raft(
         read_timeout_ticks: READ_TICKS,
         snapshot_send_ticks: SNAPSHOT_TICKS,
         snapshot_every: config.snapshot_every,
+        keep_entries: config.keep_entries,
         ..trainyard_raft::Config::new(
             config.id,
             *config.cluster.0.as_bytes(),
@@ -131,7 +139,7 @@ async fn raft(
             config.peers.clone(),
         )
     };
-    let machine = Machine::new(Arc::clone(state), events.clone());
+    let machine = Machine::new(Arc::clone(state), archive.clone(), events.clone());
     let started =
         tokio::task::spawn_blocking(move || trainyard_raft::start(settings, machine, peers)).await;
     let raft = started.map_err(|source| SchedulerError::Serve {
@@ -141,6 +149,19 @@ async fn raft(
     // Set once, right here.
     let _ = late.set(raft.clone());
     Ok(raft)
+}
+
+/// Lets another member lead before the port closes: whoever asks meanwhile is told who leads, and
+/// the cluster is without a leader for no longer than a vote takes.
+async fn hand_over(replica: &Replica) {
+    let mut status = replica.status();
+    if replica.peers().len() < 2 || status.borrow().role != Role::Leader {
+        return;
+    }
+    replica.raft.transfer_leadership(None);
+    let followed = status.wait_for(|s| s.role != Role::Leader && s.leader.is_some());
+    // Without a successor in time it just goes, and the others elect one.
+    let _ = tokio::time::timeout(HANDOVER, followed).await;
 }
 
 async fn serve(
@@ -166,7 +187,7 @@ async fn serve(
     };
     tokio::select! {
         served = &mut server => return served.map_err(failed),
-        () = shutdown => stop.cancel(),
+        () = async { shutdown.await; hand_over(replica).await } => stop.cancel(),
     }
     // Long streams would hold the server open: they get a moment.
     match tokio::time::timeout(FAREWELL, server).await {

@@ -56,6 +56,33 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// Kills it without a warning, with its group.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        let _ = killpg(self.pid()?, Signal::SIGKILL);
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end, and does not wait.
+    pub(crate) fn terminate(&self) -> anyhow::Result<()> {
+        Ok(kill(self.pid()?, Signal::SIGTERM)?)
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn pid(&self) -> anyhow::Result<Pid> {
+        Ok(Pid::from_raw(i32::try_from(self.child.id())?))
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         stop_group(&mut self.child);

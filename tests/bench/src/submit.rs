@@ -13,7 +13,7 @@ use crate::{
     rounds::{Figures, order},
 };
 
-mod etcd;
+pub(crate) mod etcd;
 mod load;
 mod yard;
 
@@ -129,6 +129,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Section> {
         systems,
         rows,
         notes,
+        ..Section::default()
     })
 }
 

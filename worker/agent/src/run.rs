@@ -20,8 +20,9 @@ use crate::{
     metrics::{Counters, Metrics, Snapshot, serve},
     node::Node,
     report::{Leader, Reporter},
-    session::{News, Session, Standing},
+    session::{News, Session},
     shim,
+    standing::Standing,
     telemetry::{Gpus, Sampler, inventory},
 };
 
@@ -94,7 +95,7 @@ impl Agent {
             let source = source(&sampler, &registry, leaders);
             node.tasks.spawn(serve(address, metrics, source).await?);
         }
-        let standing = watch::Sender::new(standing(&identity));
+        let standing = watch::Sender::new(identity.standing());
         let (sender, news) = mpsc::channel(16);
         let session = Session {
             node: identity.node().to_string(),
@@ -160,7 +161,7 @@ impl Agent {
     }
 
     fn stand(&self) {
-        self.standing.send_replace(standing(&self.identity));
+        self.standing.send_replace(self.identity.standing());
     }
 
     /// Takes a desired set, unless a higher one was accepted before. One that cannot be put on
@@ -171,7 +172,7 @@ impl Agent {
             Ok(true) => {}
             Ok(false) => {
                 self.counters.refused_sets.inc();
-                let highest = self.identity.revision();
+                let highest = self.identity.standing().revision;
                 tracing::warn!(%revision, %highest, "outdated desired set refused");
                 return;
             }
@@ -185,10 +186,6 @@ impl Agent {
             tracing::error!(%revision, %error, "desired set cannot be read: ignored");
         }
     }
-}
-
-fn standing(identity: &Identity) -> Standing {
-    Standing { cluster: identity.cluster(), revision: identity.revision() }
 }
 
 fn start_sampler(

@@ -31,6 +31,9 @@ use crate::{
 /// carries the members.
 const GENESIS: (u64, u64) = (1, 1);
 
+/// A file that says that the log was made: a log that is empty all the same has lost what it held.
+const MADE: &str = "made";
+
 /// The database holds a handful of records.
 const CACHE_BYTES: usize = 1 << 20;
 
@@ -85,9 +88,12 @@ pub(crate) fn open_disk(dir: &Path) -> Result<Disk, OpenError> {
     fs::create_dir_all(dir).map_err(io("make the data directory", dir))?;
     let path = dir.join("log.redb");
     let entries_path = dir.join(ENTRIES_FILE);
-    let used = fs::metadata(&entries_path).is_ok_and(|file| file.len() > 0)
-        || SnapshotFiles::new(dir).list()?.iter().any(|index| *index > GENESIS.0);
-    if used && !path.exists() {
+    let used = || -> Result<bool, StorageError> {
+        let entries = fs::metadata(&entries_path).is_ok_and(|file| file.len() > 0);
+        let snapshots = SnapshotFiles::new(dir).list()?;
+        Ok(entries || dir.join(MADE).exists() || snapshots.iter().any(|index| *index > GENESIS.0))
+    };
+    if !path.exists() && used()? {
         return Err(OpenError::LogMissing { dir: dir.to_owned() });
     }
     let opened = Database::builder()
@@ -147,8 +153,17 @@ pub(crate) fn open_store(
         path,
     };
     let boots = meta.boots.saturating_add(1);
+    let made = config.dir.join(MADE);
     if meta.format.is_none() {
-        return bootstrap(config, store, machine, boots);
+        if made.exists() {
+            return Err(OpenError::LogMissing { dir: config.dir.clone() });
+        }
+        let boot = bootstrap(config, store, machine, boots)?;
+        mark_made(&config.dir, &made)?;
+        return Ok(boot);
+    }
+    if !made.exists() {
+        mark_made(&config.dir, &made)?;
     }
     let frame = newest_snapshot(&store)?;
     let applied = frame.as_ref().map_or((0, 0), |frame| (frame.index, frame.term));
@@ -162,6 +177,13 @@ pub(crate) fn open_store(
         Ok(())
     })?;
     Ok(Boot { store, restore: frame, applied, boots })
+}
+
+/// Leaves the mark, durably. A crash before it leaves a log that is not empty, which is enough.
+fn mark_made(dir: &Path, mark: &Path) -> Result<(), StorageError> {
+    let made = fs::File::create(mark).and_then(|file| file.sync_all());
+    made.map_err(|source| StorageError::Io { action: "write", path: mark.to_owned(), source })?;
+    sync_dir(dir)
 }
 
 /// The entries' file: a new one, one that takes over from the database, or the one that is there.

@@ -28,9 +28,13 @@ fn open(config: &Config) -> Result<Driver, OpenError> {
 
 /// A directory with some commands in it.
 fn used() -> TempDir {
+    used_for(50)
+}
+
+fn used_for(commands: u64) -> TempDir {
     let dir = scratch();
     let mut driver = open(&config(dir.path())).unwrap();
-    for n in 0..50u64 {
+    for n in 0..commands {
         let reply = Reply::new(|result: Result<_, ProposeError>| drop(result.unwrap()));
         driver.step(Input::Propose(n.to_le_bytes().to_vec(), reply));
         driver.flush(&mut Outbox::default()).unwrap();
@@ -170,6 +174,20 @@ fn whose_snapshots_are_all_damaged() {
     }
     let error = open(&config(dir.path())).unwrap_err();
     assert!(matches!(error, OpenError::Storage(StorageError::SnapshotCorrupt { .. })), "{error}");
+}
+
+#[test]
+fn whose_log_was_emptied() {
+    // Once with only the snapshot that every member begins with, once with later ones.
+    for commands in [0, 50] {
+        let dir = used_for(commands);
+        fs::write(dir.path().join("log.redb"), b"").unwrap();
+        let error = open(&config(dir.path())).unwrap_err();
+        assert!(matches!(error, OpenError::LogMissing { .. }), "{error}");
+        fs::remove_file(dir.path().join("log.redb")).unwrap();
+        let error = open(&config(dir.path())).unwrap_err();
+        assert!(matches!(error, OpenError::LogMissing { .. }), "{error}");
+    }
 }
 
 #[test]

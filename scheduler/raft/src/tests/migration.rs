@@ -6,14 +6,13 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase};
 
 use super::{
-    disk::SimDisk,
     machine::{History, Outbox, Recorder},
-    rng::Rng,
     sim::{CLUSTER, peers, scratch},
 };
 use crate::{
     Config, Driver, Input, OpenError, ProposeError, Reply,
     counters::SharedCounters,
+    sim::{Rng, SimDisk},
     storage::{Disk, ENTRIES, Layout, META, Wal, open_any_entry, seal_entry},
 };
 
@@ -41,7 +40,7 @@ fn make_old(disk: &SimDisk) {
         Ok(0)
     })
     .unwrap();
-    let Disk { db, .. } = disk.open();
+    let Disk { db, .. } = disk.open().unwrap();
     let txn = db.begin_write().unwrap();
     {
         let mut table = txn.open_table(ENTRIES).unwrap();
@@ -68,11 +67,11 @@ fn format(db: &Database) -> u32 {
 
 #[test]
 fn an_old_directory_opens_to_the_same_history_whenever_the_power_is_cut() {
-    let dir = scratch();
-    let config = config(dir.path());
     for operations in 0..60 {
+        let dir = scratch();
+        let config = config(dir.path());
         let disk = SimDisk::default();
-        let (mut driver, history) = open(&config, disk.open()).unwrap();
+        let (mut driver, history) = open(&config, disk.open().unwrap()).unwrap();
         for n in 0..40u64 {
             let reply = Reply::new(|result: Result<_, ProposeError>| drop(result.unwrap()));
             driver.step(Input::Propose(n.to_le_bytes().repeat(50), reply));
@@ -83,14 +82,14 @@ fn an_old_directory_opens_to_the_same_history_whenever_the_power_is_cut() {
         assert_eq!(expected.len(), 40);
         make_old(&disk);
 
-        let old = disk.open();
+        let old = disk.open().unwrap();
         disk.burn(operations);
         drop(open(&config, old));
         disk.cut_power(&mut Rng(operations));
-        let (driver, history) = open(&config, disk.open()).unwrap();
+        let (driver, history) = open(&config, disk.open().unwrap()).unwrap();
         assert_eq!(*history.lock().unwrap(), expected, "cut after {operations} operations");
         driver.close();
-        let Disk { db, .. } = disk.open();
+        let Disk { db, .. } = disk.open().unwrap();
         assert_eq!(format(&db), 2);
         assert!(db.begin_read().unwrap().open_table(ENTRIES).is_err(), "entries are held twice");
     }

@@ -11,14 +11,12 @@
 
 mod chaos;
 mod directory;
-pub(crate) mod disk;
 mod economy;
 mod inbound;
 mod machine;
 mod members;
 mod migration;
 mod requests;
-pub(crate) mod rng;
 mod sim;
 mod snapshots;
 mod threads;

@@ -1,8 +1,11 @@
 //! The gRPC services: each turns requests into reads and proposals, and answers into messages.
 
+mod archive;
 mod bundles;
 mod client;
+mod find;
 mod jobs;
+mod listing;
 mod logs;
 mod nodes;
 mod raft;

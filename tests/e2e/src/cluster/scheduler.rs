@@ -42,6 +42,18 @@ impl Scheduler {
         Ok(Self { id, data, daemon: Daemon::new("scheduler", &folder, &toml)? })
     }
 
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    pub(super) fn daemon(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+
+    pub(super) fn words(&self) -> String {
+        self.daemon.words()
+    }
+
     pub(super) fn config(&self) -> &Path {
         self.daemon.config()
     }

@@ -3,7 +3,7 @@
 use raft::eraftpb::{Entry, HardState};
 
 use super::{Layout, Wal, WalError};
-use crate::tests::{disk::SimDisk, rng::Rng};
+use crate::sim::{Rng, SimDisk};
 
 const REGION: u64 = 8192;
 

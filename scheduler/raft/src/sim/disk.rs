@@ -6,9 +6,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use redb::{Database, StorageBackend};
+use redb::{Database, DatabaseError, StorageBackend};
 
-use super::rng::Rng;
+use super::Rng;
 use crate::storage::Disk;
 
 #[derive(Debug, Default)]
@@ -34,16 +34,19 @@ const ENTRIES: usize = 1;
 
 /// The disk; outlives the files opened on it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SimDisk(Arc<Mutex<State>>);
+pub struct SimDisk(Arc<Mutex<State>>);
 
 impl SimDisk {
-    pub(crate) fn open(&self) -> Disk {
+    /// Opens the files on it.
+    ///
+    /// # Errors
+    /// When the disk fails meanwhile, or what is on it is damaged.
+    pub(crate) fn open(&self) -> Result<Disk, DatabaseError> {
         let db = Database::builder()
             .set_cache_size(1 << 20)
             .set_check_integrity_on_open(true)
-            .create_with_backend(self.file(DATABASE))
-            .unwrap();
-        Disk { db, entries: Box::new(self.file(ENTRIES)) }
+            .create_with_backend(self.file(DATABASE))?;
+        Ok(Disk { db, entries: self.entries() })
     }
 
     fn file(&self, which: usize) -> SimFile {
@@ -57,7 +60,7 @@ impl SimDisk {
     }
 
     /// Changes what lies in the entries' file, as a disk that rots does.
-    pub(crate) fn damage(&self, change: impl FnOnce(&mut Vec<u8>)) {
+    pub fn damage(&self, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.0.lock().unwrap();
         let file = &mut state.files[ENTRIES];
         change(&mut file.synced);
@@ -65,17 +68,17 @@ impl SimDisk {
     }
 
     /// Lets the disk fail after so many writes and syncs.
-    pub(crate) fn burn(&self, operations: u64) {
+    pub fn burn(&self, operations: u64) {
         self.0.lock().unwrap().fuse = Some(operations);
     }
 
     /// Mends it, if it has not failed yet.
-    pub(crate) fn mend(&self) {
+    pub fn mend(&self) {
         self.0.lock().unwrap().fuse = None;
     }
 
     /// Cuts the power. Drop whatever was open on it afterwards.
-    pub(crate) fn cut_power(&self, rng: &mut Rng) {
+    pub fn cut_power(&self, rng: &mut Rng) {
         let mut state = self.0.lock().unwrap();
         state.life += 1;
         state.fuse = None;
