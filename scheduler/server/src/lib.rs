@@ -13,6 +13,7 @@ mod metrics;
 mod reasons;
 mod replica;
 mod run;
+mod seen;
 mod services;
 mod sessions;
 mod transport;

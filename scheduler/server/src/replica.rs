@@ -19,6 +19,7 @@ use crate::{
     error::Failure,
     machine::{self, Events, Shared},
     reasons::{Reasons, StateHash},
+    seen::SeenBundles,
     sessions::Sessions,
 };
 
@@ -36,6 +37,7 @@ pub(crate) struct Replica {
     pub(crate) handed_on: Arc<Mutex<HandedOn>>,
     pub(crate) reasons: Reasons,
     pub(crate) hash: StateHash,
+    pub(crate) bundles: SeenBundles,
 }
 
 impl Replica {

@@ -27,6 +27,7 @@ use crate::{
     metrics,
     reasons::{Reasons, StateHash},
     replica::Replica,
+    seen::SeenBundles,
     services::{ClientService, RaftService, WorkerService},
     sessions::Sessions,
     transport::{LateHandle, Peers},
@@ -109,6 +110,7 @@ async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError
         handed_on: Arc::default(),
         reasons: Reasons::default(),
         hash: StateHash::default(),
+        bundles: SeenBundles::default(),
     })
 }
 
