@@ -123,6 +123,11 @@ impl RaftHandle {
         }
     }
 
+    /// Counts a message that was refused before it came here.
+    pub fn count_refused(&self) {
+        self.counters.messages_refused.add(1);
+    }
+
     /// Tells that a message to `peer` was lost, so that it is probed instead of flooded.
     pub fn report_unreachable(&self, peer: u64) {
         // When the queue is full the next heartbeat finds out.

@@ -1,9 +1,10 @@
 //! Why a scheduler cannot run, and how a failed request becomes a gRPC status: one map.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use tonic::{Code, Status, metadata::MetadataValue};
 use trainyard_core::Refusal;
+use trainyard_pki::PkiError;
 use trainyard_proto::{LEADER_METADATA, convert::Invalid};
 use trainyard_raft::{OpenError, ProposeError, ReadError};
 use trainyard_store::StoreError;
@@ -26,12 +27,31 @@ pub enum SchedulerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The certificate is not of a scheduler.
+    #[error("the certificate in `{}` is of {found}, not of a scheduler: check `pki_dir`", path.display())]
+    NotScheduler {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+    },
     /// The object store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The data directory cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The audit trail cannot be kept.
+    #[error("cannot keep the audit trail in {path}: {source}; make room, or mend the directory")]
+    Audit {
+        /// Its directory.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The archive cannot be used.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -75,6 +95,12 @@ pub enum Failure {
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
+    /// The caller may not.
+    #[error("{0}")]
+    Denied(String),
+    /// The audit trail's directory cannot be read.
+    #[error("cannot read the audit trail: {0}")]
+    Audit(#[source] std::io::Error),
     /// The object store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -148,6 +174,8 @@ impl From<Failure> for Status {
                 }
                 status
             }
+            Failure::Denied(_) => Self::permission_denied(text),
+            Failure::Audit(_) => Self::internal(text),
             Failure::Unknown
             | Failure::Busy
             | Failure::NoQuorum

@@ -2,7 +2,10 @@
 //! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world. What
 //! it decides itself stands in [`decide`], without IO.
 
+mod access;
 mod archive;
+mod audit;
+pub mod chunks;
 mod clock;
 mod config;
 pub mod decide;
@@ -10,6 +13,8 @@ mod error;
 mod leader;
 pub mod machine;
 mod metrics;
+mod peer;
+mod pki;
 mod reasons;
 mod replica;
 mod run;
@@ -19,6 +24,7 @@ mod sessions;
 mod transport;
 mod views;
 
+pub use access::{LimitsConfig, Pace};
 pub use archive::ArchiveError;
 pub use config::{Config, ConfigError};
 pub use error::{Failure, SchedulerError};

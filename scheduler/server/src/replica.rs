@@ -13,11 +13,13 @@ use trainyard_store::Store;
 
 use crate::{
     archive::{ArchiveError, ArchiveStore},
+    audit::Audit,
     clock,
     config::Config,
     decide::watch::HandedOn,
     error::Failure,
     machine::{self, Events, Shared},
+    pki::Pki,
     reasons::{Reasons, StateHash},
     seen::SeenBundles,
     sessions::Sessions,
@@ -38,6 +40,10 @@ pub(crate) struct Replica {
     pub(crate) reasons: Reasons,
     pub(crate) hash: StateHash,
     pub(crate) bundles: SeenBundles,
+    /// Who did what, and was denied what.
+    pub(crate) audit: Audit,
+    /// Who this member is, and what it signs.
+    pub(crate) pki: Arc<Pki>,
 }
 
 impl Replica {

@@ -10,6 +10,7 @@ use std::{
 use tokio::{runtime::Handle, sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
+use trainyard_pki::{Connector, Credentials, Expected};
 use trainyard_proto::{
     CHUNK_BYTES, MAX_MESSAGE_BYTES,
     v1::{ArchiveHeadRequest, ArchivePiece, RaftChunk, raft_client::RaftClient},
@@ -54,16 +55,18 @@ impl Peers {
         from: u64,
         cluster: String,
         addresses: &BTreeMap<u64, String>,
+        credentials: &Credentials,
         raft: &LateHandle,
         archive: &ArchiveStore,
-    ) -> Result<Self, tonic::transport::Error> {
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let mut peers = BTreeMap::new();
         for (&to, address) in addresses.iter().filter(|(id, _)| **id != from) {
-            let channel = Endpoint::from_shared(format!("http://{address}"))?
+            let connector = Connector::to(credentials, Expected::Scheduler(to))?;
+            let channel = Endpoint::from_shared(format!("https://{address}"))?
                 .connect_timeout(Duration::from_secs(1))
                 .http2_keep_alive_interval(Duration::from_secs(5))
                 .keep_alive_timeout(Duration::from_secs(5))
-                .connect_lazy();
+                .connect_with_connector_lazy(connector);
             let (queue, messages) = mpsc::channel(QUEUE);
             let link = Link { from, to, cluster: cluster.clone(), channel: channel.clone() };
             tokio::spawn(link.feed(messages, Arc::clone(raft)));

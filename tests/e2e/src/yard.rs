@@ -15,6 +15,7 @@ use crate::programs;
 #[derive(Debug, Clone)]
 pub struct Yard {
     endpoint: String,
+    pki: PathBuf,
     folder: PathBuf,
 }
 
@@ -31,10 +32,17 @@ pub struct Answer {
 }
 
 impl Yard {
-    /// Against the schedulers at `endpoint` (a list with commas), run in `folder`.
+    /// Against the schedulers at `endpoint` (a list with commas), with the certificate in `pki`, run
+    /// in `folder`.
     #[must_use]
-    pub fn new(endpoint: &str, folder: &Path) -> Self {
-        Self { endpoint: endpoint.to_owned(), folder: folder.to_owned() }
+    pub fn new(endpoint: &str, pki: &Path, folder: &Path) -> Self {
+        Self { endpoint: endpoint.to_owned(), pki: pki.to_owned(), folder: folder.to_owned() }
+    }
+
+    /// The same person, asking other schedulers.
+    #[must_use]
+    pub fn at(&self, endpoint: &str) -> Self {
+        Self { endpoint: endpoint.to_owned(), pki: self.pki.clone(), folder: self.folder.clone() }
     }
 
     /// The schedulers that it asks.
@@ -49,6 +57,7 @@ impl Yard {
         without_settings(&mut command);
         command
             .env("YARD_ENDPOINT", &self.endpoint)
+            .env("YARD_PKI", &self.pki)
             .env("HOME", &self.folder)
             .env("XDG_CONFIG_HOME", self.folder.join("config"))
             .env("XDG_STATE_HOME", self.folder.join("state"))
