@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    driver::{Driver, Input},
+    driver::{Driver, Input, Part},
     error::{ChangeError, Fatal, ProposeError, ReadError},
     machine::Transport,
     status::Status,
@@ -47,6 +47,8 @@ pub(crate) struct Runner<T> {
     pub(crate) work: Receiver<Work>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) tick: Duration,
+    /// The part that was told last.
+    pub(crate) part: Part,
     /// How long a leader that shuts down waits for a successor.
     pub(crate) farewell_ticks: u32,
 }
@@ -80,7 +82,8 @@ impl<T: Transport> Runner<T> {
         loop {
             let wake = self.take_inputs(due);
             let now = Instant::now();
-            if now >= due {
+            let ticks = now >= due;
+            if ticks {
                 // One tick however late: a process that was suspended must not run for election
                 // before it has read what came meanwhile.
                 self.driver.step(Input::Tick);
@@ -105,7 +108,7 @@ impl<T: Transport> Runner<T> {
                 let thread = thread::Builder::new().name("snapshot".to_owned());
                 writer = Some(thread.spawn(move || snapshot.run()).map_err(Fatal::Thread)?);
             }
-            self.publish();
+            self.publish(ticks);
             // A leader hands over first, so that the others need no election timeout; nobody to
             // hand over to, or no answer in time, and it just goes.
             let alone = self.driver.leading().is_none() || self.driver.successor().is_none();
@@ -143,7 +146,14 @@ impl<T: Transport> Runner<T> {
         wake
     }
 
-    fn publish(&self) {
+    /// Tells the status: at once if another part is played, else with the next tick, since indices
+    /// move with every command and each telling wakes all who watch.
+    fn publish(&mut self, ticks: bool) {
+        let part = self.driver.part();
+        if !ticks && self.part == part {
+            return;
+        }
+        self.part = part;
         let status = self.driver.status();
         self.status.send_if_modified(|published| {
             if *published == status {

@@ -18,6 +18,7 @@ mod pki;
 mod reasons;
 mod replica;
 mod run;
+mod seen;
 mod services;
 mod sessions;
 mod transport;

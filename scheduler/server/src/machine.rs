@@ -17,7 +17,7 @@ use crate::archive::{ArchiveError, ArchiveStore};
 /// The state, shared between the raft thread, which writes, and everybody else.
 pub type Shared = Arc<RwLock<State>>;
 
-/// What one command changed, for whoever watches.
+/// What the commands of one batch changed, for whoever watches.
 pub type Events = Arc<[Event]>;
 
 /// How many batches of events a slow watcher may lag behind before it has to look at everything.
@@ -32,6 +32,21 @@ pub struct Machine {
     pub archive: ArchiveStore,
     /// Who is told what they changed.
     pub events: broadcast::Sender<Events>,
+    /// Changes that nobody was told of yet.
+    news: Vec<Event>,
+}
+
+impl Machine {
+    /// Applies commands to `state`, keeps the jobs that leave it in `archive`, and tells `events`
+    /// what changed.
+    #[must_use]
+    pub const fn new(
+        state: Shared,
+        archive: ArchiveStore,
+        events: broadcast::Sender<Events>,
+    ) -> Self {
+        Self { state, archive, events, news: Vec::new() }
+    }
 }
 
 /// The state machine of a data directory as raft drives it, for tools that write or read one
@@ -43,11 +58,8 @@ pub fn state_machine(
     cluster: ClusterId,
     dir: &Path,
 ) -> Result<impl StateMachine + use<>, ArchiveError> {
-    Ok(Machine {
-        state: Arc::new(RwLock::new(State::new(cluster))),
-        archive: ArchiveStore::open(dir)?,
-        events: broadcast::channel(1).0,
-    })
+    let state = Arc::new(RwLock::new(State::new(cluster)));
+    Ok(Machine::new(state, ArchiveStore::open(dir)?, broadcast::channel(1).0))
 }
 
 /// Reads the state. A writer that panicked has ended the process already.
@@ -75,20 +87,24 @@ impl StateMachine for Machine {
             Ok(envelope) => envelope,
             Err(error) => panic!("cannot apply log entry {index}: {error}"),
         };
-        let mut events = Vec::new();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let applied = state.apply(index, envelope, &self.archive, &mut events);
+        let applied = state.apply(index, envelope, &self.archive, &mut self.news);
         let records = state.take_archived();
         // Before the lock is released: a job is found in the state or in the archive.
-        if let Err(error) = self.archive.append(&records) {
+        if !records.is_empty()
+            && let Err(error) = self.archive.append(&records)
+        {
             panic!("cannot archive jobs at log entry {index}: {error}");
         }
         drop(state);
-        if !events.is_empty() {
-            // Nobody listening is fine.
-            let _ = self.events.send(events.into());
-        }
         codec::encode(&applied)
+    }
+
+    fn applied(&mut self) {
+        if !self.news.is_empty() {
+            // Nobody listening is fine.
+            let _ = self.events.send(std::mem::take(&mut self.news).into());
+        }
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -16,12 +16,16 @@ const CHEAP_SNAPSHOT_BYTES: u64 = 4 << 20;
 
 impl Driver {
     pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         // A member that applied a change of members must find it committed when it starts again, or
         // it could wait for votes of members that are gone. For all else the commit index may ride
         // in the next write.
         if entries.iter().any(|entry| entry.get_entry_type() != EntryType::EntryNormal) {
             self.node.mut_store().flush_commit()?;
         }
+        let mut answers = Vec::new();
         for entry in entries {
             let expected = self.applied.0.saturating_add(1);
             if entry.index != expected {
@@ -40,7 +44,12 @@ impl Driver {
             let (index, term) = self.applied;
             let bytes = count(entry.data.len()).saturating_add(count(entry.context.len()));
             self.applied_bytes = self.applied_bytes.saturating_add(bytes);
-            self.proposals.complete(&entry.context, || Ok(Applied { index, term, response }));
+            let waiter = self.proposals.take(&entry.context);
+            answers.extend(waiter.map(|reply| (reply, Applied { index, term, response })));
+        }
+        self.machine.applied();
+        for (reply, applied) in answers {
+            reply.send(Ok(applied));
         }
         Ok(())
     }

@@ -18,3 +18,4 @@ pub use core::{Driver, Input};
 pub use members::MemberChange;
 pub use proposals::Applied;
 pub use reply::Reply;
+pub(crate) use report::Part;

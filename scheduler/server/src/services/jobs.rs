@@ -37,7 +37,7 @@ pub(super) async fn submit(
         digest => Some(parse::<Digest>("bundle", digest)?),
     };
     if let Some(digest) = &bundle
-        && !replica.store.has_bundle(digest).await?
+        && !replica.bundles.has(&replica.store, digest).await?
     {
         return Err(Failure::Invalid(format!("bundle {digest} was not uploaded: send it first")));
     }
