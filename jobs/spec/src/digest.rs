@@ -50,6 +50,24 @@ impl Digest {
         Some(Self(bytes))
     }
 
+    /// The next link of a chain: the digest of this one's bytes, then `bytes`.
+    #[must_use]
+    pub fn chain(&self, bytes: &[u8]) -> Self {
+        Self::from_hasher(Sha256::new_with_prefix(self.0).chain_update(bytes))
+    }
+
+    /// Its 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The digest that these bytes are, not that of these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 64 hexadecimal digits, without the prefix: what stands in object names.
     #[must_use]
     pub fn hex(&self) -> String {

@@ -26,7 +26,8 @@ See what there is:
   model       Registered models: list, get, pull, verify
   node        Worker nodes: list
   gpu         GPUs and CPU slots: list
-  cluster     Schedulers: status, init
+  cluster     Schedulers: status, audit, init
+  token       Tokens of people and machines: create, list, revoke
 
 Run a cluster:
   dev         Everything on this machine, from one directory
@@ -66,6 +67,9 @@ pub(crate) struct Global {
     /// Endpoints by name, from ~/.config/yard/config.toml
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
+    /// A file with the token to show [env: YARD_TOKEN, the token]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Certificates, a directory [env: YARD_PKI]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) pki: Option<PathBuf>,
@@ -151,6 +155,9 @@ pub(crate) enum Command {
     /// The schedulers
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Tokens: who may do what
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Run everything on this machine, from one directory
     Dev(cmd::dev::DevArgs),
     /// Run one scheduler
@@ -222,8 +229,22 @@ pub(crate) enum GpuCommand {
 pub(crate) enum ClusterCommand {
     /// Ask every scheduler how it is
     Status,
+    /// Print who did what and who was denied what, as JSON lines; or verify that record
+    Audit(cmd::cluster_audit::AuditArgs),
     /// Make the authority and the first certificates of a new cluster
     Init(cmd::cluster_init::InitArgs),
+}
+
+/// `yard token …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it, once
+    Create(cmd::token::CreateArgs),
+    /// List tokens; never their secrets
+    #[command(visible_alias = "ls")]
+    List,
+    /// End a token before its time
+    Revoke(cmd::token::RevokeArgs),
 }
 
 /// `yard schema …`
@@ -245,6 +266,7 @@ impl Command {
                 | Self::Node(_)
                 | Self::Gpu(_)
                 | Self::Cluster(ClusterCommand::Status)
+                | Self::Token(TokenCommand::List)
         )
     }
 }

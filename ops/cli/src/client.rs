@@ -10,20 +10,35 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep, timeout};
-use tonic::{Code, Response, Status, transport::Channel};
+use tonic::{Code, Response, Status, service::interceptor::InterceptedService, transport::Channel};
+use trainyard_jobs::Token;
 use trainyard_pki::{Connector, Credentials, Expected, advice};
-use trainyard_proto::{LEADER_METADATA, MAX_MESSAGE_BYTES, v1::client_client::ClientClient};
+use trainyard_proto::{
+    LEADER_METADATA, MAX_MESSAGE_BYTES,
+    v1::{access_client::AccessClient, client_client::ClientClient},
+};
 
 use crate::{endpoint::Endpoint, error::CliError, exit::Exit};
 
+mod bearer;
 mod logs;
 mod watch;
 
+pub(crate) use bearer::Bearer;
 pub(crate) use logs::LogTail;
 pub(crate) use watch::JobWatch;
 
+/// One connection, with the user's token on every request.
+pub(crate) type Line = InterceptedService<Channel, Bearer>;
+
 /// A scheduler's client service over one connection.
-pub(crate) type Service = ClientClient<Channel>;
+pub(crate) type Service = ClientClient<Line>;
+
+/// A scheduler's service of tokens and the audit trail over one connection.
+pub(crate) type AccessService = AccessClient<Line>;
+
+/// The metadata key by which a scheduler says that trying again a little later will do.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -47,6 +62,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Cluster {
     endpoints: Vec<Endpoint>,
     patience: Duration,
+    bearer: Bearer,
     connector: Connector,
     known: Mutex<Known>,
 }
@@ -64,7 +80,14 @@ impl Cluster {
         credentials: &Credentials,
     ) -> Result<Self, CliError> {
         let connector = Connector::to(credentials, Expected::AnyScheduler)?;
-        Ok(Self { endpoints, patience: PATIENCE, connector, known: Mutex::default() })
+        let (bearer, known) = (Bearer::default(), Mutex::default());
+        Ok(Self { endpoints, patience: PATIENCE, connector, bearer, known })
+    }
+
+    /// The same cluster, asked by whoever bears a token.
+    pub(crate) fn bearing(mut self, token: Option<&Token>) -> Self {
+        self.bearer = Bearer::new(token);
+        self
     }
 
     /// The same cluster for a follower of a long job, who would rather wait than be sent away.
@@ -83,6 +106,23 @@ impl Cluster {
         &self,
         doing: &str,
         call: impl AsyncFn(Service) -> Result<Response<T>, Status>,
+    ) -> Result<T, CliError> {
+        self.repeat(doing, async |line| call(service(line)).await).await
+    }
+
+    /// The same, to the service of tokens.
+    pub(crate) async fn call_access<T>(
+        &self,
+        doing: &str,
+        call: impl AsyncFn(AccessService) -> Result<Response<T>, Status>,
+    ) -> Result<T, CliError> {
+        self.repeat(doing, async |line| call(AccessClient::new(line)).await).await
+    }
+
+    async fn repeat<T>(
+        &self,
+        doing: &str,
+        call: impl AsyncFn(Line) -> Result<Response<T>, Status>,
     ) -> Result<T, CliError> {
         let give_up = Instant::now() + self.patience;
         let mut pause = FIRST_PAUSE;
@@ -107,7 +147,7 @@ impl Cluster {
         &self,
         give_up: Instant,
         last: &mut Status,
-        call: &impl AsyncFn(Service) -> Result<Response<T>, Status>,
+        call: &impl AsyncFn(Line) -> Result<Response<T>, Status>,
     ) -> Result<T, Refused> {
         let mut queue: VecDeque<Endpoint> = self.endpoints.iter().cloned().collect();
         if let Some(leader) = self.known(|known| known.leader.take()) {
@@ -119,7 +159,7 @@ impl Cluster {
             if left.is_zero() {
                 break;
             }
-            match self.ask(&endpoint, call, CALL.min(left)).await {
+            match self.once(&endpoint, call, CALL.min(left)).await {
                 Ok(answer) => {
                     self.known(|known| known.leader = Some(endpoint));
                     return Ok(answer);
@@ -155,10 +195,27 @@ impl Cluster {
         call: &impl AsyncFn(Service) -> Result<Response<T>, Status>,
         limit: Duration,
     ) -> Result<T, Status> {
-        let service = ClientClient::new(self.channel(endpoint)?)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        match timeout(limit, call(service)).await {
+        self.once(endpoint, &async |line| call(service(line)).await, limit).await
+    }
+
+    /// Asks one scheduler's service of tokens, once.
+    pub(crate) async fn ask_access<T>(
+        &self,
+        endpoint: &Endpoint,
+        call: &impl AsyncFn(AccessService) -> Result<Response<T>, Status>,
+        limit: Duration,
+    ) -> Result<T, Status> {
+        self.once(endpoint, &async |line| call(AccessClient::new(line)).await, limit).await
+    }
+
+    async fn once<T>(
+        &self,
+        endpoint: &Endpoint,
+        call: &impl AsyncFn(Line) -> Result<Response<T>, Status>,
+        limit: Duration,
+    ) -> Result<T, Status> {
+        let line = InterceptedService::new(self.channel(endpoint)?, self.bearer.clone());
+        match timeout(limit, call(line)).await {
             Ok(answer) => answer.map(Response::into_inner),
             Err(_) => Err(Status::deadline_exceeded(format!("{endpoint} did not answer in time"))),
         }
@@ -200,6 +257,12 @@ impl Cluster {
     }
 }
 
+fn service(line: Line) -> Service {
+    ClientClient::new(line)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
 /// Nobody carried the call out.
 struct Refused;
 
@@ -217,6 +280,7 @@ pub(crate) fn may_repeat(status: &Status) -> bool {
             | Code::Cancelled
             | Code::Aborted
     ) || status.source().is_some()
+        || status.metadata().contains_key(PUSHBACK)
 }
 
 /// The leader that a scheduler names; whoever answers there has to prove it.

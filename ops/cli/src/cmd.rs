@@ -15,6 +15,7 @@ use crate::{
 
 pub(crate) mod cancel;
 pub(crate) mod cluster;
+pub(crate) mod cluster_audit;
 pub(crate) mod cluster_init;
 pub(crate) mod completion;
 pub(crate) mod daemon;
@@ -35,6 +36,7 @@ pub(crate) mod scheduler;
 pub(crate) mod schema;
 pub(crate) mod shim;
 pub(crate) mod submit;
+pub(crate) mod token;
 pub(crate) mod wait;
 pub(crate) mod worker;
 
@@ -76,6 +78,8 @@ async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Node(NodeCommand::List) => node::run(app).await,
         Command::Gpu(GpuCommand::List(args)) => gpu::run(app, &args).await,
         Command::Cluster(ClusterCommand::Status) => cluster::run(app).await,
+        Command::Cluster(ClusterCommand::Audit(args)) => cluster_audit::run(app, args).await,
+        Command::Token(command) => token::run(app, command).await,
         Command::Dev(args) => dev::run(app, &args).await,
         Command::Cluster(ClusterCommand::Init(_))
         | Command::Scheduler(_)

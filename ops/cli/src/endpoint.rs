@@ -71,6 +71,8 @@ struct Context {
     endpoints: Vec<String>,
     #[serde(default)]
     pki: Option<PathBuf>,
+    #[serde(default)]
+    token_file: Option<PathBuf>,
 }
 
 /// Where to ask, and who one is there.
@@ -80,6 +82,8 @@ pub(crate) struct Route {
     pub(crate) endpoints: Vec<Endpoint>,
     /// The directory of certificates that goes with them, if one does.
     pub(crate) pki: Option<PathBuf>,
+    /// The file with the token that goes with them, if one does.
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 pub(crate) fn resolve(
@@ -103,7 +107,7 @@ pub(crate) fn resolve(
     }
     match dev(places) {
         Some(running) => Ok(running),
-        None => Ok(Route { endpoints: parse_list(DEFAULT)?, pki: None }),
+        None => Ok(Route { endpoints: parse_list(DEFAULT)?, pki: None, token_file: None }),
     }
 }
 
@@ -111,14 +115,14 @@ pub(crate) fn resolve(
 fn named(list: &str, places: &Places) -> Result<Route, CliError> {
     let endpoints = parse_list(list)?;
     let running = dev(places).filter(|dev| endpoints.iter().any(|at| dev.endpoints.contains(at)));
-    Ok(Route { endpoints, pki: running.and_then(|dev| dev.pki) })
+    Ok(Route { endpoints, pki: running.and_then(|dev| dev.pki), token_file: None })
 }
 
 /// The running `yard dev`: of this directory, or the one that was started last.
 fn dev(places: &Places) -> Option<Route> {
     let of = |directory: &Path| {
         let endpoints = parse_list(&dev_endpoints(directory)?).ok()?;
-        Some(Route { endpoints, pki: Some(dev_pki(directory)) })
+        Some(Route { endpoints, pki: Some(dev_pki(directory)), token_file: None })
     };
     of(&places.here.join(DEV_DIRECTORY)).or_else(|| of(&places.dev_directory()?))
 }
@@ -184,7 +188,8 @@ fn from_context(config: &UserConfig, name: &str) -> Result<Route, CliError> {
         })
     })?;
     let endpoints = parse_list(&context.endpoints.join(","))?;
-    Ok(Route { endpoints, pki: context.pki.clone() })
+    let (pki, token_file) = (context.pki.clone(), context.token_file.clone());
+    Ok(Route { endpoints, pki, token_file })
 }
 
 #[cfg(test)]

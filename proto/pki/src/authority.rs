@@ -132,14 +132,7 @@ impl Authority {
     /// # Errors
     /// When it is not a request, is not signed by its own key, or has a key of another kind.
     pub fn sign(&self, request: &[u8], subject: Subject, life: Duration) -> Result<String, PkiError> {
-        if request.len() > MAX_REQUEST {
-            return Err(PkiError::Request(format!("it is larger than {MAX_REQUEST} bytes")));
-        }
-        let read = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request));
-        let mut read = read.map_err(|error| PkiError::Request(error.to_string()))?;
-        if read.public_key.algorithm() != &PKCS_ECDSA_P256_SHA256 {
-            return Err(PkiError::Request("its key is not of the kind ECDSA P-256".into()));
-        }
+        let mut read = read(request)?;
         read.params = self.params(subject, life)?;
         Ok(self.chain(&read.signed_by(&self.issuer)?))
     }
@@ -178,6 +171,27 @@ impl Authority {
     }
 }
 
+fn read(request: &[u8]) -> Result<CertificateSigningRequestParams, PkiError> {
+    if request.len() > MAX_REQUEST {
+        return Err(PkiError::Request(format!("it is larger than {MAX_REQUEST} bytes")));
+    }
+    let der = CertificateSigningRequestDer::from(request);
+    let read = CertificateSigningRequestParams::from_der(&der);
+    let read = read.map_err(|error| PkiError::Request(error.to_string()))?;
+    if read.public_key.algorithm() != &PKCS_ECDSA_P256_SHA256 {
+        return Err(PkiError::Request("its key is not of the kind ECDSA P-256".into()));
+    }
+    Ok(read)
+}
+
+/// The public key for which a request wants a certificate, as X.509 encodes it.
+///
+/// # Errors
+/// When it is not a request, is not signed by its own key, or has a key of another kind.
+pub fn requested_key(request: &[u8]) -> Result<Vec<u8>, PkiError> {
+    Ok(read(request)?.public_key.subject_public_key_info())
+}
+
 fn valid_for(life: Duration) -> CertificateParams {
     let now = SystemTime::now();
     let before = CLOCKS_APART.min(life / 10);
@@ -205,7 +219,18 @@ impl Request {
     /// # Errors
     /// When no key can be made.
     pub fn new() -> Result<Self, PkiError> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        Self::of(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?)
+    }
+
+    /// A request for a key that was drawn before, PEM.
+    ///
+    /// # Errors
+    /// When it is no key.
+    pub fn from_key(pem: &str) -> Result<Self, PkiError> {
+        Self::of(KeyPair::from_pem(pem)?)
+    }
+
+    fn of(key: KeyPair) -> Result<Self, PkiError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = named("trainyard");
         let csr = params.serialize_request(&key)?.der().to_vec();

@@ -138,6 +138,12 @@ impl Credentials {
         self.current().own.as_ref().map(|own| own.until)
     }
 
+    /// Whether the certificate's time is over.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        self.valid_until().is_some_and(|until| until <= SystemTime::now())
+    }
+
     /// How long until two thirds of the certificate's life are over; zero if they are.
     #[must_use]
     pub fn renewal_due(&self) -> Option<Duration> {

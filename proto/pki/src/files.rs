@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Authority, Issued, PkiError};
+use crate::{Authority, Issued, PkiError, Request};
 
 /// Whose certificate a directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +140,22 @@ impl PkiDir {
             return Err(PkiError::Content { path, problem });
         }
         Ok(Issued { certificate, key })
+    }
+
+    /// A request whose key waits here for its certificate: one that asks again, after whatever came
+    /// between, asks with the same key.
+    ///
+    /// # Errors
+    /// When the key cannot be kept.
+    pub fn request(&self, holder: Holder) -> Result<Request, PkiError> {
+        self.make()?;
+        let next = self.key_file(holder).with_extension("key.next");
+        if next.exists() {
+            return Request::from_key(&read_key(&next)?);
+        }
+        let request = Request::new()?;
+        write(&next, &request.key(), 0o600)?;
+        Ok(request)
     }
 
     fn key_file(&self, holder: Holder) -> PathBuf {

@@ -22,14 +22,14 @@ mod verify;
 
 pub use accept::{Counters, Limits, Refusal, accept};
 pub use advice::advice;
-pub use authority::{AUTHORITY_LIFE, Authority, Issued, NODE_LIFE, PERSON_LIFE, Request};
+pub use authority::{AUTHORITY_LIFE, Authority, Issued, NODE_LIFE, PERSON_LIFE, Request, requested_key};
 pub use connect::Connector;
 pub use credentials::Credentials;
 pub use error::PkiError;
 pub use files::{Holder, PkiDir};
 pub use grant::verify_epoch;
 pub use identity::{Identity, InvalidIdentity, Subject};
-pub use parse::fingerprint;
+pub use parse::{fingerprint, fingerprints};
 pub use port::TlsPort;
 pub use renew::keep_fresh;
 pub use secured::Secured;

@@ -79,6 +79,14 @@ pub fn fingerprint(der: &CertificateDer<'_>) -> String {
     Sha256::digest(der.as_ref()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The fingerprints of all certificates in PEM text.
+///
+/// # Errors
+/// When it holds none, or not only certificates.
+pub fn fingerprints(pem: &str) -> Result<Vec<String>, PkiError> {
+    Ok(certificates(pem.as_bytes())?.iter().map(fingerprint).collect())
+}
+
 /// Whether a certificate is of the public key with this encoding.
 pub(crate) fn has_key(der: &CertificateDer<'_>, spki: &[u8]) -> bool {
     parse(der).is_ok_and(|certificate| certificate.public_key().raw == spki)

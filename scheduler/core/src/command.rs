@@ -156,6 +156,11 @@ pub enum Command {
         /// The attempt.
         attempt: AttemptRef,
     },
+    /// Move ended jobs to the archive.
+    Archive {
+        /// The jobs, in the order in which they are to lie there.
+        jobs: Vec<JobId>,
+    },
 }
 
 impl Command {
@@ -172,7 +177,8 @@ impl Command {
             | Self::AddMember { .. }
             | Self::LeaveMember { .. }
             | Self::ForgetMember { .. }
-            | Self::ReleaseAttempt { .. } => 2,
+            | Self::ReleaseAttempt { .. }
+            | Self::Archive { .. } => 2,
             _ => 1,
         }
     }
@@ -286,4 +292,9 @@ pub enum Reply {
     TokenRedeemed(JoinRole),
     /// The scheduler's id.
     Member(u64),
+    /// The jobs of the command that could be archived were.
+    Archived {
+        /// How many.
+        jobs: u64,
+    },
 }

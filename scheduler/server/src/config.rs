@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use trainyard_jobs::{ClusterId, Millis};
 use trainyard_pki::NODE_LIFE;
 
+use crate::access::LimitsConfig;
+
 /// One scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -47,9 +49,19 @@ pub struct Config {
     pub heartbeat: Millis,
     /// Applied commands between two snapshots.
     pub snapshot_every: u64,
+    /// Applied commands kept in the log behind a snapshot: a member that was away for no more than
+    /// these needs no snapshot.
+    pub keep_entries: u64,
+    /// How long an ended job stays in memory before it moves to the archive, where it is still
+    /// found.
+    pub archive_after: Millis,
     /// Raft's unit of time. A follower waits 50 to 100 of them for a leader's word, drawn anew
     /// each time, and a leader speaks every 10: fine enough that votes rarely split.
     pub tick: Millis,
+    /// The longest that records of the audit trail wait for their export.
+    pub audit_every: Millis,
+    /// What one caller may ask for.
+    pub limits: LimitsConfig,
 }
 
 impl Default for Config {
@@ -68,7 +80,11 @@ impl Default for Config {
             node_grace: Millis(30_000),
             heartbeat: Millis(1000),
             snapshot_every: 10_000,
+            keep_entries: 2_000,
+            archive_after: Millis(3_600_000),
             tick: Millis(10),
+            audit_every: Millis(600_000),
+            limits: LimitsConfig::default(),
         }
     }
 }

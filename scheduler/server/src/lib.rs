@@ -2,6 +2,9 @@
 //! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world. What
 //! it decides itself stands in [`decide`], without IO.
 
+mod access;
+mod archive;
+mod audit;
 pub mod chunks;
 mod clock;
 mod config;
@@ -20,6 +23,8 @@ mod sessions;
 mod transport;
 mod views;
 
+pub use access::{LimitsConfig, Pace};
+pub use archive::ArchiveError;
 pub use config::{Config, ConfigError};
 pub use error::{Failure, SchedulerError};
 pub use run::run;

@@ -55,6 +55,16 @@ async fn metrics(Extract(replica): Extract<Replica>) -> String {
     for (name, help, value) in totals {
         family(&mut text, name, help, "counter", [(String::new(), value)]);
     }
+    family(
+        &mut text,
+        "audit_records_lost_total",
+        "Records of the audit trail that could not be written.",
+        "counter",
+        [(String::new(), replica.audit.lost())],
+    );
+    let denials = replica.audit.denials().into_iter();
+    let denials = denials.map(|(code, count)| (format!("{{code=\"{code}\"}}"), count));
+    family(&mut text, "requests_denied_total", "Requests denied.", "counter", denials);
     connections(&mut text, &replica.pki);
     replica.look(|state| jobs_and_nodes(&mut text, state));
     text
@@ -76,11 +86,11 @@ fn connections(text: &mut String, pki: &Pki) {
 }
 
 fn jobs_and_nodes(text: &mut String, state: &State) {
-    let jobs = PHASES.map(|phase| {
-        let count = state.live_jobs().filter(|job| job.phase == phase).count();
-        (format!("{{phase=\"{phase}\"}}"), number(count))
-    });
+    let jobs =
+        PHASES.map(|phase| (format!("{{phase=\"{phase}\"}}"), number(state.jobs_in_phase(phase))));
     family(text, "jobs", "Jobs that have not ended.", "gauge", jobs);
+    let archived = [(String::new(), state.archive().count)];
+    family(text, "jobs_archived", "Jobs in the archive.", "gauge", archived);
     let nodes = [("up", NodeState::Up), ("lost", NodeState::Lost)].map(|(word, wanted)| {
         let count = state.nodes().values().filter(|node| node.state == wanted).count();
         (format!("{{state=\"{word}\"}}"), number(count))

@@ -121,13 +121,3 @@ pub(crate) fn must_be(own: &NodeId, named: &str) -> Result<(), Status> {
         "the certificate is of worker {own}, the message of `{named}`: a worker speaks for itself"
     )))
 }
-
-/// Lets only those pass who showed a certificate.
-#[expect(clippy::result_large_err, reason = "what tonic's interceptors return")]
-pub(crate) fn known(request: Request<()>) -> Result<Request<()>, Status> {
-    identity(&request).inspect_err(|_| {
-        let address = request.extensions().get::<Peer>().map(|peer| peer.address);
-        tracing::debug!(?address, "a request without a certificate was refused");
-    })?;
-    Ok(request)
-}

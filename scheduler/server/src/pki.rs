@@ -3,7 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use trainyard_pki::{Authority, Counters, Credentials, PkiDir, PkiError, Subject, keep_fresh};
+use trainyard_pki::{
+    Authority, Counters, Credentials, Holder, Identity, PkiDir, PkiError, Subject, keep_fresh,
+};
 
 use crate::{config::Config, error::SchedulerError};
 
@@ -29,17 +31,28 @@ impl Pki {
         if own != theirs {
             return Err(PkiError::OtherCluster { own, theirs }.into());
         }
-        let wanted = Subject::Scheduler(config.id);
-        if let Some(found) = credentials.identity().filter(|found| found.subject != wanted) {
-            let wanted = wanted.to_string();
-            return Err(PkiError::WrongPeer { found: Box::new(found), wanted }.into());
-        }
-        let authority = PkiDir::new(&path).authority()?;
+        let dir = PkiDir::new(&path);
+        let authority = dir.authority()?;
         let authority = authority.ok_or_else(|| PkiError::Missing { path: path.join("ca.key") })?;
+        let (wanted, life) =
+            (Subject::Scheduler(config.id), Duration::from(config.certificate_life));
+        let credentials = match credentials.identity() {
+            Some(found) if found.subject == wanted && !credentials.is_expired() => credentials,
+            // A member that came back under a new id, or was away for long, holds the key that
+            // signs for it.
+            Some(Identity { subject: Subject::Scheduler(_), .. }) => {
+                dir.write_issued(Holder::Node, &authority.issue(wanted, life)?)?;
+                Credentials::node(&path)?
+            }
+            found => {
+                let found = found.map_or_else(|| "nobody".to_owned(), |f| f.subject.to_string());
+                return Err(SchedulerError::NotScheduler { path, found });
+            }
+        };
         Ok(Self {
             credentials,
             authority,
-            life: config.certificate_life.into(),
+            life,
             port: Arc::default(),
             metrics_port: Arc::default(),
         })

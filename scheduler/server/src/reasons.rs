@@ -66,17 +66,19 @@ pub(crate) fn planner(replica: &Replica, state: &State) -> Planner {
 pub(crate) struct StateHash(Arc<Mutex<Option<(u64, String)>>>);
 
 impl StateHash {
-    /// The state's hash.
-    pub(crate) fn of(&self, state: &State) -> String {
-        let index = state.revision().index;
+    /// The state's hash and the log index that it is of. The state's lock is held for a cheap copy
+    /// alone.
+    pub(crate) fn of(&self, replica: &Replica) -> (u64, String) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = replica.look(|state| state.revision().index);
         if let Some((then, hash)) = last.as_ref()
             && *then == index
         {
-            return hash.clone();
+            return (index, hash.clone());
         }
-        let hash = codec::state_hash(state).to_string();
-        *last = Some((index, hash.clone()));
-        hash
+        let state = replica.look(State::frozen);
+        let hashed = (state.revision().index, codec::state_hash(&state).to_string());
+        *last = Some(hashed.clone());
+        hashed
     }
 }

@@ -9,27 +9,33 @@ use std::{
 use tokio::{net::TcpListener, sync::broadcast};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
-use tonic::{service::interceptor::InterceptedService, transport::Server};
+use tonic::transport::Server;
 use trainyard_core::State;
 use trainyard_pki::{Clients, Limits, Protocol, accept};
 use trainyard_proto::{
     MAX_MESSAGE_BYTES,
-    v1::{client_server::ClientServer, raft_server::RaftServer, worker_server::WorkerServer},
+    v1::{
+        access_server::AccessServer, client_server::ClientServer, join_server::JoinServer,
+        raft_server::RaftServer, worker_server::WorkerServer,
+    },
 };
 use trainyard_raft::{RaftHandle, Role};
 use trainyard_store::Store;
 
 use crate::{
+    access::Guard,
+    archive::ArchiveStore,
+    audit::{self, Audit},
     config::Config,
     error::SchedulerError,
     leader,
     machine::{EVENTS_KEPT, Machine},
     metrics,
-    peer::{self, Connection},
+    peer::Connection,
     pki::Pki,
     reasons::{Reasons, StateHash},
     replica::Replica,
-    services::{ClientService, RaftService, WorkerService},
+    services::{AccessService, ClientService, JoinService, RaftService, WorkerService},
     sessions::Sessions,
     transport::{LateHandle, Peers},
 };
@@ -52,6 +58,15 @@ const HANDOVER: Duration = Duration::from_millis(500);
 /// How long open streams may take to end once the daemon stops.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// Requests that may be open on one connection at once.
+const MAX_STREAMS: u32 = 1024;
+
+/// The most bytes of a request's headers: a token has less than two hundred.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// Requests that a client may take back before they were looked at, until it is cut off.
+const MAX_RESETS: usize = 64;
+
 /// Runs a scheduler until `shutdown` resolves. A leader hands over first.
 ///
 /// # Errors
@@ -70,6 +85,7 @@ pub async fn run(
     let store = Store::open(&config.store)?;
     let replica = replica(config, store, pki).await?;
     let stop = CancellationToken::new();
+    tokio::spawn(audit::export(replica.clone()));
     tokio::spawn(leader::run(replica.clone(), stop.clone()));
     let fresh = Arc::clone(&replica.pki).keep_fresh(replica.config.id);
     tokio::spawn(stop.clone().run_until_cancelled_owned(fresh));
@@ -79,6 +95,7 @@ pub async fn run(
     tracing::info!(id = replica.config.id, listen = %replica.config.listen, "scheduler serves");
     let served = serve(listener, &replica, shutdown, &stop).await;
     stop.cancel();
+    replica.audit.close().await;
     let raft = replica.raft.clone();
     // Hands the leadership over and closes the log; blocks, so not on the runtime's threads.
     let _ = tokio::task::spawn_blocking(move || raft.shutdown()).await;
@@ -96,16 +113,27 @@ async fn listen(
     })
 }
 
+/// Opens the audit trail, beside the log.
+fn open_audit(config: &Config) -> Result<Audit, SchedulerError> {
+    let path = config.data_dir.join("audit");
+    let opened = Audit::open(&path, config.cluster, config.id, config.audit_every.into());
+    opened.map_err(|source| SchedulerError::Audit { path, source })
+}
+
 /// Opens the log and starts raft on a thread of its own.
 async fn replica(config: Config, store: Store, pki: Arc<Pki>) -> Result<Replica, SchedulerError> {
     let config = Arc::new(config);
     let state = Arc::new(RwLock::new(State::new(config.cluster)));
+    let archive = ArchiveStore::open(&config.data_dir)?;
     let (events, _) = broadcast::channel(EVENTS_KEPT);
-    let raft = raft(&config, &state, &events, &pki).await?;
+    let raft = raft(&config, &state, &archive, &events, &pki).await?;
+    let audit = open_audit(&config)?;
     Ok(Replica {
+        audit,
         raft,
         state,
         events,
+        archive,
         store,
         config,
         sessions: Sessions::default(),
@@ -119,12 +147,13 @@ async fn replica(config: Config, store: Store, pki: Arc<Pki>) -> Result<Replica,
 async fn raft(
     config: &Arc<Config>,
     state: &crate::machine::Shared,
+    archive: &ArchiveStore,
     events: &broadcast::Sender<crate::machine::Events>,
     pki: &Pki,
 ) -> Result<RaftHandle, SchedulerError> {
     let late: LateHandle = Arc::new(OnceLock::new());
     let cluster = config.cluster.to_string();
-    let peers = Peers::new(config.id, cluster, &config.peers, &pki.credentials, &late);
+    let peers = Peers::new(config.id, cluster, &config.peers, &pki.credentials, &late, archive);
     let peers = peers.map_err(|source| SchedulerError::Serve { address: config.listen, source })?;
     let settings = trainyard_raft::Config {
         tick: config.tick.into(),
@@ -133,6 +162,7 @@ async fn raft(
         read_timeout_ticks: READ_TICKS,
         snapshot_send_ticks: SNAPSHOT_TICKS,
         snapshot_every: config.snapshot_every,
+        keep_entries: config.keep_entries,
         ..trainyard_raft::Config::new(
             config.id,
             *config.cluster.0.as_bytes(),
@@ -140,7 +170,8 @@ async fn raft(
             config.peers.clone(),
         )
     };
-    let machine = Machine { state: Arc::clone(state), events: events.clone() };
+    let machine =
+        Machine { state: Arc::clone(state), archive: archive.clone(), events: events.clone() };
     let started =
         tokio::task::spawn_blocking(move || trainyard_raft::start(settings, machine, peers)).await;
     let raft = started.map_err(|source| SchedulerError::Serve {
@@ -178,15 +209,20 @@ async fn serve(
     let client = ClientServer::new(ClientService(replica.clone()));
     let worker = WorkerServer::new(WorkerService(replica.clone()));
     let raft = RaftServer::new(RaftService(replica.clone()));
+    let access = AccessServer::new(AccessService(replica.clone()));
+    let join = JoinServer::new(JoinService(replica.clone()));
     let server = Server::builder()
+        .layer(Guard::new(replica.clone()))
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-        .add_service(InterceptedService::new(
-            client.max_decoding_message_size(MAX_MESSAGE_BYTES),
-            peer::known,
-        ))
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
+        .add_service(client.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(worker.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(raft.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(access)
+        .add_service(join)
         .serve_with_incoming_shutdown(connections, stop.cancelled());
     tokio::pin!(server);
     let failed = |source: tonic::transport::Error| SchedulerError::Serve {

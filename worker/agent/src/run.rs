@@ -20,6 +20,7 @@ use crate::{
     identity::Identity,
     metrics::{Counters, Metrics, Snapshot, serve},
     node::Node,
+    renewal,
     report::{Leader, Reporter},
     session::{News, Session},
     shim,
@@ -100,6 +101,8 @@ impl Agent {
         }
         let standing = watch::Sender::new(identity.standing());
         let (sender, news) = mpsc::channel(16);
+        let connector = Connector::to(&credentials, Expected::AnyScheduler)?;
+        let (known, schedulers) = watch::channel(config.endpoints.clone());
         let session = Session {
             node: identity.node().to_string(),
             session,
@@ -111,10 +114,12 @@ impl Agent {
             leader,
             news: sender,
             endpoints: config.endpoints.iter().cloned().collect(),
-            connector: Connector::to(&credentials, Expected::AnyScheduler)?,
+            connector: connector.clone(),
             strangers: 0,
+            known,
         };
         node.adopt()?;
+        node.tasks.spawn(renewal::run(credentials, connector, schedulers));
         node.tasks.spawn(session.run());
         Ok(Self { node, registry, counters, standing, news, identity })
     }

@@ -68,6 +68,8 @@ pub(crate) struct Session {
     pub connector: Connector,
     /// How many schedulers in a row could not be trusted, or did not trust us, before any did.
     pub strangers: usize,
+    /// Tells others of the agent which schedulers there are.
+    pub known: watch::Sender<Vec<String>>,
 }
 
 /// How a stream ended.
@@ -210,6 +212,7 @@ impl Session {
                     self.endpoints.push_back(endpoint.clone());
                 }
             }
+            self.known.send_replace(self.endpoints.iter().cloned().collect());
         }
         Some(stay)
     }

@@ -66,7 +66,9 @@ async fn without_trust_nothing_is_asked_and_nothing_is_repeated() {
 #[tokio::test]
 async fn when_nobody_answers_it_says_who_was_asked() {
     let endpoint = nobody().await;
-    let cluster = Cluster::new(vec![endpoint.clone()], &somebody()).unwrap().patient(Duration::from_millis(300));
+    let cluster = Cluster::new(vec![endpoint.clone()], &somebody())
+        .unwrap()
+        .patient(Duration::from_millis(300));
     let error = get(&cluster).await.unwrap_err();
     assert_eq!(error.exit(), Exit::Unavailable);
     let text = error.render(false, 80).replace(&endpoint.to_string(), "127.0.0.1:7401");

@@ -4,8 +4,10 @@ use trainyard_jobs::{AttemptPhase, EndReason, IdempotencyKey, JobId, JobPhase, M
 
 use super::Applied;
 use crate::{
+    archive::Archive,
     command::{Mutation, Reply, Submit},
     event::Event,
+    keys::drawn_at,
     refusal::Refusal,
     state::{Job, KeyRecord, State},
 };
@@ -24,21 +26,28 @@ pub(super) const KEY_MEMORY: Millis = Millis(24 * 3_600_000);
 pub(super) const FORGET_AT_ONCE: usize = 64;
 
 impl State {
-    pub(super) fn submit(&mut self, submit: Submit, events: &mut Vec<Event>) -> Applied {
-        if let Some(reply) = self.known_key(&submit.mutation)? {
+    pub(super) fn submit(
+        &mut self,
+        submit: Submit,
+        archive: &dyn Archive,
+        events: &mut Vec<Event>,
+    ) -> Applied {
+        if let Some(reply) = self.known_key(&submit.mutation, archive)? {
             return Ok(match reply {
                 Reply::Submitted { job, .. } => Reply::Submitted { job, existed: true },
                 other => other,
             });
         }
-        if self.jobs.contains_key(&submit.job) {
+        let archived = self.archive.count;
+        if self.jobs.contains_key(&submit.job) || archive.contains(&submit.job, archived) {
             return Err(Refusal::IdTaken(submit.job.to_string()));
         }
+        let key = submit.mutation.key;
         let reply = Reply::Submitted { job: submit.job.clone(), existed: false };
         self.remember(&submit.mutation, reply.clone());
         let job = self.queued(submit);
         events.push(Event::Job { job: job.id.clone(), phase: job.phase });
-        self.live.insert(job.id.clone());
+        self.key_of.insert(job.id.clone(), key);
         self.jobs.insert(job.id.clone(), job);
         Ok(reply)
     }
@@ -72,12 +81,21 @@ impl State {
         &mut self,
         mutation: &Mutation,
         id: &JobId,
+        archive: &dyn Archive,
         events: &mut Vec<Event>,
     ) -> Applied {
-        if let Some(reply) = self.known_key(mutation)? {
+        if let Some(reply) = self.known_key(mutation, archive)? {
             return Ok(reply);
         }
-        let job = self.jobs.get_mut(id).ok_or_else(|| Refusal::NoJob(id.clone()))?;
+        let archived = self.archive.count;
+        let Some(job) = self.jobs.get_mut(id) else {
+            if !archive.contains(id, archived) {
+                return Err(Refusal::NoJob(id.clone()));
+            }
+            // It has ended, as any job that is archived.
+            self.remember(mutation, Reply::Done);
+            return Ok(Reply::Done);
+        };
         match job.phase {
             JobPhase::Queued | JobPhase::Finishing => {
                 job.cancel_requested = true;
@@ -94,21 +112,36 @@ impl State {
         Ok(Reply::Done)
     }
 
-    /// What was answered when the key was first used, if it was.
-    pub(super) fn known_key(&self, mutation: &Mutation) -> Result<Option<Reply>, Refusal> {
-        match self.keys.get(&mutation.key) {
-            Some(record) if record.request != mutation.request || !self.is_of(record, mutation) => {
-                Err(Refusal::KeyConflict)
-            }
-            Some(record) => Ok(Some(record.reply.clone())),
-            None if self.is_expired(mutation.key) => Err(Refusal::KeyExpired),
-            None => Ok(None),
+    /// What was answered when the key was first used, if it was. A job takes the key that made it
+    /// along to the archive.
+    pub(super) fn known_key(
+        &self,
+        mutation: &Mutation,
+        archive: &dyn Archive,
+    ) -> Result<Option<Reply>, Refusal> {
+        if let Some(record) = self.keys.get(&mutation.key) {
+            return self.answer(record, mutation).map(Some);
         }
+        if self.is_expired(mutation.key) {
+            return Err(Refusal::KeyExpired);
+        }
+        if self.archive.count == 0 {
+            return Ok(None);
+        }
+        let archived = archive.by_key(mutation.key, self.archive.count);
+        let record = archived.and_then(|archived| archived.key);
+        record.map(|(_, record)| self.answer(&record, mutation)).transpose()
     }
 
-    fn is_of(&self, record: &KeyRecord, mutation: &Mutation) -> bool {
+    /// The answer given first, if this is the same request of the same principal.
+    fn answer(&self, record: &KeyRecord, mutation: &Mutation) -> Result<Reply, Refusal> {
         let before_users = self.feature_level >= USERS_LEVEL && record.principal == EVERYBODY;
-        record.principal == mutation.principal || before_users
+        let same_principal = record.principal == mutation.principal || before_users;
+        if same_principal && record.request == mutation.request {
+            Ok(record.reply.clone())
+        } else {
+            Err(Refusal::KeyConflict)
+        }
     }
 
     /// A `UUIDv7` carries its time, so that a key that may have been forgotten is refused
@@ -124,7 +157,10 @@ impl State {
             old.take_while(|(used, _)| self.time.since(*used) >= KEY_MEMORY).copied().collect();
         for (used, key) in forgotten {
             self.keys_by_age.remove(&(used, key));
-            self.keys.remove(&key);
+            let record = self.keys.remove(&key);
+            if let Some(job) = record.as_ref().and_then(KeyRecord::made) {
+                self.key_of.remove(job);
+            }
         }
         let record = KeyRecord {
             principal: mutation.principal.clone(),
@@ -157,11 +193,4 @@ impl State {
         events.push(Event::Job { job: id.clone(), phase: JobPhase::Stopping });
         events.extend(nodes.into_iter().map(Event::Node));
     }
-}
-
-/// The time in a `UUIDv7`.
-fn drawn_at(key: IdempotencyKey) -> Option<Timestamp> {
-    let (seconds, nanos) =
-        key.0.get_timestamp().filter(|_| key.0.get_version_num() == 7)?.to_unix();
-    Some(Timestamp(seconds.saturating_mul(1000).saturating_add(u64::from(nanos / 1_000_000))))
 }

@@ -7,6 +7,7 @@ use super::{
     submit::{FORGET_AT_ONCE, KEY_MEMORY},
 };
 use crate::{
+    archive::Archive,
     command::{CreateToken, Mutation, Reply},
     refusal::Refusal,
     state::{Redeemed, State, TokenRecord},
@@ -22,8 +23,8 @@ const LONGEST_JOIN: Millis = Millis(7 * 86_400_000);
 const MOST: usize = 10_000;
 
 impl State {
-    pub(super) fn create_token(&mut self, create: CreateToken) -> Applied {
-        if let Some(reply) = self.known_key(&create.mutation)? {
+    pub(super) fn create_token(&mut self, create: CreateToken, archive: &dyn Archive) -> Applied {
+        if let Some(reply) = self.known_key(&create.mutation, archive)? {
             return Ok(reply);
         }
         let longest = match create.kind {
@@ -59,8 +60,13 @@ impl State {
         Ok(reply)
     }
 
-    pub(super) fn revoke_token(&mut self, mutation: &Mutation, id: &TokenId) -> Applied {
-        if let Some(reply) = self.known_key(mutation)? {
+    pub(super) fn revoke_token(
+        &mut self,
+        mutation: &Mutation,
+        id: &TokenId,
+        archive: &dyn Archive,
+    ) -> Applied {
+        if let Some(reply) = self.known_key(mutation, archive)? {
             return Ok(reply);
         }
         let time = self.time;

@@ -1,10 +1,13 @@
 //! The receiving end of raft's messages: joins chunks, hands whole messages to the driver, which
-//! checks them. A peer of another cluster, or one that is not the member its certificate names, is refused
-//! at its first chunk.
+//! checks them. A peer of another cluster, or one that is not the member its certificate names, is
+//! refused at its first chunk.
 
 use tonic::{Request, Response, Status, Streaming};
-use trainyard_proto::v1::{RaftAnswer, RaftChunk, raft_server::Raft};
+use trainyard_proto::v1::{
+    ArchiveHeadAnswer, ArchiveHeadRequest, ArchivePiece, RaftAnswer, RaftChunk, raft_server::Raft,
+};
 
+use super::archive;
 use crate::{chunks::Joiner, peer, replica::Replica};
 
 /// The largest joined message: a snapshot.
@@ -13,7 +16,7 @@ const MAX_JOINED: usize = 4 << 30;
 pub(crate) struct RaftService(pub(crate) Replica);
 
 impl RaftService {
-    fn greet(&self, chunk: &RaftChunk, member: u64) -> Result<(), Status> {
+    pub(super) fn greet(&self, chunk: &RaftChunk, member: u64) -> Result<(), Status> {
         let config = &self.0.config;
         if chunk.cluster != config.cluster.to_string() {
             let text = format!("this scheduler belongs to cluster {}", config.cluster);
@@ -55,5 +58,21 @@ impl Raft for RaftService {
             }
         }
         Ok(Response::new(RaftAnswer {}))
+    }
+
+    async fn archive_head(
+        &self,
+        request: Request<ArchiveHeadRequest>,
+    ) -> Result<Response<ArchiveHeadAnswer>, Status> {
+        let member = peer::scheduler(&request)?;
+        archive::head(self, member, request.into_inner())
+    }
+
+    async fn take_archive(
+        &self,
+        request: Request<Streaming<ArchivePiece>>,
+    ) -> Result<Response<ArchiveHeadAnswer>, Status> {
+        let member = peer::scheduler(&request)?;
+        archive::take(self, member, request.into_inner()).await
     }
 }
