@@ -39,6 +39,12 @@ impl Yard {
         Self { endpoint: endpoint.to_owned(), pki: pki.to_owned(), folder: folder.to_owned() }
     }
 
+    /// The same person, asking other schedulers.
+    #[must_use]
+    pub fn at(&self, endpoint: &str) -> Self {
+        Self { endpoint: endpoint.to_owned(), pki: self.pki.clone(), folder: self.folder.clone() }
+    }
+
     /// The schedulers that it asks.
     #[must_use]
     pub fn endpoint(&self) -> &str {
