@@ -46,6 +46,7 @@ pub fn start(
     let (publisher, status) = watch::channel(driver.status());
     let farewell_ticks = config.election_ticks.saturating_mul(2);
     let runner = Runner {
+        part: driver.part(),
         driver,
         transport,
         work: inbox,
@@ -146,7 +147,7 @@ impl RaftHandle {
         let _ = self.queue(Input::Transfer(to));
     }
 
-    /// The member's own view, updated after every round of work.
+    /// The member's own view, updated every tick, and at once when it plays another part.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()

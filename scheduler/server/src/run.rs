@@ -35,6 +35,7 @@ use crate::{
     pki::Pki,
     reasons::{Reasons, StateHash},
     replica::Replica,
+    seen::SeenBundles,
     services::{AccessService, ClientService, JoinService, RaftService, WorkerService},
     sessions::Sessions,
     transport::{LateHandle, Peers},
@@ -85,7 +86,8 @@ pub async fn run(
     let store = Store::open(&config.store)?;
     let replica = replica(config, store, pki).await?;
     let stop = CancellationToken::new();
-    tokio::spawn(audit::export(replica.clone()));
+    let export = audit::export(replica.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(export));
     tokio::spawn(leader::run(replica.clone(), stop.clone()));
     let fresh = Arc::clone(&replica.pki).keep_fresh(replica.config.id);
     tokio::spawn(stop.clone().run_until_cancelled_owned(fresh));
@@ -140,6 +142,7 @@ async fn replica(config: Config, store: Store, pki: Arc<Pki>) -> Result<Replica,
         handed_on: Arc::default(),
         reasons: Reasons::default(),
         hash: StateHash::default(),
+        bundles: SeenBundles::default(),
         pki,
     })
 }
@@ -170,8 +173,7 @@ async fn raft(
             config.peers.clone(),
         )
     };
-    let machine =
-        Machine { state: Arc::clone(state), archive: archive.clone(), events: events.clone() };
+    let machine = Machine::new(Arc::clone(state), archive.clone(), events.clone());
     let started =
         tokio::task::spawn_blocking(move || trainyard_raft::start(settings, machine, peers)).await;
     let raft = started.map_err(|source| SchedulerError::Serve {
