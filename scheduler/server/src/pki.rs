@@ -34,7 +34,8 @@ impl Pki {
         let dir = PkiDir::new(&path);
         let authority = dir.authority()?;
         let authority = authority.ok_or_else(|| PkiError::Missing { path: path.join("ca.key") })?;
-        let (wanted, life) = (Subject::Scheduler(config.id), Duration::from(config.certificate_life));
+        let (wanted, life) =
+            (Subject::Scheduler(config.id), Duration::from(config.certificate_life));
         let credentials = match credentials.identity() {
             Some(found) if found.subject == wanted && !credentials.is_expired() => credentials,
             // A member that came back under a new id, or was away for long, holds the key that

@@ -15,8 +15,8 @@ use trainyard_pki::{Clients, Limits, Protocol, accept};
 use trainyard_proto::{
     MAX_MESSAGE_BYTES,
     v1::{
-        access_server::AccessServer, client_server::ClientServer, join_server::JoinServer, raft_server::RaftServer,
-        worker_server::WorkerServer,
+        access_server::AccessServer, client_server::ClientServer, join_server::JoinServer,
+        raft_server::RaftServer, worker_server::WorkerServer,
     },
 };
 use trainyard_raft::{RaftHandle, Role};

@@ -191,8 +191,14 @@ async fn a_token_lets_one_machine_in_and_it_renews_itself() {
         (v1::JoinRequest { token: "yard_join_x".into(), ..ask.clone() }, Code::InvalidArgument),
         (v1::JoinRequest { csr: vec![0x30; 100], ..ask.clone() }, Code::InvalidArgument),
         (v1::JoinRequest { csr: vec![1; 10_000], ..ask.clone() }, Code::InvalidArgument),
-        (v1::JoinRequest { subject: "person/admin/eve".into(), ..ask.clone() }, Code::InvalidArgument),
-        (v1::JoinRequest { subject: "scheduler/9".into(), ..ask.clone() }, Code::FailedPrecondition),
+        (
+            v1::JoinRequest { subject: "person/admin/eve".into(), ..ask.clone() },
+            Code::InvalidArgument,
+        ),
+        (
+            v1::JoinRequest { subject: "scheduler/9".into(), ..ask.clone() },
+            Code::FailedPrecondition,
+        ),
     ];
     for (request, expected) in wrong {
         let got = anybody.join(request.clone()).await;
