@@ -21,6 +21,7 @@ use crate::{
     machine::{self, Events, Shared},
     pki::Pki,
     reasons::{Reasons, StateHash},
+    seen::SeenBundles,
     sessions::Sessions,
 };
 
@@ -38,6 +39,7 @@ pub(crate) struct Replica {
     pub(crate) handed_on: Arc<Mutex<HandedOn>>,
     pub(crate) reasons: Reasons,
     pub(crate) hash: StateHash,
+    pub(crate) bundles: SeenBundles,
     /// Who did what, and was denied what.
     pub(crate) audit: Audit,
     /// Who this member is, and what it signs.

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
+use futures::stream::unfold;
 use tokio::{net::TcpListener, sync::broadcast};
-use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use trainyard_core::State;
@@ -35,6 +35,7 @@ use crate::{
     pki::Pki,
     reasons::{Reasons, StateHash},
     replica::Replica,
+    seen::SeenBundles,
     services::{AccessService, ClientService, JoinService, RaftService, WorkerService},
     sessions::Sessions,
     transport::{LateHandle, Peers},
@@ -141,6 +142,7 @@ async fn replica(config: Config, store: Store, pki: Arc<Pki>) -> Result<Replica,
         handed_on: Arc::default(),
         reasons: Reasons::default(),
         hash: StateHash::default(),
+        bundles: SeenBundles::default(),
         pki,
     })
 }
@@ -171,8 +173,7 @@ async fn raft(
             config.peers.clone(),
         )
     };
-    let machine =
-        Machine { state: Arc::clone(state), archive: archive.clone(), events: events.clone() };
+    let machine = Machine::new(Arc::clone(state), archive.clone(), events.clone());
     let started =
         tokio::task::spawn_blocking(move || trainyard_raft::start(settings, machine, peers)).await;
     let raft = started.map_err(|source| SchedulerError::Serve {
@@ -205,8 +206,11 @@ async fn serve(
 ) -> Result<(), SchedulerError> {
     let tls = replica.pki.credentials.server(Clients::Anybody, Protocol::Http2)?;
     let counters = Arc::clone(&replica.pki.port);
-    let connections = ReceiverStream::new(accept(listener, tls, Limits::default(), counters));
-    let connections = connections.map(|secured| Ok::<_, std::io::Error>(Connection(secured)));
+    let incoming = accept(listener, tls, Limits::default(), counters);
+    let connections = unfold(incoming, async |mut incoming| {
+        let connection = Connection(incoming.next().await);
+        Some((Ok::<_, std::io::Error>(connection), incoming))
+    });
     let client = ClientServer::new(ClientService(replica.clone()));
     let worker = WorkerServer::new(WorkerService(replica.clone()));
     let raft = RaftServer::new(RaftService(replica.clone()));

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use trainyard_jobs::Role;
 
 use crate::{
-    Answer, Pki, Yard, ports, process, until,
+    Answer, Network, Pki, Yard, ports, process, until,
     view::{Job, List, Node, Status, Version},
 };
 pub use options::{CLUSTER, Options};
@@ -60,38 +60,79 @@ pub fn on_prepared_cluster<P>(
     let (mut cluster, prepared);
     cluster = Cluster::new(options)?;
     prepared = prepare(&mut cluster)?;
-    let result = cluster.start().and_then(|()| test(&mut cluster, &prepared));
-    let result = result.map_err(|error| {
-        let logs = cluster.logs();
-        error.context(format!("the daemons' last words:\n{logs}\n"))
-    });
-    cluster.end();
-    result
+    cluster.run_test(|cluster| test(cluster, &prepared))
+}
+
+/// Runs `test` on a cluster whose daemons are machines of a network of their own, named
+/// `scheduler-1` and on, `node-1` and on.
+pub fn on_networked_cluster(
+    options: Options,
+    test: impl FnOnce(&mut Cluster, &Network) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let schedulers = (1..=options.schedulers).map(|id| format!("scheduler-{id}"));
+    let workers = (1..=options.workers).map(|n| format!("node-{n}"));
+    let network = Network::new(schedulers.chain(workers))?;
+    let mut cluster = Cluster::laid_out(options, Some(&network))?;
+    cluster.run_test(|cluster| test(cluster, &network))
 }
 
 impl Cluster {
-    /// A cluster that is laid out but not started.
+    /// A cluster that is laid out but not started, on loopback.
     pub fn new(options: Options) -> anyhow::Result<Self> {
+        Self::laid_out(options, None)
+    }
+
+    fn laid_out(options: Options, network: Option<&Network>) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("trainyard-test-").tempdir()?;
         let ports = ports::Block::take()?;
         let root = folder.path();
         fs::create_dir_all(root.join("client"))?;
+        let member = |id: u16| {
+            let host = network.map(|n| n.address(&format!("scheduler-{id}"))).transpose()?;
+            let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
+            Ok(format!("{host}:{}", ports.port(id - 1)))
+        };
         let members: Vec<String> =
-            (0..options.schedulers).map(|n| format!("127.0.0.1:{}", ports.port(n))).collect();
+            (1..=options.schedulers).map(member).collect::<anyhow::Result<_>>()?;
         let pki = Pki::new(&root.join("pki"), options.id)?;
-        let schedulers = (1..=options.schedulers)
+        let mut schedulers: Vec<Scheduler> = (1..=options.schedulers)
             .map(|id| Scheduler::new(root, id, &members, &pki, &options))
             .collect::<anyhow::Result<_>>()?;
-        let workers = (1..=options.workers)
+        let mut workers: Vec<Worker> = (1..=options.workers)
             .map(|n| {
                 let first = ports.port(20 * n);
                 let ports = (first, first + 19);
                 Worker::new(root, &format!("node-{n}"), ports, &members, &pki, &options)
             })
             .collect::<anyhow::Result<_>>()?;
+        if let Some(network) = network {
+            for (id, scheduler) in (1..).zip(&mut schedulers) {
+                scheduler.daemon().live_in(network.namespace(&format!("scheduler-{id}"))?);
+            }
+            for worker in &mut workers {
+                let name = worker.name().to_owned();
+                let address = network.address(&name)?;
+                worker.daemon().live_in(network.namespace(&name)?);
+                worker.daemon().configure(&format!("address = \"{address}\"\n"))?;
+            }
+        }
         let admin = pki.person("admin", Role::Admin)?;
         let yard = Yard::new(&members.join(","), &admin, &root.join("client"));
         Ok(Self { yard, schedulers, workers, pki, _ports: ports, folder })
+    }
+
+    /// Starts everything, tests, and ends everything.
+    fn run_test(
+        &mut self,
+        test: impl FnOnce(&mut Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let result = self.start().and_then(|()| test(self));
+        let result = result.map_err(|error| {
+            let logs = self.logs();
+            error.context(format!("the daemons' last words:\n{logs}\n"))
+        });
+        self.end();
+        result
     }
 
     /// Starts every daemon and waits until a leader knows all workers.
@@ -206,6 +247,15 @@ impl Cluster {
             let leader = self.status()?.leader.context("nobody leads")?;
             let index = usize::try_from(leader)?.checked_sub(1);
             Ok(index.filter(|index| self.is_up(*index)))
+        })
+    }
+
+    /// Waits until another scheduler than `old` leads, and gives its number, from 0.
+    pub fn next_leader(&self, old: usize) -> anyhow::Result<usize> {
+        until("another leader", START, || {
+            let leader = self.status()?.leader.context("nobody leads")?;
+            let leader = usize::try_from(leader)?.checked_sub(1);
+            Ok(leader.filter(|leader| *leader != old))
         })
     }
 

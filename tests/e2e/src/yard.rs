@@ -47,6 +47,12 @@ impl Yard {
         Self { pki: pki.to_owned(), token: token.map(str::to_owned), ..self.clone() }
     }
 
+    /// The same person, asking other schedulers.
+    #[must_use]
+    pub fn at(&self, endpoint: &str) -> Self {
+        Self { endpoint: endpoint.to_owned(), ..self.clone() }
+    }
+
     /// The schedulers that it asks.
     #[must_use]
     pub fn endpoint(&self) -> &str {

@@ -34,11 +34,8 @@ struct Replica {
 }
 
 fn machine(dir: &Path) -> Machine {
-    Machine {
-        state: Arc::new(RwLock::new(State::new(ClusterId(Uuid::from_u128(1))))),
-        archive: ArchiveStore::open(dir).unwrap(),
-        events: broadcast::channel(16).0,
-    }
+    let state = Arc::new(RwLock::new(State::new(ClusterId(Uuid::from_u128(1)))));
+    Machine::new(state, ArchiveStore::open(dir).unwrap(), broadcast::channel(16).0)
 }
 
 impl Replica {

@@ -8,7 +8,7 @@ use trainyard_proto::v1::{
 };
 
 use super::archive;
-use crate::{peer, replica::Replica};
+use crate::{chunks::Joiner, peer, replica::Replica};
 
 /// The largest joined message: a snapshot.
 const MAX_JOINED: usize = 4 << 30;
@@ -40,21 +40,21 @@ impl Raft for RaftService {
         &self,
         request: Request<Streaming<RaftChunk>>,
     ) -> Result<Response<RaftAnswer>, Status> {
-        let member = peer::scheduler(&request)?;
+        let member = peer::scheduler(&request).inspect_err(|_| self.0.raft.count_refused())?;
         let mut chunks = request.into_inner();
         let mut greeted = false;
-        let mut message = Vec::new();
+        let mut joiner = Joiner::new(MAX_JOINED);
         while let Some(chunk) = chunks.message().await? {
             if !greeted {
-                self.greet(&chunk, member)?;
+                self.greet(&chunk, member).inspect_err(|_| self.0.raft.count_refused())?;
                 greeted = true;
             }
-            if message.len().saturating_add(chunk.data.len()) > MAX_JOINED {
-                return Err(Status::resource_exhausted("the message is larger than any snapshot"));
-            }
-            message.extend_from_slice(&chunk.data);
-            if chunk.last {
-                self.0.raft.receive(std::mem::take(&mut message));
+            let joined = joiner.push(&chunk.data, chunk.last).map_err(|error| {
+                self.0.raft.count_refused();
+                Status::resource_exhausted(error.to_string())
+            })?;
+            if let Some(message) = joined {
+                self.0.raft.receive(message);
             }
         }
         Ok(Response::new(RaftAnswer {}))
