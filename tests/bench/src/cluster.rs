@@ -237,7 +237,12 @@ impl Cluster {
 }
 
 /// Writes a certificate for `subject`, with its key and what it trusts.
-fn issue(authority: &Authority, dir: &Path, holder: Holder, subject: Subject) -> anyhow::Result<()> {
+pub(crate) fn issue(
+    authority: &Authority,
+    dir: &Path,
+    holder: Holder,
+    subject: Subject,
+) -> anyhow::Result<()> {
     let dir = PkiDir::new(dir);
     dir.write_roots(authority.certificate())?;
     Ok(dir.write_issued(holder, &authority.issue(subject, NODE_LIFE)?)?)
