@@ -233,6 +233,8 @@ pub(crate) enum ClusterCommand {
     Audit(cmd::cluster_audit::AuditArgs),
     /// Make the authority and the first certificates of a new cluster
     Init(cmd::cluster_init::InitArgs),
+    /// Make a certificate for a person or a program, from a scheduler's directory
+    Certificate(cmd::cluster_certificate::CertificateArgs),
 }
 
 /// `yard token …`

@@ -16,6 +16,7 @@ use crate::{
 pub(crate) mod cancel;
 pub(crate) mod cluster;
 pub(crate) mod cluster_audit;
+pub(crate) mod cluster_certificate;
 pub(crate) mod cluster_init;
 pub(crate) mod completion;
 pub(crate) mod daemon;
@@ -52,6 +53,9 @@ pub(crate) fn dispatch(cli: Cli, out: Output) -> Result<Exit, CliError> {
         Command::Completion(args) => return completion::run(&app, &args),
         Command::Schema(SchemaCommand::Job) => return schema::run(&app),
         Command::Cluster(ClusterCommand::Init(args)) => return cluster_init::run(&app, &args),
+        Command::Cluster(ClusterCommand::Certificate(args)) => {
+            return cluster_certificate::run(&app, &args);
+        }
         Command::Scheduler(args) => return scheduler::run(&app, args),
         Command::Worker(args) => return worker::run(&app, args),
         command => command,
@@ -81,7 +85,7 @@ async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Cluster(ClusterCommand::Audit(args)) => cluster_audit::run(app, args).await,
         Command::Token(command) => token::run(app, command).await,
         Command::Dev(args) => dev::run(app, &args).await,
-        Command::Cluster(ClusterCommand::Init(_))
+        Command::Cluster(ClusterCommand::Init(_) | ClusterCommand::Certificate(_))
         | Command::Scheduler(_)
         | Command::Worker(_)
         | Command::Schema(_)

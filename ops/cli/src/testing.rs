@@ -12,7 +12,6 @@ use tokio::{
     io::{copy_bidirectional, duplex},
     net::TcpListener,
 };
-use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use trainyard_jobs::{ClusterId, Role};
 use trainyard_pki::{
@@ -101,12 +100,13 @@ impl Fake {
         let address = listener.local_addr().unwrap();
         let service = ClientServer::new(self.clone());
         let tls = as_node().server(Clients::Anybody, Protocol::Http2).unwrap();
-        let connections = accept(listener, tls, Limits::default(), Arc::default());
-        let incoming = ReceiverStream::new(connections).map(|mut secured| {
+        let incoming = accept(listener, tls, Limits::default(), Arc::default());
+        let incoming = futures::stream::unfold(incoming, async |mut incoming| {
+            let mut secured = incoming.next().await;
             // What the server speaks through is of a kind that it knows.
             let (near, mut far) = duplex(1 << 16);
             tokio::spawn(async move { copy_bidirectional(&mut secured, &mut far).await });
-            Ok::<_, io::Error>(near)
+            Some((Ok::<_, io::Error>(near), incoming))
         });
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
         address.to_string().parse().unwrap()

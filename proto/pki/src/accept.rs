@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -16,7 +17,8 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -25,9 +27,6 @@ use crate::{parse, secured::Secured};
 
 /// The wait after the system had no connection to give, such as when files ran out.
 const SHORT_OF_FILES: Duration = Duration::from_millis(50);
-
-/// Connections that are ready and wait to be served.
-const READY: usize = 64;
 
 /// What one port takes.
 #[derive(Debug, Clone, Copy)]
@@ -106,72 +105,95 @@ impl Counters {
     }
 }
 
+impl std::fmt::Debug for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Port").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
 struct Port {
     tls: TlsAcceptor,
     limits: Limits,
     counters: Arc<Counters>,
-    handshakes: Arc<Semaphore>,
     known: Arc<Semaphore>,
     anonymous: Arc<Semaphore>,
 }
 
-/// Takes connections from `listener` until what is returned is dropped.
+/// The connections that come to a port. The port closes when this is dropped, at once.
+#[derive(Debug)]
+pub struct Incoming {
+    listener: TcpListener,
+    port: Arc<Port>,
+    greetings: JoinSet<Result<Secured, Refusal>>,
+}
+
+/// Takes connections from `listener`.
+#[must_use]
 pub fn accept(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     limits: Limits,
     counters: Arc<Counters>,
-) -> mpsc::Receiver<Secured> {
-    let (ready, served) = mpsc::channel(READY);
+) -> Incoming {
     let port = Arc::new(Port {
         tls: TlsAcceptor::from(tls),
         limits,
         counters,
-        handshakes: Arc::new(Semaphore::new(limits.handshakes)),
         known: Arc::new(Semaphore::new(limits.known)),
         anonymous: Arc::new(Semaphore::new(limits.anonymous)),
     });
-    tokio::spawn(port.run(listener, ready));
-    served
+    Incoming { listener, port, greetings: JoinSet::new() }
 }
 
-impl Port {
-    async fn run(self: Arc<Self>, listener: TcpListener, ready: mpsc::Sender<Secured>) {
+impl Incoming {
+    /// Where connections come to.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The next connection that has passed its handshake. Handshakes go on in tasks of their own,
+    /// and dropping the future loses none.
+    pub async fn next(&mut self) -> Secured {
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = ready.closed() => return,
-            };
-            let tcp = match accepted {
-                Ok((tcp, _)) => tcp,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot take a connection");
-                    sleep(SHORT_OF_FILES).await;
-                    continue;
-                }
-            };
-            let Ok(slot) = Arc::clone(&self.handshakes).try_acquire_owned() else {
-                self.counters.count(Refusal::Full);
-                continue;
-            };
-            let (port, ready) = (Arc::clone(&self), ready.clone());
-            tokio::spawn(async move {
-                match port.greet(tcp).await {
-                    Ok(secured) => {
-                        drop(slot);
-                        port.counters.served.fetch_add(1, Relaxed);
-                        // A server that stops takes no more.
-                        let _ = ready.send(secured).await;
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((tcp, _)) => self.greet(tcp),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot take a connection");
+                        sleep(SHORT_OF_FILES).await;
                     }
-                    Err((refusal, reason)) => {
-                        port.counters.count(refusal);
-                        tracing::debug!(?refusal, reason, "connection refused");
+                },
+                Some(greeted) = self.greetings.join_next() => match greeted {
+                    Ok(Ok(secured)) => {
+                        self.port.counters.served.fetch_add(1, Relaxed);
+                        return secured;
                     }
-                }
-            });
+                    Ok(Err(refusal)) => self.port.counters.count(refusal),
+                    Err(error) => tracing::error!(%error, "a handshake's task ended"),
+                },
+            }
         }
     }
 
+    fn greet(&mut self, tcp: TcpStream) {
+        if self.greetings.len() >= self.port.limits.handshakes {
+            self.port.counters.count(Refusal::Full);
+            return;
+        }
+        let port = Arc::clone(&self.port);
+        self.greetings.spawn(async move {
+            port.greet(tcp).await.map_err(|(refusal, reason)| {
+                tracing::debug!(?refusal, reason, "connection refused");
+                refusal
+            })
+        });
+    }
+}
+
+impl Port {
     /// TLS, then the first bytes of a request: who sends none has no place to hold.
     async fn greet(&self, tcp: TcpStream) -> Result<Secured, (Refusal, String)> {
         let address = tcp.peer_addr().map_err(|e| (Refusal::Left, e.to_string()))?;
@@ -183,12 +205,12 @@ impl Port {
             }
             Ok(io)
         };
-        let io: BufReader<TlsStream<TcpStream>> = match timeout(self.limits.handshake, greeting).await
-        {
-            Ok(Ok(io)) => io,
-            Ok(Err(error)) => return Err((sort(&error), format!("{address}: {error}"))),
-            Err(_) => return Err((Refusal::Slow, address.to_string())),
-        };
+        let io: BufReader<TlsStream<TcpStream>> =
+            match timeout(self.limits.handshake, greeting).await {
+                Ok(Ok(io)) => io,
+                Ok(Err(error)) => return Err((sort(&error), format!("{address}: {error}"))),
+                Err(_) => return Err((Refusal::Slow, address.to_string())),
+            };
         let certificate = io.get_ref().get_ref().1.peer_certificates().and_then(|all| all.first());
         let (identity, expires) = match certificate {
             None => (None, None),

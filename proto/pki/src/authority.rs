@@ -84,9 +84,10 @@ impl Authority {
 
     fn new(pem: String, key: KeyPair) -> Result<Self, PkiError> {
         let roots = parse::certificates(pem.as_bytes())?;
-        let root = roots.into_iter().find(|root| parse::has_key(root, &key.subject_public_key_info()));
-        let root = root
-            .ok_or_else(|| PkiError::Unreadable("`ca.key` is not the key of `ca.crt`".into()))?;
+        let root =
+            roots.into_iter().find(|root| parse::has_key(root, &key.subject_public_key_info()));
+        let root =
+            root.ok_or_else(|| PkiError::Unreadable("`ca.key` is not the key of `ca.crt`".into()))?;
         let cluster = parse::cluster(&root)?;
         let issuer = Issuer::from_ca_cert_der(&root, key)?;
         Ok(Self { cluster, root, pem, issuer })
@@ -131,7 +132,12 @@ impl Authority {
     ///
     /// # Errors
     /// When it is not a request, is not signed by its own key, or has a key of another kind.
-    pub fn sign(&self, request: &[u8], subject: Subject, life: Duration) -> Result<String, PkiError> {
+    pub fn sign(
+        &self,
+        request: &[u8],
+        subject: Subject,
+        life: Duration,
+    ) -> Result<String, PkiError> {
         let mut read = read(request)?;
         read.params = self.params(subject, life)?;
         Ok(self.chain(&read.signed_by(&self.issuer)?))

@@ -86,12 +86,7 @@ impl Credentials {
     pub fn reload(&self) -> Result<(), PkiError> {
         let fresh = read(&self.0.dir, self.0.holder, &self.0.provider)?;
         if let Some(own) = &fresh.own {
-            same_cluster(self.0.cluster, &own.identity)?;
-            let before = self.identity();
-            if let Some(before) = before.filter(|before| *before != own.identity) {
-                let found = Box::new(own.identity.clone());
-                return Err(PkiError::WrongPeer { found, wanted: before.to_string() });
-            }
+            self.must_be_ours(own)?;
         }
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
         Ok(())
@@ -103,7 +98,7 @@ impl Credentials {
     /// When they do not fit or cannot be written; the old ones stay then.
     pub fn install(&self, request: &Request, certificate: String) -> Result<(), PkiError> {
         let issued = Issued { certificate, key: request.key() };
-        own(&issued, &self.0.provider)?;
+        self.must_be_ours(&own(&issued, &self.0.provider)?)?;
         self.0.dir.write_issued(self.0.holder, &issued)?;
         self.reload()
     }
@@ -160,6 +155,18 @@ impl Credentials {
     /// When it has not.
     pub fn verify_epoch(&self, epoch: u64, grant: &[u8]) -> Result<(), PkiError> {
         verify_epoch(&self.current().roots, self.0.cluster, epoch, grant)
+    }
+
+    /// A process stays who it is for its life.
+    fn must_be_ours(&self, fresh: &Own) -> Result<(), PkiError> {
+        same_cluster(self.0.cluster, &fresh.identity)?;
+        match self.identity().filter(|before| *before != fresh.identity) {
+            None => Ok(()),
+            Some(before) => Err(PkiError::WrongPeer {
+                found: Box::new(fresh.identity.clone()),
+                wanted: before.to_string(),
+            }),
+        }
     }
 
     pub(crate) fn current(&self) -> Arc<Current> {

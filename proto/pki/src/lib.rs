@@ -20,9 +20,11 @@ mod secured;
 mod tls;
 mod verify;
 
-pub use accept::{Counters, Limits, Refusal, accept};
+pub use accept::{Counters, Incoming, Limits, Refusal, accept};
 pub use advice::advice;
-pub use authority::{AUTHORITY_LIFE, Authority, Issued, NODE_LIFE, PERSON_LIFE, Request, requested_key};
+pub use authority::{
+    AUTHORITY_LIFE, Authority, Issued, NODE_LIFE, PERSON_LIFE, Request, requested_key,
+};
 pub use connect::Connector;
 pub use credentials::Credentials;
 pub use error::PkiError;

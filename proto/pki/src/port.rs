@@ -3,9 +3,9 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use rustls::ServerConfig;
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::net::TcpListener;
 
-use crate::{Counters, Limits, Secured, accept};
+use crate::{Counters, Incoming, Limits, Secured, accept};
 
 /// What serves few, who come seldom.
 const METRICS: Limits = Limits {
@@ -17,16 +17,13 @@ const METRICS: Limits = Limits {
 
 /// A port on which only TLS is spoken.
 #[derive(Debug)]
-pub struct TlsPort {
-    address: io::Result<SocketAddr>,
-    ready: mpsc::Receiver<Secured>,
-}
+pub struct TlsPort(Incoming);
 
 impl TlsPort {
     /// Takes connections for metrics from `listener`.
+    #[must_use]
     pub fn metrics(listener: TcpListener, tls: Arc<ServerConfig>, counters: Arc<Counters>) -> Self {
-        let address = listener.local_addr();
-        Self { address, ready: accept(listener, tls, METRICS, counters) }
+        Self(accept(listener, tls, METRICS, counters))
     }
 }
 
@@ -35,20 +32,12 @@ impl axum::serve::Listener for TlsPort {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Secured, SocketAddr) {
-        match self.ready.recv().await {
-            Some(secured) => {
-                let address = secured.address();
-                (secured, address)
-            }
-            // The runtime ends.
-            None => std::future::pending().await,
-        }
+        let secured = self.0.next().await;
+        let address = secured.address();
+        (secured, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        match &self.address {
-            Ok(address) => Ok(*address),
-            Err(error) => Err(error.kind().into()),
-        }
+        self.0.local_addr()
     }
 }

@@ -42,7 +42,9 @@ where
             Err(reason) => {
                 let left = left(&credentials);
                 tracing::warn!(reason, ?left, "certificate not renewed, trying again");
-                let pause = (left / 20).clamp(RETRY.0, RETRY.1);
+                // Somebody may have put another in its place meanwhile.
+                let _ = credentials.reload();
+                let pause = if left.is_zero() { LOOK } else { (left / 20).clamp(RETRY.0, RETRY.1) };
                 sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
             }
         }

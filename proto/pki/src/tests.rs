@@ -64,7 +64,9 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         let counters = Arc::<Counters>::default();
         let tls = credentials.server(clients, Protocol::Http2).unwrap();
-        let ready = accept(listener, tls, limits, Arc::clone(&counters));
+        let mut incoming = accept(listener, tls, limits, Arc::clone(&counters));
+        let (sender, ready) = mpsc::channel(64);
+        tokio::spawn(async move { while sender.send(incoming.next().await).await.is_ok() {} });
         Self { port, counters, ready }
     }
 
@@ -124,10 +126,8 @@ async fn both_ends_know_each_other() {
     PkiDir::new(dir.path()).write_roots(lab.certificate()).unwrap();
     let nobody = Credentials::person(dir.path()).unwrap();
     assert_eq!((nobody.identity(), nobody.cluster()), (None, cluster(1)));
-    let (greeted, known) = tokio::join!(
-        greet(&nobody, Expected::AnyScheduler, server.port),
-        echo(&mut server.ready)
-    );
+    let (greeted, known) =
+        tokio::join!(greet(&nobody, Expected::AnyScheduler, server.port), echo(&mut server.ready));
     greeted.unwrap();
     assert_eq!(known, None);
     assert_eq!(server.counters.served(), 4);
@@ -169,9 +169,8 @@ async fn an_authority_that_signs_for_another_cluster_is_not_followed() {
     let key = lab.key();
     let params = |cluster: ClusterId| {
         let mut params = rcgen::CertificateParams::default();
-        params.subject_alt_names = vec![rcgen::SanType::URI(
-            format!("trainyard://{cluster}").try_into().unwrap(),
-        )];
+        params.subject_alt_names =
+            vec![rcgen::SanType::URI(format!("trainyard://{cluster}").try_into().unwrap())];
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
         params
     };
@@ -254,16 +253,15 @@ async fn a_renewed_certificate_is_shown_without_a_restart() {
     own.install(&request, signed).unwrap();
     assert!(own.valid_until().unwrap() > before);
     sleep(Duration::from_millis(2100)).await;
-    let (greeted, _) = tokio::join!(
-        greet(&client, Expected::AnyScheduler, server.port),
-        echo(&mut server.ready)
-    );
+    let (greeted, _) =
+        tokio::join!(greet(&client, Expected::AnyScheduler, server.port), echo(&mut server.ready));
     greeted.unwrap();
     assert_eq!(Credentials::node(dir.path()).unwrap().valid_until(), own.valid_until());
 
     // What does not belong here changes nothing.
     let stranger = lab.sign(request.csr(), Subject::Scheduler(2), NODE_LIFE).unwrap();
     assert!(own.install(&request, stranger).is_err());
+    own.reload().unwrap();
     assert_eq!(own.identity().unwrap().subject, Subject::Scheduler(1));
     let other = lab.sign(Request::new().unwrap().csr(), Subject::Scheduler(1), NODE_LIFE).unwrap();
     assert!(matches!(own.install(&request, other), Err(PkiError::Tls(_))));

@@ -96,7 +96,11 @@ impl Credentials {
     ///
     /// # Errors
     /// When TLS 1.3 cannot be had.
-    pub fn server(&self, clients: Clients, protocol: Protocol) -> Result<Arc<ServerConfig>, PkiError> {
+    pub fn server(
+        &self,
+        clients: Clients,
+        protocol: Protocol,
+    ) -> Result<Arc<ServerConfig>, PkiError> {
         let required = clients == Clients::Known;
         let verifier = Arc::new(ClientVerifier { credentials: self.clone(), required });
         let mut config = ServerConfig::builder_with_provider(Arc::clone(self.provider()))
@@ -113,7 +117,11 @@ impl Credentials {
     ///
     /// # Errors
     /// When TLS 1.3 cannot be had.
-    pub fn client(&self, expected: Expected, protocol: Protocol) -> Result<Arc<ClientConfig>, PkiError> {
+    pub fn client(
+        &self,
+        expected: Expected,
+        protocol: Protocol,
+    ) -> Result<Arc<ClientConfig>, PkiError> {
         let verifier = SchedulerVerifier { credentials: self.clone(), expected };
         let mut config = ClientConfig::builder_with_provider(Arc::clone(self.provider()))
             .with_protocol_versions(&[&TLS13])?

@@ -6,8 +6,9 @@
 //! returns its error.
 
 use std::{
-    panic::{self, AssertUnwindSafe},
+    panic::{self, AssertUnwindSafe, resume_unwind},
     sync::mpsc::{Receiver, RecvTimeoutError},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -76,6 +77,8 @@ impl<T: Transport> Runner<T> {
     fn run(mut self) -> Result<(), Fatal> {
         let mut due = Instant::now() + self.tick;
         let mut farewell = None;
+        let mut writer: Option<JoinHandle<_>> = None;
+        self.driver.snapshots_elsewhere();
         loop {
             let wake = self.take_inputs(due);
             let now = Instant::now();
@@ -97,7 +100,14 @@ impl<T: Transport> Runner<T> {
                 Wake::Deserted => farewell = Some(0),
                 Wake::Inputs | Wake::Shutdown => {}
             }
+            if let Some(written) = writer.take_if(|writer| writer.is_finished()) {
+                self.driver.snapshot_taken(written.join().unwrap_or_else(|p| resume_unwind(p)));
+            }
             self.driver.flush(&mut self.transport)?;
+            if let Some(snapshot) = self.driver.fetch_snapshot() {
+                let thread = thread::Builder::new().name("snapshot".to_owned());
+                writer = Some(thread.spawn(move || snapshot.run()).map_err(Fatal::Thread)?);
+            }
             self.publish(ticks);
             // A leader hands over first, so that the others need no election timeout; nobody to
             // hand over to, or no answer in time, and it just goes.
@@ -106,6 +116,9 @@ impl<T: Transport> Runner<T> {
                 break;
             }
         }
+        // Another life must not find it writing.
+        let unrecorded = writer.map(JoinHandle::join);
+        drop(unrecorded);
         self.driver.close();
         for work in self.work.try_iter() {
             refuse(work);

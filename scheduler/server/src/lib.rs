@@ -28,4 +28,5 @@ pub use access::{LimitsConfig, Pace};
 pub use archive::ArchiveError;
 pub use config::{Config, ConfigError};
 pub use error::{Failure, SchedulerError};
+pub use machine::state_machine;
 pub use run::run;

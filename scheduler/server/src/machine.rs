@@ -1,13 +1,18 @@
 //! The state machine as raft drives it: bytes in, bytes out, under one lock that readers share.
 //! A command that cannot be read halts the replica: to skip it would be to diverge.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use tokio::sync::broadcast;
 use trainyard_core::{Event, State, codec};
-use trainyard_raft::{RestoreError, StateMachine};
+use trainyard_jobs::ClusterId;
+use trainyard_raft::{Capture, RestoreError, StateMachine};
 
-use crate::archive::ArchiveStore;
+use crate::archive::{ArchiveError, ArchiveStore};
 
 /// The state, shared between the raft thread, which writes, and everybody else.
 pub type Shared = Arc<RwLock<State>>;
@@ -44,9 +49,36 @@ impl Machine {
     }
 }
 
+/// The state machine of a data directory as raft drives it, for tools that write or read one
+/// without a daemon.
+///
+/// # Errors
+/// When the archive in the directory cannot be used.
+pub fn state_machine(
+    cluster: ClusterId,
+    dir: &Path,
+) -> Result<impl StateMachine + use<>, ArchiveError> {
+    let state = Arc::new(RwLock::new(State::new(cluster)));
+    Ok(Machine::new(state, ArchiveStore::open(dir)?, broadcast::channel(1).0))
+}
+
 /// Reads the state. A writer that panicked has ended the process already.
 pub fn read<T>(state: &Shared, look: impl FnOnce(&State) -> T) -> T {
     look(&state.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A state on its way into a snapshot.
+struct Captured {
+    state: State,
+    archive: ArchiveStore,
+}
+
+impl Capture for Captured {
+    fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        // What a snapshot relies on is on disk before it.
+        self.archive.sync().map_err(io::Error::other)?;
+        codec::write_snapshot(&self.state, out)
+    }
 }
 
 impl StateMachine for Machine {
@@ -82,6 +114,11 @@ impl StateMachine for Machine {
         read(&self.state, codec::snapshot)
     }
 
+    fn capture(&self) -> Box<dyn Capture> {
+        let state = read(&self.state, State::frozen);
+        Box::new(Captured { state, archive: self.archive.clone() })
+    }
+
     fn check(&self, snapshot: &[u8]) -> Result<(), RestoreError> {
         let head = codec::snapshot_archive(snapshot).map_err(|e| RestoreError(e.to_string()))?;
         self.archive.check(head).map_err(|e| RestoreError(e.to_string()))
@@ -91,6 +128,7 @@ impl StateMachine for Machine {
         let state = codec::restore(snapshot).map_err(|e| RestoreError(e.to_string()))?;
         self.archive.check(state.archive()).map_err(|e| RestoreError(e.to_string()))?;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        let _ = self.events.send([Event::Restored].into());
         Ok(())
     }
 }

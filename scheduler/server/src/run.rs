@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
+use futures::stream::unfold;
 use tokio::{net::TcpListener, sync::broadcast};
-use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use trainyard_core::State;
@@ -86,7 +86,8 @@ pub async fn run(
     let store = Store::open(&config.store)?;
     let replica = replica(config, store, pki).await?;
     let stop = CancellationToken::new();
-    tokio::spawn(audit::export(replica.clone()));
+    let export = audit::export(replica.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(export));
     tokio::spawn(leader::run(replica.clone(), stop.clone()));
     let fresh = Arc::clone(&replica.pki).keep_fresh(replica.config.id);
     tokio::spawn(stop.clone().run_until_cancelled_owned(fresh));
@@ -205,8 +206,11 @@ async fn serve(
 ) -> Result<(), SchedulerError> {
     let tls = replica.pki.credentials.server(Clients::Anybody, Protocol::Http2)?;
     let counters = Arc::clone(&replica.pki.port);
-    let connections = ReceiverStream::new(accept(listener, tls, Limits::default(), counters));
-    let connections = connections.map(|secured| Ok::<_, std::io::Error>(Connection(secured)));
+    let incoming = accept(listener, tls, Limits::default(), counters);
+    let connections = unfold(incoming, async |mut incoming| {
+        let connection = Connection(incoming.next().await);
+        Some((Ok::<_, std::io::Error>(connection), incoming))
+    });
     let client = ClientServer::new(ClientService(replica.clone()));
     let worker = WorkerServer::new(WorkerService(replica.clone()));
     let raft = RaftServer::new(RaftService(replica.clone()));

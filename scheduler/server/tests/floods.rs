@@ -161,3 +161,25 @@ async fn a_question_has_a_size() {
     assert!(status.message().contains("larger than 16384 bytes"), "{status}");
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_listens_with_a_revoked_token_hears_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(config(dir.path())).await;
+    let (id, token) = daemon.make("researcher", &[], "ada", 3_600_000).await;
+    let mut client = client(daemon.channel(Someone::Nobody).await, &Some(token));
+    let job = client.submit(submit_in("research", now_key())).await.unwrap().into_inner().job;
+    let watch = v1::GetJobRequest { job, stale: false };
+    let mut updates = client.watch_job(watch).await.unwrap().into_inner();
+    updates.message().await.unwrap().unwrap();
+    daemon.revoke(id).await;
+    let end = timeout(Duration::from_secs(30), async {
+        loop {
+            if let Err(status) = updates.message().await {
+                return status;
+            }
+        }
+    });
+    assert_eq!(end.await.expect("it ends").code(), Code::Unauthenticated);
+    daemon.stop().await;
+}

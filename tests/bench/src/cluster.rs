@@ -20,6 +20,10 @@ use crate::process::{Daemon, free_ports, output, stop_shims, wait_for};
 
 const START: Duration = Duration::from_secs(20);
 
+/// One caller plays hundreds of clients here, so what one may ask for is out of reach.
+const LIMITS: &str = "[limits]\ncalls = 100000\n\
+    [limits.caller]\nper_second = 1000000\nburst = 1000000\n";
+
 /// A running cluster. Ends with its data when dropped.
 #[derive(Debug)]
 pub(crate) struct Cluster {
@@ -212,7 +216,7 @@ impl Cluster {
         let store = self.store();
         format!(
             "id = {number}\ncluster = \"{id}\"\nlisten = \"{address}\"\ndata_dir = {data:?}\n\
-             store = \"{store}\"\n{}\n[peers]\n{peers}",
+             store = \"{store}\"\n{}\n[peers]\n{peers}{LIMITS}",
             self.settings
         )
     }

@@ -17,6 +17,7 @@ mod machine;
 mod process;
 mod report;
 mod rounds;
+mod scale;
 mod submit;
 
 use args::{Args, Bench};
@@ -35,11 +36,14 @@ fn main() -> std::process::ExitCode {
 fn run(args: &Args) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.data)
         .with_context(|| format!("cannot make {}", args.data.display()))?;
+    if args.bench == Bench::Scale {
+        return runtime(Bench::Scale)?.block_on(interruptible(scale::run(args)))?;
+    }
     let mut report = Report::begin(&args.data);
     for bench in args.bench.each() {
         progress(&format!("{bench:?}"));
-        let section = runtime(bench)?.block_on(interruptible(bench, args))?;
-        report.sections.push(section);
+        let section = runtime(bench)?.block_on(interruptible(measure(bench, args)))?;
+        report.sections.push(section.unwrap_or_else(|error| Section::failed(bench, &error)));
     }
     if args.json {
         serde_json::to_writer_pretty(std::io::stdout(), &report)?;
@@ -62,13 +66,11 @@ fn runtime(bench: Bench) -> std::io::Result<tokio::runtime::Runtime> {
     builder.enable_all().build()
 }
 
-async fn interruptible(bench: Bench, args: &Args) -> anyhow::Result<Section> {
+async fn interruptible<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     // Leaving by any of these drops what runs, and with it the daemons.
     tokio::select! {
-        section = measure(bench, args) => {
-            Ok(section.unwrap_or_else(|error| Section::failed(bench, &error)))
-        }
+        done = work => Ok(done),
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
         _ = stop.recv() => anyhow::bail!("terminated"),
     }

@@ -56,6 +56,13 @@ impl Pki {
         self.write(name, Holder::Person, &issued)
     }
 
+    /// A directory for somebody who has no certificate: whom to trust, and no more.
+    pub fn roots(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let dir = PkiDir::new(self.folder.join(name));
+        dir.write_roots(self.authority.certificate())?;
+        Ok(dir.path().to_owned())
+    }
+
     fn write(&self, name: &str, holder: Holder, issued: &Issued) -> anyhow::Result<PathBuf> {
         let dir = PkiDir::new(self.folder.join(name));
         dir.write_roots(self.authority.certificate())?;

@@ -17,6 +17,7 @@ pub struct Yard {
     endpoint: String,
     pki: PathBuf,
     folder: PathBuf,
+    token: Option<String>,
 }
 
 /// What a run of `yard` gave.
@@ -36,13 +37,20 @@ impl Yard {
     /// in `folder`.
     #[must_use]
     pub fn new(endpoint: &str, pki: &Path, folder: &Path) -> Self {
-        Self { endpoint: endpoint.to_owned(), pki: pki.to_owned(), folder: folder.to_owned() }
+        let (endpoint, pki, folder) = (endpoint.to_owned(), pki.to_owned(), folder.to_owned());
+        Self { endpoint, pki, folder, token: None }
+    }
+
+    /// The same for somebody who bears a token, and has only the certificates in `pki`.
+    #[must_use]
+    pub fn bearing(&self, pki: &Path, token: Option<&str>) -> Self {
+        Self { pki: pki.to_owned(), token: token.map(str::to_owned), ..self.clone() }
     }
 
     /// The same person, asking other schedulers.
     #[must_use]
     pub fn at(&self, endpoint: &str) -> Self {
-        Self { endpoint: endpoint.to_owned(), pki: self.pki.clone(), folder: self.folder.clone() }
+        Self { endpoint: endpoint.to_owned(), ..self.clone() }
     }
 
     /// The schedulers that it asks.
@@ -65,6 +73,9 @@ impl Yard {
             .env("RUST_LOG", "off")
             .current_dir(&self.folder)
             .stdin(Stdio::null());
+        if let Some(token) = &self.token {
+            command.env("YARD_TOKEN", token);
+        }
         Ok(command)
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use clap::Args;
 use toml::{Table, Value};
-use trainyard_jobs::{ClusterId, Millis, Role};
+use trainyard_jobs::{ClusterId, Millis, Role, token::is_bearer_name};
 use trainyard_pki::{AUTHORITY_LIFE, Authority, Holder, NODE_LIFE, PERSON_LIFE, PkiDir, Subject};
 use uuid::Uuid;
 
@@ -53,6 +53,10 @@ pub(crate) fn run(app: &App, args: &InitArgs) -> Result<Exit, CliError> {
     if args.out.exists() {
         return Err(CliError::usage(format!("`{}` is there already", args.out.display()))
             .help("a second authority would be a second cluster: name another --out"));
+    }
+    if !is_bearer_name(&args.admin) {
+        return Err(CliError::usage(format!("`{}` cannot be a name", args.admin))
+            .help("letters, digits and . - _ @ + make one"));
     }
     let admin = Subject::Person { role: Role::Admin, name: args.admin.clone() };
     let cluster = ClusterId(Uuid::now_v7());

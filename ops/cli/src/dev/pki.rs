@@ -4,9 +4,7 @@
 use std::path::PathBuf;
 
 use trainyard_jobs::{ClusterId, Role};
-use trainyard_pki::{
-    AUTHORITY_LIFE, Authority, Holder, NODE_LIFE, PERSON_LIFE, PkiDir, Subject,
-};
+use trainyard_pki::{AUTHORITY_LIFE, Authority, Holder, NODE_LIFE, PERSON_LIFE, PkiDir, Subject};
 
 use super::{Layout, Plan};
 use crate::{endpoint, error::CliError, join};

@@ -42,7 +42,6 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("trainyard-tests", &["trainyard-jobs", "trainyard-pki", "trainyard-proto", "trainyard-store"]),
-    ("trainyard-bench", &["trainyard-jobs", "trainyard-pki", "trainyard-proto"]),
     (
         "trainyard-fuzz",
         &[
@@ -53,6 +52,17 @@ const ROOMS: &[(&str, &[&str])] = &[
             "trainyard-scheduler",
             "trainyard-store",
             "trainyard-worker",
+        ],
+    ),
+    (
+        "trainyard-bench",
+        &[
+            "trainyard-core",
+            "trainyard-jobs",
+            "trainyard-pki",
+            "trainyard-proto",
+            "trainyard-raft",
+            "trainyard-scheduler",
         ],
     ),
     ("xtask", &[]),

@@ -45,10 +45,8 @@ async fn half_open_handshakes_stall_nobody_and_end() {
         silent.push(TcpStream::connect(("127.0.0.1", server.port)).await.unwrap());
     }
     let client = credentials(&lab, person());
-    let (greeted, _) = tokio::join!(
-        greet(&client, Expected::AnyScheduler, server.port),
-        echo(&mut server.ready)
-    );
+    let (greeted, _) =
+        tokio::join!(greet(&client, Expected::AnyScheduler, server.port), echo(&mut server.ready));
     greeted.unwrap();
     server.refused("slow", 7).await;
     for tcp in silent {
@@ -71,10 +69,8 @@ async fn there_is_an_end_to_places_and_the_nameless_have_fewer() {
     nameless.write_all(b"hello").await.unwrap();
     server.refused("full", 1).await;
     let client = credentials(&lab, worker());
-    let (greeted, _) = tokio::join!(
-        greet(&client, Expected::AnyScheduler, server.port),
-        echo(&mut server.ready)
-    );
+    let (greeted, _) =
+        tokio::join!(greet(&client, Expected::AnyScheduler, server.port), echo(&mut server.ready));
     greeted.unwrap();
     let mut silent = Vec::new();
     for _ in 0..3 {

@@ -2,9 +2,10 @@
 //!
 //! Each index is applied once in a life, in order; anything else is fatal.
 
+use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType};
 
-use super::{core::Driver, proposals::Applied};
+use super::{core::Driver, proposals::Applied, taking::Taking};
 use crate::{
     error::{Fatal, ProposeError},
     storage::{SnapshotFrame, count},
@@ -77,6 +78,10 @@ impl Driver {
     /// is the whole state, so that one each so many entries would cost the square of the state's
     /// growth. A start then replays at most as many bytes as it restores.
     pub(super) fn maybe_snapshot(&mut self) -> Result<(), Fatal> {
+        self.record_taken()?;
+        if self.snapshots.is_busy() {
+            return Ok(());
+        }
         let store = self.node.store();
         let (index, term) = self.applied;
         let last = store.snapshot_index();
@@ -91,23 +96,37 @@ impl Driver {
         if !due && !wanted {
             return Ok(());
         }
-        let frame = SnapshotFrame {
-            cluster: self.cluster,
-            index,
-            term,
-            conf: self.conf.clone(),
-            data: self.machine.snapshot(),
-        };
-        let encoded = frame.encode().map_err(|detail| store.corrupt(detail))?;
-        store.files().save(index, &encoded)?;
+        self.snapshots.begin(Taking {
+            files: store.files().clone(),
+            frame: SnapshotFrame {
+                cluster: self.cluster,
+                index,
+                term,
+                conf: self.conf.clone(),
+                data: Bytes::new(),
+            },
+            state: self.machine.capture(),
+        });
+        self.applied_bytes = 0;
+        self.record_taken()
+    }
+
+    /// Lets the log rely on a snapshot that is in its file.
+    fn record_taken(&mut self) -> Result<(), Fatal> {
+        let Some(taken) = self.snapshots.take_done() else { return Ok(()) };
+        let (index, bytes) = taken?;
+        let last = self.node.store().snapshot_index();
+        // A leader's newer snapshot may have come meanwhile.
+        if index <= last {
+            return Ok(());
+        }
         // The log is kept back to the older of the two snapshots, so that either is enough to start
         // from.
         let boundary = index.saturating_sub(self.keep_entries).min(last);
         self.node.mut_store().record_snapshot(index, boundary)?;
-        self.snapshot_bytes = count(frame.data.len());
-        self.applied_bytes = 0;
+        self.snapshot_bytes = bytes;
         self.counters.snapshots_taken.add(1);
-        tracing::debug!(id = self.id, index, bytes = encoded.len(), "took a snapshot");
+        tracing::debug!(id = self.id, index, bytes, "took a snapshot");
         Ok(())
     }
 

@@ -12,6 +12,7 @@ mod reads;
 mod ready;
 mod reply;
 mod report;
+mod taking;
 
 pub use core::{Driver, Input};
 pub use members::MemberChange;

@@ -19,4 +19,5 @@ mod migration;
 mod requests;
 mod sim;
 mod snapshots;
+mod taking;
 mod threads;

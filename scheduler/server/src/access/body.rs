@@ -78,15 +78,40 @@ impl HttpBody for Bounded {
     }
 }
 
-/// An answer's body, with the place that it takes.
+/// An answer's body, with the place that it takes. One that goes on for long is asked again and
+/// again whether its caller may still listen.
 pub(super) struct Held {
     inner: Body,
     _open: Open,
+    recheck: Option<Recheck>,
+    over: bool,
 }
 
+/// Whether a caller may still listen; why not, if not.
+type StillGood = Box<dyn Fn() -> Result<(), Status> + Send>;
+
+struct Recheck {
+    good: StillGood,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// How often that is asked.
+const RECHECK: Duration = Duration::from_secs(5);
+
 impl Held {
-    pub(super) const fn new(inner: Body, open: Open) -> Self {
-        Self { inner, _open: open }
+    pub(super) fn new(inner: Body, open: Open, good: Option<StillGood>) -> Self {
+        let recheck = good.map(|good| Recheck { good, timer: Box::pin(sleep(RECHECK)) });
+        Self { inner, _open: open, recheck, over: false }
+    }
+}
+
+impl Recheck {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            (self.good)()?;
+            self.timer.as_mut().reset(Instant::now() + RECHECK);
+        }
+        Ok(())
     }
 }
 
@@ -98,11 +123,20 @@ impl HttpBody for Held {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if let Some(Err(status)) = self.recheck.as_mut().map(|recheck| recheck.poll(cx)) {
+            self.over = true;
+            let mut trailers = http::HeaderMap::new();
+            status.add_header(&mut trailers)?;
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
         Pin::new(&mut self.inner).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.over || self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

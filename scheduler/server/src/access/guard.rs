@@ -13,13 +13,14 @@ use http::{HeaderMap, Request, Response, header::AUTHORIZATION, request::Parts};
 use tonic::{Code, Status, body::Body, metadata::MetadataValue};
 use tower_layer::Layer;
 use tower_service::Service;
+use trainyard_core::state::TokenRecord;
 
 use super::{
     Caller, Limits, Who,
     body::{Bounded, Held},
     identify::identify,
     limits::Open,
-    table::{self, Rule},
+    table::{self, Kind, Rule},
 };
 use crate::{
     audit::{Entry, Event},
@@ -111,7 +112,8 @@ where
         Box::pin(async move {
             let response = inner.call(request).await?;
             guard.note(rule, &caller, response.headers());
-            Ok(response.map(|body| Body::new(Held::new(body, open))))
+            let good = guard.still_good(rule, &caller);
+            Ok(response.map(|body| Body::new(Held::new(body, open, good))))
         })
     }
 }
@@ -182,6 +184,27 @@ impl Guard {
             let text = format!("{name} has {count} calls of this kind open");
             too_much(&text, Duration::from_secs(1))
         })
+    }
+
+    /// For a stream that is listened to by a token: whether the token is still good.
+    fn still_good(
+        &self,
+        rule: &Rule,
+        caller: &Caller,
+    ) -> Option<Box<dyn Fn() -> Result<(), Status> + Send>> {
+        let Who::Person { token: Some(token), .. } = &caller.who else { return None };
+        if rule.kind != Kind::Watch {
+            return None;
+        }
+        let (token, replica) = (token.clone(), self.replica.clone());
+        Some(Box::new(move || {
+            let now = clock::now();
+            let valid = |record: &TokenRecord| record.is_valid(now);
+            if replica.look(|state| state.token(&token).is_some_and(valid)) {
+                return Ok(());
+            }
+            Err(Status::unauthenticated(format!("token {token} was revoked, or has expired")))
+        }))
     }
 
     fn refuse(&self, refused: Refused) -> Response<Body> {

@@ -16,7 +16,7 @@ use trainyard_proto::{convert::parse, v1};
 
 use super::{Answers, find::find};
 use crate::{
-    access::Caller, clock, decide::admission, error::Failure, machine::Events, reasons::planner,
+    access::Caller, clock, decide::admission, error::Failure, machine::Events, reasons::Reasons,
     replica::Replica, views,
 };
 
@@ -140,10 +140,10 @@ pub(super) async fn explain(
     request: &v1::GetJobRequest,
 ) -> Result<v1::ExplainAnswer, Failure> {
     let id = find(replica, caller, &request.job, request.stale).await?;
-    let planner = replica.look(|state| planner(replica, state));
     let job = view(replica, caller, &id).await?;
-    // Dozens of plans on copies: not on a thread that others wait for, and outside the lock.
-    let explained = move || planner.explain(&id, clock::now()).unwrap_or_default();
+    // Dozens of plans: not on a thread that others wait for.
+    let asked = replica.clone();
+    let explained = move || asked.reasons.explain(&asked, &id);
     let explanation = tokio::task::spawn_blocking(explained).await.unwrap_or_default();
     let blocker = |b: trainyard_core::placement::Blocker| v1::Blocker {
         kind: b.kind.as_str().to_owned(),
@@ -178,7 +178,7 @@ fn summary(job: &v1::Job) -> String {
 async fn view(replica: &Replica, caller: &Caller, id: &JobId) -> Result<v1::Job, Failure> {
     let progress = replica.sessions.progress(id);
     let waits = replica.look(|s| s.job(id).is_some_and(|j| j.phase == JobPhase::Queued));
-    let reason = if waits { replica.reasons.of(replica).get(id).cloned() } else { None };
+    let reason = if waits { Reasons::line(&replica.reasons.of(replica), id) } else { None };
     let look = |state: &State| {
         let reason = reason.map(|text| caller.veil(state, &text));
         let job = state.job(id).map(|job| views::job(job, reason, progress));

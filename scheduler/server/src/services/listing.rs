@@ -1,14 +1,14 @@
 //! Lists of jobs, newest first, page by page. A page looks at what it returns and little more,
 //! however many jobs there are, and however many of them are archived.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap};
 
-use trainyard_core::{State, state::Job};
+use trainyard_core::{State, placement::Blockers, state::Job};
 use trainyard_jobs::{JobId, ProjectName};
 use trainyard_proto::{convert::parse, v1};
 
 use super::find::find;
-use crate::{access::Caller, error::Failure, replica::Replica, views};
+use crate::{access::Caller, error::Failure, reasons::Reasons, replica::Replica, views};
 
 /// Listings are cut here unless asked otherwise.
 const LIST_LIMIT: u32 = 1000;
@@ -88,13 +88,13 @@ fn here(
     caller: &Caller,
     state: &State,
     page: &Page,
-    reasons: &Arc<BTreeMap<JobId, String>>,
+    reasons: &BTreeMap<JobId, Blockers>,
 ) -> Vec<Row> {
     let wanted =
         |job: &&Job| page.projects.as_ref().is_none_or(|own| own.contains(&job.spec.project));
     let view = |job: &Job| {
         let progress = replica.sessions.progress(&job.id);
-        let reason = reasons.get(&job.id).map(|text| caller.veil(state, text));
+        let reason = Reasons::line(reasons, &job.id).map(|text| caller.veil(state, &text));
         (job.sequence, views::job(job, reason, progress))
     };
     let live = state.newest_live_jobs(page.before).filter(wanted).take(page.most);

@@ -166,7 +166,7 @@ impl Daemon {
         AccessClient::new(self.channel(Someone::Person(Role::Admin)).await)
     }
 
-    async fn make(
+    pub(crate) async fn make(
         &self,
         role: &str,
         projects: &[&str],
@@ -197,10 +197,13 @@ impl Daemon {
 
     pub(crate) async fn revoked(&self, role: &str) -> String {
         let (id, token) = self.make(role, &[], "", 60_000).await;
-        let key = Uuid::now_v7().to_string();
-        let request = v1::RevokeTokenRequest { key, token: id };
-        self.access().await.revoke_token(request).await.unwrap();
+        self.revoke(id).await;
         token
+    }
+
+    pub(crate) async fn revoke(&self, token: String) {
+        let request = v1::RevokeTokenRequest { key: Uuid::now_v7().to_string(), token };
+        self.access().await.revoke_token(request).await.unwrap();
     }
 
     pub(crate) async fn stop(self) -> Config {

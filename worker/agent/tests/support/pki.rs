@@ -6,12 +6,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use futures::stream::{Stream, unfold};
 use tempfile::TempDir;
 use tokio::{
     io::{DuplexStream, copy_bidirectional, duplex},
     net::TcpListener,
 };
-use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+
 use trainyard_jobs::NodeId;
 use trainyard_pki::{
     AUTHORITY_LIFE, Authority, Clients, Credentials, Holder, Limits, NODE_LIFE, PkiDir, Protocol,
@@ -46,11 +47,12 @@ pub fn serve(
     write(dir.path(), authority, Subject::Scheduler(1));
     let credentials = Credentials::node(dir.path()).unwrap();
     let tls = credentials.server(Clients::Anybody, Protocol::Http2).unwrap();
-    let connections = accept(listener, tls, Limits::default(), Arc::default());
-    ReceiverStream::new(connections).map(|mut secured| {
+    let incoming = accept(listener, tls, Limits::default(), Arc::default());
+    unfold(incoming, async |mut incoming| {
+        let mut secured = incoming.next().await;
         // What the server speaks through is of a kind that it knows.
         let (near, mut far) = duplex(1 << 16);
         tokio::spawn(async move { copy_bidirectional(&mut secured, &mut far).await });
-        Ok(near)
+        Some((Ok(near), incoming))
     })
 }
