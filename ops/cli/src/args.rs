@@ -67,7 +67,7 @@ pub(crate) struct Global {
     /// Endpoints by name, from ~/.config/yard/config.toml
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
-    /// A file with the token to show [env: YARD_TOKEN, the token]
+    /// A file with your token [or env: YARD_TOKEN]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Certificates, a directory [env: YARD_PKI]
@@ -76,7 +76,7 @@ pub(crate) struct Global {
     /// The project to list, or to submit to
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) project: Option<String>,
-    /// How results are written: table, wide, json, jsonl, yaml
+    /// Form of results: table, wide, json, jsonl, yaml
     #[arg(
         short,
         long = "output",

@@ -114,12 +114,14 @@ fn told(cluster: &Cluster, job: &str) -> anyhow::Result<()> {
     };
     ensure!(find("change", "ada", "Client/Submit")?["subject"] == job);
     ensure!(find("change", "admin", "Access/CreateToken")?["credential"] == "certificate");
-    ensure!(find("denied", "bob", "Client/Logs")?["subject"] == job);
+    ensure!(find("denied", "bob", "Client/GetJob")?["subject"] == job);
     ensure!(find("denied", "bob", "Client/Submit")?["outcome"] == "permission_denied");
     ensure!(find("denied", "nobody", "Client/ListJobs")?["outcome"] == "unauthenticated");
-    ensure!(records.iter().any(|record| record["principal"].as_str().is_some_and(|who| who
-        .starts_with("worker/")
-        && record["rpc"] == "Worker/ReportEnded")));
+    ensure!(records.iter().any(|record| {
+        record["principal"]
+            .as_str()
+            .is_some_and(|who| who.starts_with("worker/") && record["rpc"] == "Worker/ReportEnded")
+    }));
     Ok(())
 }
 

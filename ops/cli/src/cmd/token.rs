@@ -152,3 +152,19 @@ async fn revoke(app: &App, args: &RevokeArgs) -> Result<Exit, CliError> {
     app.out.print(&app.out.list(&list, app.out.look())?)?;
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn several_projects_can_be_named() {
+        let line = "yard token create --role viewer --project a --project b --ttl 1h";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Token(TokenCommand::Create(args)) = cli.command else { panic!("{line}") };
+        assert_eq!(args.project, ["a", "b"]);
+    }
+}

@@ -87,3 +87,34 @@ impl Row for TokenView {
         cells
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::{Format, List, Output};
+
+    #[test]
+    fn a_listing_shows_who_may_do_what_until_when() {
+        let token = |id: &str, role: &str, projects: &[&str], state: &str| v1::Token {
+            id: id.to_owned(),
+            kind: if role == "worker" { "join" } else { "api" }.to_owned(),
+            role: role.to_owned(),
+            projects: projects.iter().map(ToString::to_string).collect(),
+            name: if role == "worker" { "" } else { "ada" }.to_owned(),
+            created_ms: 9_000_000,
+            expires_ms: if state == "expired" { 9_500_000 } else { 13_600_000 },
+            created_by: "admin".to_owned(),
+            state: state.to_owned(),
+        };
+        let items = vec![
+            TokenView::from(token("000000000001", "researcher", &["a", "b"], "valid")),
+            TokenView::from(token("000000000002", "admin", &[], "revoked")),
+            TokenView::from(token("111111111111", "worker", &[], "expired")),
+        ];
+        let list = List { items, more: false, stale: false, empty: String::new() };
+        let out =
+            Output { format: Format::Wide, quiet: false, colour: false, colour_err: false };
+        let look = Look { now_ms: 10_000_000, colour: false, wide: true, id_chars: 12 };
+        insta::assert_snapshot!(out.list(&list, look).unwrap().body);
+    }
+}

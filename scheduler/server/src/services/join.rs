@@ -7,7 +7,7 @@ use trainyard_jobs::{Digest, JoinRole, NodeId, Token, TokenKind, token::InvalidT
 use trainyard_pki::{Identity, PkiError, Subject, requested_key};
 use trainyard_proto::v1::{self, join_server::Join};
 
-use crate::{error::Failure, peer, replica::Replica};
+use crate::{access::Caller, error::Failure, peer, replica::Replica};
 
 pub(crate) struct JoinService(pub(crate) Replica);
 
@@ -17,7 +17,8 @@ impl Join for JoinService {
         &self,
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinAnswer>, Status> {
-        Ok(Response::new(join(&self.0, request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(join(&self.0, &caller, request.into_inner()).await?))
     }
 
     async fn renew(
@@ -37,10 +38,15 @@ impl Join for JoinService {
     }
 }
 
-async fn join(replica: &Replica, request: v1::JoinRequest) -> Result<v1::JoinAnswer, Failure> {
+async fn join(
+    replica: &Replica,
+    caller: &Caller,
+    request: v1::JoinRequest,
+) -> Result<v1::JoinAnswer, Failure> {
     let unread = |error: InvalidToken| Failure::Invalid(error.to_string());
     let token: Token = request.token.parse().map_err(unread)?;
     let subject = subject(replica, &request.subject)?;
+    caller.about(format!("{subject} with token {}", token.id()));
     // All that can be wrong with the request is said before the token is used up.
     let key = requested_key(&request.csr).map_err(|error| unfit(&error))?;
     replica.must_lead()?;
