@@ -61,22 +61,26 @@ pub(crate) fn planner(replica: &Replica, state: &State) -> Planner {
     planner
 }
 
-/// The hash computed last, with its log index.
+/// How long a hash serves while the state goes on: encoding the state keeps commands waiting.
+const HASH: Duration = Duration::from_secs(1);
+
+/// The hash computed last, with when and its log index.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct StateHash(Arc<Mutex<Option<(u64, String)>>>);
+pub(crate) struct StateHash(Arc<Mutex<Option<(Instant, u64, String)>>>);
 
 impl StateHash {
-    /// The state's hash.
-    pub(crate) fn of(&self, state: &State) -> String {
+    /// The state's hash and the log index that it is of. However many ask, a state that changes
+    /// all the time is encoded once a second.
+    pub(crate) fn of(&self, state: &State) -> (u64, String) {
         let index = state.revision().index;
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((then, hash)) = last.as_ref()
-            && *then == index
+        if let Some((at, then, hash)) = last.as_ref()
+            && (*then == index || (*then < index && at.elapsed() < HASH))
         {
-            return hash.clone();
+            return (*then, hash.clone());
         }
         let hash = codec::state_hash(state).to_string();
-        *last = Some((index, hash.clone()));
-        hash
+        *last = Some((Instant::now(), index, hash.clone()));
+        (index, hash)
     }
 }

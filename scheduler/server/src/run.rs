@@ -2,7 +2,8 @@
 
 use std::{
     future::Future,
-    sync::{Arc, OnceLock, RwLock},
+    pin::Pin,
+    sync::{Arc, OnceLock, RwLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -13,22 +14,28 @@ use tonic::transport::Server;
 use trainyard_core::State;
 use trainyard_proto::{
     MAX_MESSAGE_BYTES,
-    v1::{client_server::ClientServer, raft_server::RaftServer, worker_server::WorkerServer},
+    v1::{
+        client_server::ClientServer, cluster_server::ClusterServer, raft_server::RaftServer,
+        worker_server::WorkerServer,
+    },
 };
-use trainyard_raft::RaftHandle;
+use trainyard_raft::{RaftHandle, Role, Status};
 use trainyard_store::Store;
 
 use crate::{
+    book::Book,
     config::Config,
     error::SchedulerError,
-    leader,
+    identity, leader,
     machine::{EVENTS_KEPT, Machine},
     metrics,
+    probes::{self, Probes},
     reasons::{Reasons, StateHash},
+    rejoin::rejoin,
     replica::Replica,
-    services::{ClientService, RaftService, WorkerService},
+    services::{ClientService, ClusterService, RaftService, WorkerService},
     sessions::Sessions,
-    transport::{LateHandle, Peers},
+    transport::{LateHandle, Peers, Speaker},
 };
 
 /// Ticks without a leader's word before an election, at least; at most twice as many.
@@ -43,18 +50,40 @@ const READ_TICKS: u32 = 300;
 /// Ticks after which a snapshot of which nothing was heard counts as lost.
 const SNAPSHOT_TICKS: u32 = 60_000;
 
+/// How long a leader that stops waits for another one.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
 /// How long open streams may take to end once the daemon stops.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Runs a scheduler until `shutdown` resolves. A leader hands over first.
 ///
 /// # Errors
-/// When it cannot start: configuration, address, data directory or store; or cannot serve.
+/// When it cannot start: configuration, address, data directory or store; or cannot go on.
 pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), SchedulerError> {
     config.validate()?;
+    let mut config = identity::resolve(config)?;
+    tokio::pin!(shutdown);
+    loop {
+        let error = match run_once(config.clone(), shutdown.as_mut()).await {
+            Err(error) if error.is_damage() && config.auto_replace => error,
+            ended => return ended,
+        };
+        tracing::error!(%error, "this member's data is damaged: asking for a new id");
+        tokio::select! {
+            rejoined = rejoin(&config) => config = rejoined?,
+            () = &mut shutdown => return Err(error),
+        }
+    }
+}
+
+async fn run_once(
+    config: Config,
+    shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
+) -> Result<(), SchedulerError> {
     let listener = listen(config.listen, "listen").await?;
     let metrics_listener = match config.metrics_listen {
         Some(address) => Some(listen(address, "metrics_listen").await?),
@@ -64,16 +93,34 @@ pub async fn run(
     let replica = replica(config, store).await?;
     let stop = CancellationToken::new();
     tokio::spawn(leader::run(replica.clone(), stop.clone()));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(probes::run(replica.clone())));
     if let Some(listener) = metrics_listener {
-        tokio::spawn(metrics::serve(listener, replica.clone()));
+        let metrics = metrics::serve(listener, replica.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(metrics));
     }
     tracing::info!(id = replica.config.id, listen = %replica.config.listen, "scheduler serves");
-    let served = serve(listener, &replica, shutdown, &stop).await;
+    let served = tokio::select! {
+        served = serve(listener, &replica, shutdown, &stop) => served,
+        fatal = replica.raft.failed() => Err(SchedulerError::Failed(fatal)),
+    };
     stop.cancel();
     let raft = replica.raft.clone();
     // Hands the leadership over and closes the log; blocks, so not on the runtime's threads.
     let _ = tokio::task::spawn_blocking(move || raft.shutdown()).await;
     served
+}
+
+/// Gives the leadership away while everything is still served, so that clients meet a leader all
+/// the time. A leader that nobody can follow just goes.
+async fn hand_over(replica: &Replica) {
+    let mut status = replica.status();
+    let before = status.borrow().clone();
+    if before.role != Role::Leader || before.voters.len() < 2 {
+        return;
+    }
+    replica.raft.transfer_leadership(None);
+    let other = |s: &Status| s.role != Role::Leader && s.leader.is_some_and(|id| id != s.id);
+    let _ = tokio::time::timeout(HAND_OVER, status.wait_for(other)).await;
 }
 
 async fn listen(
@@ -92,7 +139,8 @@ async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError
     let config = Arc::new(config);
     let state = Arc::new(RwLock::new(State::new(config.cluster)));
     let (events, _) = broadcast::channel(EVENTS_KEPT);
-    let raft = raft(&config, &state, &events).await?;
+    let book = Book::new(config.peers.clone());
+    let raft = raft(&config, &state, &events, &book).await?;
     Ok(Replica {
         raft,
         state,
@@ -103,6 +151,8 @@ async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError
         handed_on: Arc::default(),
         reasons: Reasons::default(),
         hash: StateHash::default(),
+        book,
+        probes: Probes::default(),
     })
 }
 
@@ -110,13 +160,18 @@ async fn raft(
     config: &Arc<Config>,
     state: &crate::machine::Shared,
     events: &broadcast::Sender<crate::machine::Events>,
+    book: &Book,
 ) -> Result<RaftHandle, SchedulerError> {
     let late: LateHandle = Arc::new(OnceLock::new());
-    let peers = Peers::new(config.id, config.cluster.to_string(), &config.peers, &late);
-    let peers = peers.map_err(|source| SchedulerError::Serve {
-        address: config.listen,
-        source: Box::new(source),
-    })?;
+    let own = config.peers.get(&config.id).cloned();
+    let epoch = Arc::new(AtomicU64::new(0));
+    let speaker = Speaker {
+        id: config.id,
+        cluster: config.cluster.to_string(),
+        address: own.unwrap_or_else(|| config.listen.to_string()),
+        epoch: Arc::clone(&epoch),
+    };
+    let peers = Peers::new(speaker, book.clone(), &late);
     let settings = trainyard_raft::Config {
         tick: config.tick.into(),
         election_ticks: ELECTION_TICKS,
@@ -124,6 +179,7 @@ async fn raft(
         read_timeout_ticks: READ_TICKS,
         snapshot_send_ticks: SNAPSHOT_TICKS,
         snapshot_every: config.snapshot_every,
+        join: config.join,
         ..trainyard_raft::Config::new(
             config.id,
             *config.cluster.0.as_bytes(),
@@ -131,7 +187,8 @@ async fn raft(
             config.peers.clone(),
         )
     };
-    let machine = Machine { state: Arc::clone(state), events: events.clone() };
+    let machine =
+        Machine { state: Arc::clone(state), events: events.clone(), book: book.clone(), epoch };
     let started =
         tokio::task::spawn_blocking(move || trainyard_raft::start(settings, machine, peers)).await;
     let raft = started.map_err(|source| SchedulerError::Serve {
@@ -146,18 +203,20 @@ async fn raft(
 async fn serve(
     listener: TcpListener,
     replica: &Replica,
-    shutdown: impl Future<Output = ()> + Send,
+    shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
     stop: &CancellationToken,
 ) -> Result<(), SchedulerError> {
     let client = ClientServer::new(ClientService(replica.clone()));
     let worker = WorkerServer::new(WorkerService(replica.clone()));
     let raft = RaftServer::new(RaftService(replica.clone()));
+    let cluster = ClusterServer::new(ClusterService(replica.clone()));
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .add_service(client.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(worker.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(raft.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(cluster.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled());
     tokio::pin!(server);
     let failed = |source: tonic::transport::Error| SchedulerError::Serve {
@@ -166,7 +225,11 @@ async fn serve(
     };
     tokio::select! {
         served = &mut server => return served.map_err(failed),
-        () = shutdown => stop.cancel(),
+        () = shutdown => {}
+    }
+    tokio::select! {
+        served = &mut server => return served.map_err(failed),
+        () = hand_over(replica) => stop.cancel(),
     }
     // Long streams would hold the server open: they get a moment.
     match tokio::time::timeout(FAREWELL, server).await {

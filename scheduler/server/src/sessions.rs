@@ -17,12 +17,31 @@ pub(crate) struct Live {
     pub(crate) session: SessionId,
     pub(crate) seen: Instant,
     pub(crate) sample: Option<v1::NodeSample>,
+    /// What runs there although the state does not know it.
+    pub(crate) held: Vec<v1::HeldAttempt>,
     progress: BTreeMap<AttemptRef, v1::Progress>,
 }
 
 impl Live {
     fn fresh(session: SessionId) -> Self {
-        Self { session, seen: Instant::now(), sample: None, progress: BTreeMap::new() }
+        let (held, progress) = (Vec::new(), BTreeMap::new());
+        Self { session, seen: Instant::now(), sample: None, held, progress }
+    }
+}
+
+impl Live {
+    /// Units that cannot be handed out, with the reason.
+    fn unusable(&self) -> BTreeMap<UnitId, String> {
+        let mut units = self.sample.as_ref().map(unusable).unwrap_or_default();
+        for held in &self.held {
+            let attempt = held.attempt.clone().unwrap_or_default();
+            let reason = format!(
+                "held by attempt {} of job {}, which the recovered cluster does not know",
+                attempt.attempt, attempt.job
+            );
+            units.extend(held.units.iter().map(|u| (UnitId(u.clone()), reason.clone())));
+        }
+        units
     }
 }
 
@@ -44,8 +63,8 @@ impl Sessions {
         self.with(BTreeMap::clear);
     }
 
-    /// A worker has connected.
-    pub(crate) fn connected(&self, node: &NodeId, session: SessionId) {
+    /// A worker has connected, and holds what the state does not know.
+    pub(crate) fn connected(&self, node: &NodeId, session: SessionId, held: Vec<v1::HeldAttempt>) {
         self.with(|live| {
             let entry = live.entry(node.clone()).or_insert_with(|| Live::fresh(session));
             if entry.session == session {
@@ -53,7 +72,14 @@ impl Sessions {
             } else {
                 *entry = Live::fresh(session);
             }
+            entry.held = held;
         });
+        self.changed.notify_one();
+    }
+
+    /// What a node holds that the state does not know.
+    pub(crate) fn held(&self, node: &NodeId) -> Vec<v1::HeldAttempt> {
+        self.with(|live| live.get(node).map(|l| l.held.clone()).unwrap_or_default())
     }
 
     /// A worker has reported. What another life of it says is ignored.
@@ -61,9 +87,10 @@ impl Sessions {
         &self,
         node: &NodeId,
         session: SessionId,
-        sample: Option<v1::NodeSample>,
+        heartbeat: v1::Heartbeat,
         progress: Vec<(AttemptRef, v1::Progress)>,
     ) {
+        let v1::Heartbeat { sample, held, .. } = heartbeat;
         let changed = self.with(|live| {
             // Absent when a new term cleared everything after the worker had greeted.
             let entry = live.entry(node.clone()).or_insert_with(|| Live::fresh(session));
@@ -71,13 +98,14 @@ impl Sessions {
                 return false;
             }
             entry.seen = Instant::now();
-            let before = entry.sample.as_ref().map(unusable);
+            let before = entry.unusable();
+            entry.held = held;
             if sample.is_some() {
                 entry.sample = sample;
             }
             let running: BTreeMap<_, _> = progress.into_iter().collect();
             entry.progress = running;
-            before != entry.sample.as_ref().map(unusable)
+            before != entry.unusable()
         });
         if changed {
             self.changed.notify_one();
@@ -96,10 +124,7 @@ impl Sessions {
 
     /// Units that cannot be handed out now, a node, with the reason.
     pub(crate) fn unusable(&self) -> BTreeMap<NodeId, BTreeMap<UnitId, String>> {
-        self.with(|live| {
-            let of = |l: &Live| l.sample.as_ref().map(unusable).unwrap_or_default();
-            live.iter().map(|(id, l)| (id.clone(), of(l))).collect()
-        })
+        self.with(|live| live.iter().map(|(id, l)| (id.clone(), l.unusable())).collect())
     }
 
     /// The newest figures of a job's runs: those of the node that saw the most, which is rank

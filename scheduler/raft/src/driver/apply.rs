@@ -4,7 +4,10 @@
 
 use raft::eraftpb::{Entry, EntryType};
 
-use super::{core::Driver, proposals::Applied};
+use super::{
+    core::{Driver, SnapshotFile},
+    proposals::Applied,
+};
 use crate::{
     error::{Fatal, ProposeError},
     storage::SnapshotFrame,
@@ -65,8 +68,10 @@ impl Driver {
         // A log that is large because of what is not applied yet, or of what is kept behind the
         // last snapshot, is not made smaller by one more snapshot.
         let large = store.log_bytes() > self.snapshot_log_bytes && fresh > self.keep_entries;
-        let wanted = store.take_snapshot_wanted() && fresh > 0;
+        let asked = !self.snapshots_asked.is_empty();
+        let wanted = (store.take_snapshot_wanted() || asked) && fresh > 0;
         if fresh < self.snapshot_every && !large && !wanted {
+            self.hand_out_snapshot();
             return Ok(());
         }
         let frame = SnapshotFrame {
@@ -84,7 +89,22 @@ impl Driver {
         self.node.mut_store().record_snapshot(index, boundary)?;
         self.counters.snapshots_taken.add(1);
         tracing::debug!(id = self.id, index, bytes = encoded.len(), "took a snapshot");
+        self.hand_out_snapshot();
         Ok(())
+    }
+
+    /// Answers those who asked for a snapshot: the newest one holds all that is applied.
+    fn hand_out_snapshot(&mut self) {
+        for reply in std::mem::take(&mut self.snapshots_asked) {
+            let store = self.node.store();
+            let index = store.snapshot_index();
+            // A member that has joined and has no state yet.
+            reply.send(if index == 0 {
+                Err(ProposeError::Busy)
+            } else {
+                Ok(SnapshotFile { index, path: store.files().path(index) })
+            });
+        }
     }
 
     /// Why `raft` would not take a proposal although this member leads.

@@ -13,7 +13,7 @@ mod ready;
 mod reply;
 mod report;
 
-pub use core::{Driver, Input};
+pub use core::{Driver, Input, SnapshotFile};
 pub use members::MemberChange;
 pub use proposals::Applied;
 pub use reply::Reply;

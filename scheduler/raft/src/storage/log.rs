@@ -13,7 +13,7 @@ use protobuf::Message as _;
 use raft::eraftpb::{ConfState, Entry, HardState};
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 
-use super::{codec, count, files::SnapshotFiles, index::LogIndex};
+use super::{Damage, codec, count, files::SnapshotFiles, index::LogIndex};
 use crate::{counters::SharedCounters, error::StorageError};
 
 /// Entries by index, sealed by [`codec::seal_entry`].
@@ -52,6 +52,8 @@ pub(crate) struct LogStore {
     pub(super) commit_behind: bool,
     /// Set when a peer asked for a newer snapshot than there is.
     pub(super) snapshot_wanted: Cell<bool>,
+    /// Set when something could not be read as it was written.
+    pub(super) damage: Damage,
     pub(super) counters: SharedCounters,
 }
 
@@ -193,6 +195,14 @@ impl LogStore {
         Ok(())
     }
 
+    /// Changes the database as nothing but a fault would.
+    #[cfg(test)]
+    pub(crate) fn tamper(&self, change: impl FnOnce(&WriteTransaction)) {
+        let txn = self.db.begin_write().unwrap();
+        change(&txn);
+        txn.commit().unwrap();
+    }
+
     pub(crate) fn files(&self) -> &SnapshotFiles {
         &self.files
     }
@@ -212,6 +222,10 @@ impl LogStore {
     /// Whether a peer needs a newer snapshot than the recorded one; asking clears it.
     pub(crate) fn take_snapshot_wanted(&self) -> bool {
         self.snapshot_wanted.take()
+    }
+
+    pub(crate) fn damage(&self) -> &Damage {
+        &self.damage
     }
 
     pub(crate) fn log_bytes(&self) -> u64 {

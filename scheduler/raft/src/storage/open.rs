@@ -12,6 +12,7 @@ use raft::eraftpb::{ConfState, HardState};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
 
 use super::{
+    Damage,
     codec::{self, FORMAT, SnapshotFrame},
     count,
     files::{SnapshotFiles, sync_dir},
@@ -44,14 +45,14 @@ pub(crate) struct Boot {
 }
 
 #[derive(Default)]
-struct Meta {
-    format: Option<u32>,
-    cluster: [u8; 16],
-    member: u64,
+pub(super) struct Meta {
+    pub(super) format: Option<u32>,
+    pub(super) cluster: [u8; 16],
+    pub(super) member: u64,
     boots: u64,
-    hard: HardState,
-    boundary: (u64, u64),
-    snapshot: u64,
+    pub(super) hard: HardState,
+    pub(super) boundary: (u64, u64),
+    pub(super) snapshot: u64,
 }
 
 /// Opens or makes `log.redb` in the directory; its lock guards the whole directory.
@@ -101,6 +102,7 @@ pub(crate) fn open_store(
         snapshot: meta.snapshot,
         commit_behind: false,
         snapshot_wanted: Cell::new(false),
+        damage: Damage::default(),
         counters,
         path,
     };
@@ -123,11 +125,20 @@ pub(crate) fn open_store(
     Ok(Boot { store, restore: frame, applied, boots })
 }
 
+pub(super) fn check_format(dir: &Path, meta: &Meta) -> Result<(), OpenError> {
+    match meta.format {
+        Some(found) if found > FORMAT => {
+            Err(OpenError::NewerFormat { dir: dir.to_owned(), found, known: FORMAT })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_owner(config: &Config, meta: &Meta) -> Result<(), OpenError> {
     let dir = config.dir.clone();
+    check_format(&dir, meta)?;
     match meta.format {
         None => Ok(()),
-        Some(found) if found > FORMAT => Err(OpenError::NewerFormat { dir, found, known: FORMAT }),
         Some(_) if meta.cluster != config.cluster => Err(OpenError::OtherCluster {
             dir,
             found: ClusterId(meta.cluster),
@@ -161,22 +172,30 @@ fn bootstrap(
     store.hard.commit = index;
     store.snapshot = index;
     store.index = store.index.emptied((index, term));
+    make_ours(&mut store, config.id, boots)?;
+    Ok(Boot { store, restore: None, applied: (index, term), boots })
+}
+
+/// One transaction makes the directory this member's: an empty log after the store's boundary.
+pub(super) fn make_ours(store: &mut LogStore, member: u64, boots: u64) -> Result<(), OpenError> {
+    let (cluster, snapshot) = (store.cluster, store.snapshot);
+    let (index, term) = store.index.boundary();
     store.commit("make", |txn, hard| {
         txn.open_table(ENTRIES)?;
         let mut meta = txn.open_table(META)?;
         meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
-        meta.insert("cluster", config.cluster.as_slice())?;
-        meta.insert("member", config.id.to_le_bytes().as_slice())?;
+        meta.insert("cluster", cluster.as_slice())?;
+        meta.insert("member", member.to_le_bytes().as_slice())?;
         meta.insert("boots", boots.to_le_bytes().as_slice())?;
         meta.insert("boundary", pair(index, term).as_slice())?;
-        meta.insert("snapshot", index.to_le_bytes().as_slice())?;
+        meta.insert("snapshot", snapshot.to_le_bytes().as_slice())?;
         meta.insert("hard_state", hard)?;
         Ok(())
     })?;
-    Ok(Boot { store, restore: None, applied: (index, term), boots })
+    Ok(())
 }
 
-fn read_meta(db: &Database) -> Result<Meta, redb::Error> {
+pub(super) fn read_meta(db: &Database) -> Result<Meta, redb::Error> {
     let txn = db.begin_read()?;
     let table = match txn.open_table(META) {
         Ok(table) => table,
@@ -215,7 +234,7 @@ fn read_meta(db: &Database) -> Result<Meta, redb::Error> {
 }
 
 /// Reads the whole log once, checking each entry and that none is missing.
-fn load_entries(store: &mut LogStore) -> Result<(), OpenError> {
+pub(super) fn load_entries(store: &mut LogStore) -> Result<(), OpenError> {
     let path = store.path.clone();
     let mut problem = None;
     let mut load = || -> Result<(), redb::Error> {
@@ -247,7 +266,7 @@ fn load_entries(store: &mut LogStore) -> Result<(), OpenError> {
 
 /// The newest snapshot that can be read and that the log continues from. Compaction keeps the log
 /// back to the older of the two files, so one damaged snapshot costs a longer replay and no more.
-fn newest_snapshot(store: &LogStore) -> Result<Option<SnapshotFrame>, OpenError> {
+pub(super) fn newest_snapshot(store: &LogStore) -> Result<Option<SnapshotFrame>, OpenError> {
     if store.snapshot == 0 {
         return Ok(None);
     }

@@ -1,10 +1,13 @@
-//! What only the leader does: plan, call nodes lost, verify and register, retire checkpoints.
+//! What only the leader does: plan, call nodes lost, verify and register, retire checkpoints,
+//! change members, raise the feature level.
 //! The loops start when this member has applied an entry of its own term and end with the term;
 //! whatever they propose carries preconditions, so a loop that outlives its term does no harm.
 
 pub(crate) mod admission;
 mod finishing;
+mod level;
 mod liveness;
+mod members;
 mod planning;
 mod retention;
 
@@ -43,4 +46,6 @@ fn start(replica: &Replica, stop: &CancellationToken) {
     tokio::spawn(stop.clone().run_until_cancelled_owned(liveness::run(replica.clone())));
     tokio::spawn(stop.clone().run_until_cancelled_owned(finishing::run(replica.clone())));
     tokio::spawn(stop.clone().run_until_cancelled_owned(retention::run(replica.clone())));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(members::run(replica.clone())));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(level::run(replica.clone())));
 }

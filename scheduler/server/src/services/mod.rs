@@ -2,14 +2,17 @@
 
 mod bundles;
 mod client;
+mod cluster;
 mod jobs;
 mod logs;
+mod members;
 mod nodes;
 mod raft;
 mod session;
 mod worker;
 
 pub(crate) use client::ClientService;
+pub(crate) use cluster::ClusterService;
 pub(crate) use raft::RaftService;
 pub(crate) use worker::WorkerService;
 

@@ -6,7 +6,8 @@ use trainyard_core::{State, state::NodeState};
 use trainyard_jobs::JobPhase;
 use trainyard_proto::v1;
 
-use crate::{error::Failure, replica::Replica, views};
+use super::members;
+use crate::{error::Failure, probes, replica::Replica, views};
 
 pub(super) async fn list(
     replica: &Replica,
@@ -36,14 +37,9 @@ pub(super) fn cluster_status(replica: &Replica) -> v1::ClusterStatusAnswer {
             [up, phase(JobPhase::Queued), phase(JobPhase::Running)],
         )
     };
-    let (revision, feature_level, state_hash, counts) = replica.look(look);
+    let (revision, feature_level, (state_hash_index, state_hash), counts) = replica.look(look);
     let [nodes, queued, running] = counts.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-    let member = |(id, address): (&u64, &String)| v1::Member {
-        id: *id,
-        address: address.clone(),
-        learner: status.learners.contains(id),
-        matched: status.peers.get(id).map_or(0, |p| p.matched),
-    };
+    let own = probes::answer(replica);
     let role = serde_json::to_value(status.role).ok();
     v1::ClusterStatusAnswer {
         cluster: replica.config.cluster.to_string(),
@@ -58,12 +54,17 @@ pub(super) fn cluster_status(replica: &Replica) -> v1::ClusterStatusAnswer {
         log_bytes: status.log_bytes,
         snapshot_index: status.last_snapshot_index,
         state_hash,
-        members: replica.peers().iter().map(member).collect(),
+        members: members::list(replica),
         epoch: revision.epoch,
         feature_level: u32::from(feature_level),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         nodes,
         queued,
         running,
+        state_hash_index,
+        supported_level: own.feature_level,
+        disk_free: own.disk_free,
+        disk_total: own.disk_total,
+        alarms: probes::alarms(replica),
     }
 }

@@ -31,6 +31,8 @@ struct Greeting {
     session: SessionId,
     inventory: Inventory,
     running: BTreeSet<AttemptRef>,
+    /// What each of them is, should the state not know it.
+    held: Vec<v1::HeldAttempt>,
 }
 
 /// What a session wakes up for.
@@ -54,8 +56,8 @@ pub(super) async fn open(
     let greeting = read_greeting(replica, hello)?;
     let mut events = replica.events.subscribe();
     register(replica, &greeting).await?;
-    let Greeting { node, session, .. } = greeting;
-    replica.sessions.connected(&node, session);
+    let Greeting { node, session, held, .. } = greeting;
+    replica.sessions.connected(&node, session, unknown(replica, held));
     tracing::info!(%node, %session, term, "worker connected");
     let replica = replica.clone();
     Ok(Box::pin(try_stream! {
@@ -101,6 +103,13 @@ fn read_greeting(replica: &Replica, hello: v1::Hello) -> Result<Greeting, Failur
             hello.cluster
         )));
     }
+    let own = replica.look(|state| state.revision().epoch);
+    let seen = hello.revision.unwrap_or_default().epoch;
+    if seen > own {
+        // Not a refusal for good: another scheduler is of that epoch, and the worker goes on to it.
+        return Err(Failure::Fenced { own, seen });
+    }
+    let held = hello.running.iter().filter_map(|r| r.held.clone()).collect();
     let attempt = |r: v1::RunningAttempt| AttemptRef::try_from(required("attempt", r.attempt)?);
     let running: Result<BTreeSet<_>, _> = hello.running.into_iter().map(attempt).collect();
     Ok(Greeting {
@@ -108,6 +117,7 @@ fn read_greeting(replica: &Replica, hello: v1::Hello) -> Result<Greeting, Failur
         session: parse("session", &hello.session)?,
         inventory: required("inventory", hello.inventory)?.try_into()?,
         running: running?,
+        held,
     })
 }
 
@@ -147,8 +157,21 @@ fn heard(
         Some((attempt, p))
     };
     let progress = heartbeat.progress.into_iter().take(MAX_PROGRESS).filter_map(read).collect();
-    replica.sessions.heard(node, session, heartbeat.sample, progress);
+    let held = unknown(replica, heartbeat.held);
+    let heartbeat = v1::Heartbeat { progress: Vec::new(), held, sample: heartbeat.sample };
+    replica.sessions.heard(node, session, heartbeat, progress);
     Ok(())
+}
+
+/// Of what a worker runs, what the state does not know: of a history that a recovery cut off.
+fn unknown(replica: &Replica, running: Vec<v1::HeldAttempt>) -> Vec<v1::HeldAttempt> {
+    let known = |state: &State, held: &v1::HeldAttempt| {
+        let attempt = held.attempt.clone().and_then(|a| AttemptRef::try_from(a).ok());
+        attempt.is_none_or(|a| {
+            state.job(&a.job).is_some_and(|job| job.attempts.iter().any(|known| known.is(&a)))
+        })
+    };
+    replica.look(|state| running.into_iter().filter(|held| !known(state, held)).collect())
 }
 
 /// Whether the node's desired set may have changed. A watcher that lagged looks anyway.
@@ -171,7 +194,9 @@ fn welcome(replica: &Replica) -> v1::Welcome {
     v1::Welcome {
         cluster: replica.config.cluster.to_string(),
         heartbeat_ms: replica.config.heartbeat.0,
-        endpoints: replica.peers().values().cloned().collect(),
+        endpoints: replica.peers().into_values().collect(),
+        epoch_grant: Vec::new(),
+        epoch: replica.look(|state| state.revision().epoch),
     }
 }
 
@@ -185,6 +210,8 @@ fn counts(state: &State, id: &NodeId, session: SessionId) -> bool {
 fn desired_set(state: &State, id: &NodeId) -> v1::DesiredSet {
     let owners: BTreeSet<_> = state.node(id).into_iter().flat_map(|n| n.owners.values()).collect();
     let mut set = v1::DesiredSet { revision: Some(state.revision().into()), ..Default::default() };
+    let released = state.node(id).into_iter().flat_map(|n| &n.releasing);
+    set.stopping.extend(released.map(Into::into));
     for owner in owners {
         match desired(state, id, owner) {
             Some(attempt) => set.attempts.push(attempt),
