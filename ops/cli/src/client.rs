@@ -11,7 +11,10 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Response, Status, transport::Channel};
-use trainyard_proto::{LEADER_METADATA, MAX_MESSAGE_BYTES, v1::client_client::ClientClient};
+use trainyard_proto::{
+    LEADER_METADATA, MAX_MESSAGE_BYTES,
+    v1::{client_client::ClientClient, cluster_client::ClusterClient},
+};
 
 use crate::{endpoint::Endpoint, error::CliError, exit::Exit};
 
@@ -23,6 +26,9 @@ pub(crate) use watch::JobWatch;
 
 /// A scheduler's client service over one connection.
 pub(crate) type Service = ClientClient<Channel>;
+
+/// A scheduler's own service over one connection.
+pub(crate) type Members = ClusterClient<Channel>;
 
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -74,6 +80,23 @@ impl Cluster {
         doing: &str,
         call: impl AsyncFn(Service) -> Result<Response<T>, Status>,
     ) -> Result<T, CliError> {
+        self.call_on(doing, async |channel| call(service(channel)).await).await
+    }
+
+    /// The same for calls of the schedulers' own service.
+    pub(crate) async fn call_members<T>(
+        &self,
+        doing: &str,
+        call: impl AsyncFn(Members) -> Result<Response<T>, Status>,
+    ) -> Result<T, CliError> {
+        self.call_on(doing, async |channel| call(ClusterClient::new(channel)).await).await
+    }
+
+    async fn call_on<T>(
+        &self,
+        doing: &str,
+        call: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
+    ) -> Result<T, CliError> {
         let give_up = Instant::now() + self.patience;
         let mut pause = Duration::from_millis(50);
         let mut last = Status::unavailable("no endpoint");
@@ -97,7 +120,7 @@ impl Cluster {
         &self,
         give_up: Instant,
         last: &mut Status,
-        call: &impl AsyncFn(Service) -> Result<Response<T>, Status>,
+        call: &impl AsyncFn(Channel) -> Result<Response<T>, Status>,
     ) -> Result<T, Refused> {
         let mut queue: VecDeque<Endpoint> = self.endpoints.iter().cloned().collect();
         if let Some(leader) = self.known(|known| known.leader.take()) {
@@ -109,7 +132,7 @@ impl Cluster {
             if left.is_zero() {
                 break;
             }
-            match self.ask(&endpoint, call, CALL.min(left)).await {
+            match self.ask_on(&endpoint, call, CALL.min(left)).await {
                 Ok(answer) => {
                     self.known(|known| known.leader = Some(endpoint));
                     return Ok(answer);
@@ -137,10 +160,16 @@ impl Cluster {
         call: &impl AsyncFn(Service) -> Result<Response<T>, Status>,
         limit: Duration,
     ) -> Result<T, Status> {
-        let service = ClientClient::new(self.channel(endpoint)?)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        match timeout(limit, call(service)).await {
+        self.ask_on(endpoint, &async |channel| call(service(channel)).await, limit).await
+    }
+
+    async fn ask_on<T>(
+        &self,
+        endpoint: &Endpoint,
+        call: &impl AsyncFn(Channel) -> Result<Response<T>, Status>,
+        limit: Duration,
+    ) -> Result<T, Status> {
+        match timeout(limit, call(self.channel(endpoint)?)).await {
             Ok(answer) => answer.map(Response::into_inner),
             Err(_) => Err(Status::deadline_exceeded(format!("{endpoint} did not answer in time"))),
         }
@@ -180,6 +209,12 @@ impl Cluster {
              here; --endpoint or YARD_ENDPOINT names another",
         )
     }
+}
+
+fn service(channel: Channel) -> Service {
+    ClientClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
 /// Nobody carried the call out.

@@ -15,6 +15,9 @@ use crate::{
 
 pub(crate) mod cancel;
 pub(crate) mod cluster;
+pub(crate) mod cluster_members;
+pub(crate) mod cluster_offline;
+pub(crate) mod cluster_snapshot;
 pub(crate) mod completion;
 pub(crate) mod daemon;
 pub(crate) mod dev;
@@ -29,6 +32,7 @@ pub(crate) mod model_list;
 pub(crate) mod model_pull;
 pub(crate) mod model_verify;
 pub(crate) mod node;
+pub(crate) mod node_release;
 pub(crate) mod run;
 pub(crate) mod scheduler;
 pub(crate) mod schema;
@@ -50,10 +54,34 @@ pub(crate) fn dispatch(cli: Cli, out: Output) -> Result<Exit, CliError> {
         Command::Schema(SchemaCommand::Job) => return schema::run(&app),
         Command::Scheduler(args) => return scheduler::run(&app, args),
         Command::Worker(args) => return worker::run(&app, args),
+        Command::Cluster(ClusterCommand::Restore(args)) => {
+            return cluster_offline::restore(&app, &args);
+        }
+        Command::Cluster(ClusterCommand::Recover(args)) => {
+            return cluster_offline::recover(&app, &args);
+        }
+        Command::Cluster(ClusterCommand::Inspect(args)) => {
+            return cluster_offline::inspect(&app, &args);
+        }
         command => command,
     };
     daemon::trace_client(app.global.verbose);
     daemon::block_on(ask(&app, command))
+}
+
+async fn ask_cluster(app: &App, command: ClusterCommand) -> Result<Exit, CliError> {
+    use ClusterCommand as Ask;
+    match command {
+        Ask::Status => cluster::run(app).await,
+        Ask::Members => cluster_members::list(app).await,
+        Ask::Add(args) => cluster_members::add(app, &args).await,
+        Ask::Remove(args) => cluster_members::remove(app, &args).await,
+        Ask::Replace(args) => cluster_members::replace(app, &args).await,
+        Ask::Transfer(args) => cluster_members::transfer(app, &args).await,
+        Ask::Snapshot(args) => cluster_snapshot::run(app, &args).await,
+        // Those need no cluster, and were done without one.
+        Ask::Restore(_) | Ask::Recover(_) | Ask::Inspect(_) => Ok(Exit::Done),
+    }
 }
 
 async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
@@ -72,8 +100,9 @@ async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Model(ModelCommand::Pull(args)) => model_pull::run(app, &args).await,
         Command::Model(ModelCommand::Verify(args)) => model_verify::run(app, &args).await,
         Command::Node(NodeCommand::List) => node::run(app).await,
+        Command::Node(NodeCommand::Release(args)) => node_release::run(app, &args).await,
         Command::Gpu(GpuCommand::List(args)) => gpu::run(app, &args).await,
-        Command::Cluster(ClusterCommand::Status) => cluster::run(app).await,
+        Command::Cluster(command) => ask_cluster(app, command).await,
         Command::Dev(args) => dev::run(app, &args).await,
         Command::Scheduler(_)
         | Command::Worker(_)

@@ -35,7 +35,7 @@ pub struct Cluster {
     yard: Yard,
     schedulers: Vec<Scheduler>,
     workers: Vec<Worker>,
-    _ports: ports::Block,
+    ports: ports::Block,
     folder: TempDir,
 }
 
@@ -71,7 +71,7 @@ impl Cluster {
             })
             .collect::<anyhow::Result<_>>()?;
         let yard = Yard::new(&members.join(","), &root.join("client"));
-        Ok(Self { yard, schedulers, workers, _ports: ports, folder })
+        Ok(Self { yard, schedulers, workers, ports, folder })
     }
 
     /// Starts every daemon and waits until a leader knows all workers.
@@ -98,6 +98,11 @@ impl Cluster {
     #[must_use]
     pub fn yard(&self) -> &Yard {
         &self.yard
+    }
+
+    /// Asks these schedulers from now on.
+    pub fn ask_at(&mut self, endpoints: &[&str]) {
+        self.yard = Yard::new(&endpoints.join(","), &self.client());
     }
 
     /// Runs `yard` against this cluster.
@@ -200,6 +205,53 @@ impl Cluster {
     /// Starts all schedulers that do not run.
     pub fn start_schedulers(&mut self) -> anyhow::Result<()> {
         self.schedulers.iter_mut().try_for_each(Scheduler::start)
+    }
+
+    /// The address that the scheduler of this number, from 0, has or would have.
+    #[must_use]
+    pub fn scheduler_address(&self, number: u16) -> String {
+        format!("127.0.0.1:{}", self.ports.port(number))
+    }
+
+    /// Starts one more scheduler, with the configuration that `yard cluster add` or `replace` gave.
+    /// Gives its number.
+    pub fn join_scheduler(&mut self, config: &str) -> anyhow::Result<usize> {
+        let number = self.schedulers.len();
+        let id = u16::try_from(number)?.saturating_add(1);
+        let mut scheduler = Scheduler::joining(self.folder.path(), id, config)?;
+        scheduler.start()?;
+        self.schedulers.push(scheduler);
+        Ok(number)
+    }
+
+    /// Starts a scheduler.
+    pub fn start_scheduler(&mut self, number: usize) -> anyhow::Result<()> {
+        self.schedulers.get_mut(number).context("no such scheduler")?.start()
+    }
+
+    /// Asks a scheduler to stop, as an operator would, and waits until it has.
+    pub fn stop_scheduler(&mut self, number: usize) -> anyhow::Result<()> {
+        self.schedulers.get_mut(number).context("no such scheduler")?.terminate()
+    }
+
+    /// Waits until a scheduler has ended by itself, and gives its exit code.
+    pub fn scheduler_end(&mut self, number: usize, limit: Duration) -> anyhow::Result<Option<i32>> {
+        self.schedulers.get_mut(number).context("no such scheduler")?.wait_for_end(limit)
+    }
+
+    /// Where a scheduler keeps its data.
+    pub fn scheduler_data(&self, number: usize) -> anyhow::Result<PathBuf> {
+        Ok(self.schedulers.get(number).context("no such scheduler")?.data().to_owned())
+    }
+
+    /// Adds a line to a scheduler's configuration.
+    pub fn configure_scheduler(&self, number: usize, line: &str) -> anyhow::Result<()> {
+        self.schedulers.get(number).context("no such scheduler")?.configure(line)
+    }
+
+    /// What a scheduler said last.
+    pub fn scheduler_log(&self, number: usize) -> anyhow::Result<String> {
+        Ok(self.schedulers.get(number).context("no such scheduler")?.last_words())
     }
 
     /// Keeps a copy of what the schedulers, which must be down, have on disk.

@@ -10,6 +10,7 @@ mod backoff;
 pub mod config;
 mod durable;
 pub mod error;
+mod grant;
 mod identity;
 mod metrics;
 mod node;

@@ -111,7 +111,8 @@ impl Node {
         let Some(wanted) = &self.wanted else { return Ok(()) };
         let open = wanted.orders.keys().filter(|attempt| !self.told.contains(*attempt));
         let attempts: BTreeSet<AttemptRef> = open.cloned().collect();
-        let actions = reconcile(wanted.revision, &attempts, &self.registry.known());
+        let actions =
+            reconcile(wanted.revision, &attempts, &wanted.stopping, &self.registry.known());
         let strangers = self.strangers(wanted);
         for action in actions {
             self.carry_out(action).await?;

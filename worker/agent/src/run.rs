@@ -8,7 +8,7 @@ use tokio::{
     time::interval,
 };
 use tonic::{Code, Status};
-use trainyard_jobs::{ClusterId, Revision, SessionId};
+use trainyard_jobs::{Revision, SessionId};
 use trainyard_proto::v1::DesiredSet;
 use trainyard_store::Store;
 
@@ -16,11 +16,12 @@ use crate::{
     attempt::{Context, Registry, ShimProgram, Trainer},
     config::Config,
     error::WorkerError,
+    grant::is_granted,
     identity::Identity,
     metrics::{Counters, Metrics, Snapshot, serve},
     node::Node,
     report::{Leader, Reporter},
-    session::{News, Session, Standing},
+    session::{Invitation, News, Session, Standing},
     shim,
     telemetry::{Gpus, Sampler, inventory},
 };
@@ -115,8 +116,8 @@ impl Agent {
 
     fn take(&mut self, news: News) -> Result<(), WorkerError> {
         match news {
-            News::Welcome(cluster, answer) => {
-                let stay = self.welcome(cluster)?;
+            News::Welcome(invitation, answer) => {
+                let stay = self.welcome(&invitation)?;
                 // A session that no longer waits asks again.
                 let _ = answer.send(stay);
                 Ok(())
@@ -138,9 +139,16 @@ impl Agent {
         Err(error)
     }
 
-    fn welcome(&mut self, cluster: ClusterId) -> Result<bool, WorkerError> {
-        match self.identity.join(cluster) {
+    fn welcome(&mut self, invitation: &Invitation) -> Result<bool, WorkerError> {
+        let Invitation { cluster, epoch, grant } = invitation;
+        let seen = self.identity.revision().epoch;
+        if *epoch > seen && seen > 0 && !is_granted(*cluster, *epoch, grant) {
+            tracing::error!(epoch, seen, "a scheduler claims a higher epoch without a valid grant");
+            return Ok(false);
+        }
+        match self.identity.join(*cluster) {
             Ok(()) => {
+                self.identity.grant(*epoch);
                 self.stand();
                 Ok(true)
             }

@@ -19,7 +19,11 @@ type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl Cluster for ClusterService {
-    async fn members(&self, _: Request<v1::MembersRequest>) -> Answer<v1::MembersAnswer> {
+    async fn members(&self, request: Request<v1::MembersRequest>) -> Answer<v1::MembersAnswer> {
+        // The leader alone knows how far the others are.
+        if !request.into_inner().stale {
+            self.0.must_lead()?;
+        }
         Ok(Response::new(members::answer(&self.0)))
     }
 

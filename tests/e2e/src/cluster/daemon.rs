@@ -4,11 +4,15 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 
-use crate::{programs, yard::without_settings};
+use crate::{programs, until, yard::without_settings};
+
+/// How long a daemon may take to stop when asked.
+const STOP: Duration = Duration::from_secs(10);
 
 /// How many lines of a daemon's log an error carries.
 const LAST_WORDS: usize = 25;
@@ -74,6 +78,24 @@ impl Daemon {
             child.wait()?;
         }
         Ok(())
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub(super) fn terminate(&mut self) -> anyhow::Result<()> {
+        if let Some(child) = &self.child {
+            let pid = i32::try_from(child.id()).context("a process id")?;
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM)?;
+            self.wait_for_end(STOP)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until it has ended, and gives its exit code.
+    pub(super) fn wait_for_end(&mut self, limit: Duration) -> anyhow::Result<Option<i32>> {
+        let child = self.child.as_mut().with_context(|| format!("{} does not run", self.kind))?;
+        let status = until(&format!("{} to end", self.kind), limit, || Ok(child.try_wait()?))?;
+        self.child = None;
+        Ok(status.code())
     }
 
     pub(super) fn last_words(&self) -> String {

@@ -42,6 +42,43 @@ impl Scheduler {
         Ok(Self { id, data, daemon: Daemon::new("scheduler", &folder, &toml)? })
     }
 
+    /// Scheduler `id` of a cluster at `root`, with the configuration that `yard cluster add` gave.
+    pub(super) fn joining(root: &Path, id: u16, config: &str) -> anyhow::Result<Self> {
+        let folder = root.join(format!("scheduler-{id}"));
+        let data = folder.join("data");
+        let line = |line: &str| match line.split_once(" = ") {
+            Some(("data_dir", _)) => format!("data_dir = \"{}\"\n", data.display()),
+            _ => format!("{line}\n"),
+        };
+        let own: String = config.lines().map(line).collect();
+        let toml = format!("node_grace = \"3s\"\nheartbeat = \"500ms\"\n{own}");
+        Ok(Self { id, data, daemon: Daemon::new("scheduler", &folder, &toml)? })
+    }
+
+    /// Where it keeps its data.
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Adds a line to the top of its configuration.
+    pub(super) fn configure(&self, line: &str) -> anyhow::Result<()> {
+        let text = fs::read_to_string(self.daemon.config())?;
+        Ok(fs::write(self.daemon.config(), format!("{line}\n{text}"))?)
+    }
+
+    /// Waits until it has ended by itself, and gives its exit code.
+    pub(super) fn wait_for_end(
+        &mut self,
+        limit: std::time::Duration,
+    ) -> anyhow::Result<Option<i32>> {
+        self.daemon.wait_for_end(limit)
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub(super) fn terminate(&mut self) -> anyhow::Result<()> {
+        self.daemon.terminate()
+    }
+
     pub(super) fn config(&self) -> &Path {
         self.daemon.config()
     }
