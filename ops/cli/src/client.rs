@@ -39,9 +39,13 @@ const CALL: Duration = Duration::from_secs(5);
 /// How long all tries together may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The pause after the first round in vain: a leader that was stopped in good order has a successor
+/// within that time.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
 /// The longest pause between two rounds: an election takes less than a second, and whoever waits
 /// at a prompt should not wait longer than the cluster does.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The cluster, as a command sees it.
 #[derive(Debug)]
@@ -98,7 +102,7 @@ impl Cluster {
         call: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
     ) -> Result<T, CliError> {
         let give_up = Instant::now() + self.patience;
-        let mut pause = Duration::from_millis(50);
+        let mut pause = FIRST_PAUSE;
         let mut last = Status::unavailable("no endpoint");
         loop {
             match self.round(give_up, &mut last, &call).await {

@@ -22,6 +22,10 @@ mod view;
 #[cfg(test)]
 mod testing;
 
+/// The C library's allocator grows each thread's heap by system calls, more than one a submit.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How wide errors are set, in characters.
 const WIDTH: usize = 80;
 

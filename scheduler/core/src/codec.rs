@@ -6,6 +6,7 @@ use trainyard_jobs::Digest;
 
 use crate::{
     State,
+    archive::ArchiveHead,
     command::{Envelope, FEATURE_LEVEL},
 };
 
@@ -94,18 +95,43 @@ pub fn snapshot(state: &State) -> Vec<u8> {
 /// # Errors
 /// When it is cut off, of a newer format, or not a snapshot.
 pub fn restore(bytes: &[u8]) -> Result<State, CodecError> {
+    let mut state: State = decode("a snapshot", body(bytes)?)?;
+    state.rebuild();
+    Ok(state)
+}
+
+fn body(bytes: &[u8]) -> Result<&[u8], CodecError> {
     let (format, body) = bytes.split_first_chunk().ok_or(CodecError::CutOff)?;
     let found = u32::from_be_bytes(*format);
     if found > SNAPSHOT_FORMAT {
         return Err(CodecError::NewerSnapshot { found });
     }
-    let mut state: State = decode("a snapshot", body)?;
-    state.rebuild();
-    Ok(state)
+    Ok(body)
 }
 
-/// The hash of the state: equal on every replica at equal log index.
+/// What a snapshot says of the archive that it relies on, without reading the rest of it.
+///
+/// # Errors
+/// As [`restore`].
+pub fn snapshot_archive(bytes: &[u8]) -> Result<ArchiveHead, CodecError> {
+    /// The one field; the others are passed over.
+    #[derive(serde::Deserialize)]
+    struct Head {
+        #[serde(default)]
+        archive: ArchiveHead,
+    }
+    let Head { archive } = decode("a snapshot", body(bytes)?)?;
+    Ok(archive)
+}
+
+/// The hash of the state: equal on every replica at equal log index. Level 1 hashes the whole
+/// encoded state; from level 2 on it is a hash of digests, of which a job's is computed again only
+/// after the job has changed.
 #[must_use]
 pub fn state_hash(state: &State) -> Digest {
-    Digest::of(&encode(state))
+    if state.feature_level < 2 {
+        return Digest::of(&encode(state));
+    }
+    let (rest, jobs) = state.digests();
+    rest.chain(jobs.as_bytes())
 }

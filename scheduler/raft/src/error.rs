@@ -117,9 +117,10 @@ pub enum OpenError {
         /// The newest format known here.
         known: u32,
     },
-    /// Snapshots without a log: starting anew would forget votes and acknowledged entries.
+    /// A directory that was in use without its log: starting anew would forget votes and
+    /// acknowledged entries.
     #[error(
-        "the data directory {} has snapshots but no log; bring log.redb back, or put another member in this one's place with `yard cluster replace`",
+        "the data directory {} was in use, but its log.redb is gone or empty; bring log.redb back, or put another member in this one's place with `yard cluster replace`",
         dir.display()
     )]
     LogMissing {

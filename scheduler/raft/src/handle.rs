@@ -23,7 +23,7 @@ use crate::{
     machine::{StateMachine, Transport},
     runner::{Runner, Work},
     status::Status,
-    storage::open_database,
+    storage::open_disk,
 };
 
 /// Opens the data directory and starts the member on a thread of its own.
@@ -40,8 +40,8 @@ pub fn start(
 ) -> Result<RaftHandle, OpenError> {
     config.validate()?;
     let counters = SharedCounters::default();
-    let db = open_database(&config.dir)?;
-    let driver = Driver::open_on(&config, db, Box::new(machine), Arc::clone(&counters))?;
+    let disk = open_disk(&config.dir)?;
+    let driver = Driver::open_on(&config, disk, Box::new(machine), Arc::clone(&counters))?;
     let (work, inbox) = sync_channel(config.queue);
     let (publisher, status) = watch::channel(driver.status());
     let farewell_ticks = config.election_ticks.saturating_mul(2);

@@ -15,6 +15,8 @@ mod handle;
 mod log_bridge;
 mod machine;
 mod runner;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod status;
 mod storage;
 

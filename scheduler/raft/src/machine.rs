@@ -13,6 +13,17 @@ pub trait StateMachine: Send + 'static {
     /// The whole state as bytes, as of the last applied command.
     fn snapshot(&self) -> Vec<u8>;
 
+    /// Whether this member could restore a snapshot that another one sent: it may rely on what
+    /// travels by another way. Asked before the snapshot is taken in; one that is refused comes
+    /// again.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    fn check(&self, snapshot: &[u8]) -> Result<(), RestoreError> {
+        let _ = snapshot;
+        Ok(())
+    }
+
     /// Replaces the whole state by one that [`snapshot`](Self::snapshot) gave, here or on another
     /// member.
     ///

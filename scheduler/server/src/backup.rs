@@ -2,11 +2,11 @@
 //! read without one.
 //!
 //! Layout: a magic, the length of the header (4 bytes, little-endian), the header as JSON, a
-//! snapshot as raft keeps it (which carries a checksum of its own), SHA-256 of all before it.
+//! snapshot as raft keeps it (which carries a checksum of its own), the archived jobs that it
+//! relies on, each with its length before it (4 bytes), SHA-256 of all before it.
 
 use std::{
-    fs::{self, File},
-    io::Read as _,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,7 @@ use async_stream::try_stream;
 use futures::Stream;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use trainyard_core::codec;
 use trainyard_jobs::ClusterId;
 use trainyard_proto::CHUNK_BYTES;
 use trainyard_raft::StateAt;
@@ -45,6 +46,19 @@ pub struct Header {
     pub unix_ms: u64,
     /// What wrote it.
     pub version: String,
+    /// Bytes of the snapshot.
+    pub snapshot_bytes: u64,
+    /// Archived jobs.
+    pub archived: u64,
+}
+
+/// A backup that was read whole.
+#[derive(Debug)]
+pub struct Backup {
+    /// What it is of.
+    pub header: Header,
+    pub(crate) state: StateAt,
+    pub(crate) archived: Vec<Vec<u8>>,
 }
 
 /// A backup that cannot be used.
@@ -75,9 +89,16 @@ pub(crate) async fn take(
     replica.read(false, |_| ()).await?;
     let taken = replica.raft.snapshot().await;
     let taken = taken.map_err(|error| Failure::of_proposal(&error, |id| replica.address(id)))?;
-    // Opened at once: what is open outlives the next snapshots.
-    let mut file = File::open(&taken.path).map_err(|error| unreadable(&error))?;
     let revision = replica.look(trainyard_core::State::revision);
+    let path = taken.path;
+    let (snapshot, archived) = blocking(move || {
+        let snapshot = fs::read(&path).map_err(|error| unreadable(&error))?;
+        let state = StateAt::decode(&snapshot).map_err(Failure::Unreadable)?;
+        let head = codec::snapshot_archive(&state.data);
+        let head = head.map_err(|error| Failure::Unreadable(error.to_string()))?;
+        Ok((snapshot, head.count))
+    })
+    .await?;
     let header = Header {
         format: FORMAT,
         cluster: replica.config.cluster,
@@ -85,18 +106,25 @@ pub(crate) async fn take(
         index: taken.index,
         unix_ms: replica.now().0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        snapshot_bytes: u64::try_from(snapshot.len()).unwrap_or(u64::MAX),
+        archived,
     };
     let head = encode_head(&header);
+    let archive = replica.archive.clone();
     Ok(try_stream! {
         let mut sum = Sha256::new();
         sum.update(&head);
         yield head;
-        loop {
-            let (back, piece) = read_piece(file).await?;
-            file = back;
-            if piece.is_empty() {
-                break;
-            }
+        for piece in snapshot.chunks(CHUNK_BYTES) {
+            sum.update(piece);
+            yield piece.to_vec();
+        }
+        let mut position = 0;
+        while position < archived {
+            let source = archive.clone();
+            let records = blocking(move || Ok(source.piece(position, archived)?)).await?;
+            position = position.saturating_add(u64::try_from(records.len()).unwrap_or(1).max(1));
+            let piece: Vec<u8> = records.iter().flat_map(|record| counted(record)).collect();
             sum.update(&piece);
             yield piece;
         }
@@ -104,18 +132,21 @@ pub(crate) async fn take(
     })
 }
 
+fn counted(record: &[u8]) -> Vec<u8> {
+    let mut bytes = u32::try_from(record.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
+    bytes.extend_from_slice(record);
+    bytes
+}
+
 fn unreadable(error: &std::io::Error) -> Failure {
     Failure::Unreadable(format!("the snapshot cannot be read: {error}"))
 }
 
-async fn read_piece(mut file: File) -> Result<(File, Vec<u8>), Failure> {
-    let read = move || {
-        let mut piece = Vec::new();
-        let limit = u64::try_from(CHUNK_BYTES).unwrap_or(u64::MAX);
-        (&mut file).take(limit).read_to_end(&mut piece).map(|_| (file, piece))
-    };
-    let read = tokio::task::spawn_blocking(read).await;
-    read.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|e| unreadable(&e))
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Failure::Interrupted(error.to_string())))
 }
 
 fn encode_head(header: &Header) -> Vec<u8> {
@@ -130,13 +161,17 @@ fn encode_head(header: &Header) -> Vec<u8> {
 ///
 /// # Errors
 /// When it cannot be read, is cut short, damaged, or of a newer format.
-pub fn read(path: &Path) -> Result<(Header, StateAt), BackupError> {
+pub fn verify(path: &Path) -> Result<Header, BackupError> {
+    read(path).map(|backup| backup.header)
+}
+
+pub(crate) fn read(path: &Path) -> Result<Backup, BackupError> {
     let bytes =
         fs::read(path).map_err(|source| BackupError::Io { path: path.to_owned(), source })?;
     decode(&bytes).map_err(|detail| BackupError::Unusable { path: path.to_owned(), detail })
 }
 
-fn decode(bytes: &[u8]) -> Result<(Header, StateAt), String> {
+fn decode(bytes: &[u8]) -> Result<Backup, String> {
     let rest = bytes.strip_prefix(MAGIC).ok_or("it is not a backup of Trainyard's")?;
     let cut = "it is cut short";
     let (length, rest) = rest.split_first_chunk::<4>().ok_or(cut)?;
@@ -163,12 +198,24 @@ fn decode(bytes: &[u8]) -> Result<(Header, StateAt), String> {
         return Err("it does not match its checksum: it is damaged or cut short".into());
     }
     let header: Header = serde_json::from_slice(head).map_err(|e| e.to_string())?;
-    let (snapshot, _) = rest.split_at_checked(rest.len().saturating_sub(SUM)).ok_or(cut)?;
+    let (rest, _) = rest.split_at_checked(rest.len().saturating_sub(SUM)).ok_or(cut)?;
+    let length = usize::try_from(header.snapshot_bytes).map_err(|_| cut)?;
+    let (snapshot, mut records) = rest.split_at_checked(length).ok_or(cut)?;
     let state = StateAt::decode(snapshot)?;
     if state.cluster.0 != *header.cluster.0.as_bytes() || state.index != header.index {
         return Err("its header is not of its state".into());
     }
-    Ok((header, state))
+    let mut archived = Vec::new();
+    while let Some((length, rest)) = records.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| cut)?;
+        let (record, rest) = rest.split_at_checked(length).ok_or(cut)?;
+        archived.push(record.to_vec());
+        records = rest;
+    }
+    if u64::try_from(archived.len()) != Ok(header.archived) {
+        return Err("it lacks archived jobs".into());
+    }
+    Ok(Backup { header, state, archived })
 }
 
 #[cfg(test)]
@@ -187,6 +234,8 @@ mod tests {
             index: 9,
             unix_ms: 0,
             version: "0".into(),
+            snapshot_bytes: 0,
+            archived: 0,
         };
         let newer = Header { format: FORMAT + 1, ..header.clone() };
         let mut damaged = encode_head(&header);

@@ -1,6 +1,11 @@
-//! The one place where the scheduler reads the wall clock and draws randomness.
+//! The one place where the scheduler reads the clocks that decisions rest on, and draws randomness.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::OnceLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::time::Instant;
 
 use trainyard_jobs::{JobId, Timestamp};
 
@@ -8,6 +13,12 @@ use trainyard_jobs::{JobId, Timestamp};
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The monotonic clock, counted from when it was first read.
+pub(crate) fn monotonic() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
 }
 
 /// Draws a job's id.

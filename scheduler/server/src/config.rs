@@ -42,6 +42,12 @@ pub struct Config {
     pub heartbeat: Millis,
     /// Applied commands between two snapshots.
     pub snapshot_every: u64,
+    /// Applied commands kept in the log behind a snapshot: a member that was away for no more than
+    /// these needs no snapshot.
+    pub keep_entries: u64,
+    /// How long an ended job stays in memory before it moves to the archive, where it is still
+    /// found.
+    pub archive_after: Millis,
     /// Raft's unit of time. A follower waits 50 to 100 of them for a leader's word, drawn anew
     /// each time, and a leader speaks every 10: fine enough that votes rarely split.
     pub tick: Millis,
@@ -69,6 +75,8 @@ impl Default for Config {
             node_grace: Millis(30_000),
             heartbeat: Millis(1000),
             snapshot_every: 10_000,
+            keep_entries: 2_000,
+            archive_after: Millis(3_600_000),
             tick: Millis(10),
             max_clock_skew: Millis(5000),
             auto_replace: false,

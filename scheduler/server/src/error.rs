@@ -8,7 +8,7 @@ use trainyard_proto::{LEADER_METADATA, convert::Invalid};
 use trainyard_raft::{Fatal, OpenError, ProposeError, ReadError};
 use trainyard_store::StoreError;
 
-use crate::config::ConfigError;
+use crate::{archive::ArchiveError, config::ConfigError};
 
 /// Why a scheduler cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,9 @@ pub enum SchedulerError {
     /// The member had to stop: a disk that fails or lies.
     #[error("{0}")]
     Failed(Arc<Fatal>),
+    /// The archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// Serving failed.
     #[error("serving on {address} failed: {source}")]
     Serve {
@@ -60,7 +63,7 @@ pub enum SchedulerError {
 
 /// Why a request was not, or not surely, carried out.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The state machine refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -122,6 +125,12 @@ pub(crate) enum Failure {
     /// The object store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A task of the daemon's own did not come to its end.
+    #[error("the scheduler was interrupted: {0}; ask again")]
+    Interrupted(String),
 }
 
 impl SchedulerError {
@@ -144,10 +153,8 @@ impl From<Invalid> for Failure {
 }
 
 impl Failure {
-    pub(crate) fn of_proposal(
-        error: &ProposeError,
-        address: impl Fn(u64) -> Option<String>,
-    ) -> Self {
+    /// What a proposal that was not, or not surely, made means to the one who asked.
+    pub fn of_proposal(error: &ProposeError, address: impl Fn(u64) -> Option<String>) -> Self {
         match error {
             ProposeError::NotLeader { leader } => {
                 Self::NotLeader { leader: leader.and_then(address) }
@@ -158,7 +165,8 @@ impl Failure {
         }
     }
 
-    pub(crate) fn of_read(error: &ReadError, address: impl Fn(u64) -> Option<String>) -> Self {
+    /// What a read that could not be made means to the one who asked.
+    pub fn of_read(error: &ReadError, address: impl Fn(u64) -> Option<String>) -> Self {
         match error {
             ReadError::NotLeader { leader } => Self::NotLeader { leader: leader.and_then(address) },
             ReadError::Busy => Self::Busy,
@@ -172,14 +180,19 @@ const fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::KeyConflict | Refusal::IdTaken(_) | Refusal::NameTaken { .. } => {
             Code::AlreadyExists
         }
-        Refusal::NoJob(_) | Refusal::NoNode(_) | Refusal::NoMember(_) => Code::NotFound,
+        Refusal::NoJob(_) | Refusal::NoNode(_) | Refusal::NoMember(_) | Refusal::NoToken(_) => {
+            Code::NotFound
+        }
+        Refusal::BadToken => Code::Unauthenticated,
+        Refusal::TooManyTokens(_) => Code::ResourceExhausted,
         Refusal::KeyExpired | Refusal::Malformed(_) => Code::InvalidArgument,
         Refusal::Stale(_) => Code::Aborted,
         Refusal::Superseded(_)
         | Refusal::WrongPhase { .. }
         | Refusal::Pinned(_)
         | Refusal::Members(_)
-        | Refusal::Known(_) => Code::FailedPrecondition,
+        | Refusal::Known(_)
+        | Refusal::TokenUsed(_) => Code::FailedPrecondition,
     }
 }
 
@@ -200,9 +213,10 @@ impl From<Failure> for Status {
             | Failure::NoQuorum
             | Failure::ClockOff { .. }
             | Failure::Fenced { .. }
-            | Failure::Store(_) => Self::unavailable(text),
+            | Failure::Store(_)
+            | Failure::Interrupted(_) => Self::unavailable(text),
             Failure::LevelTooLow { .. } => Self::failed_precondition(text),
-            Failure::Unreadable(_) => Self::data_loss(text),
+            Failure::Unreadable(_) | Failure::Archive(_) => Self::data_loss(text),
             Failure::Invalid(_) => Self::invalid_argument(text),
             Failure::Impossible(_) => Self::failed_precondition(text),
             Failure::NotFound(_) => Self::not_found(text),

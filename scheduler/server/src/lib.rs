@@ -1,14 +1,18 @@
 //! The scheduler daemon: the replicated state machine behind gRPC, and the loops that its leader
-//! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world.
+//! runs. Rules live in `trainyard-core`; this crate carries them out and talks to the world. What
+//! it decides itself stands in [`decide`], without IO.
 
+mod announce;
+mod archive;
 mod backup;
 mod book;
 mod clock;
 mod config;
+pub mod decide;
 mod error;
 mod identity;
 mod leader;
-mod machine;
+pub mod machine;
 mod metrics;
 mod offline;
 mod probes;
@@ -21,9 +25,10 @@ mod sessions;
 mod transport;
 mod views;
 
-pub use backup::{BackupError, Header as BackupHeader, read as read_backup};
+pub use archive::ArchiveError;
+pub use backup::{Backup, BackupError, Header as BackupHeader, verify as verify_backup};
 pub use config::{Config, ConfigError};
-pub use error::SchedulerError;
+pub use error::{Failure, SchedulerError};
 pub use identity::IdentityError;
 pub use offline::{Contents, Made, OfflineError, inspect, recover, restore};
 pub use run::run;

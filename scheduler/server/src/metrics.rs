@@ -49,11 +49,11 @@ async fn metrics(Extract(replica): Extract<Replica>) -> String {
 }
 
 fn jobs_and_nodes(text: &mut String, state: &State) {
-    let jobs = PHASES.map(|phase| {
-        let count = state.live_jobs().filter(|job| job.phase == phase).count();
-        (format!("{{phase=\"{phase}\"}}"), number(count))
-    });
+    let jobs =
+        PHASES.map(|phase| (format!("{{phase=\"{phase}\"}}"), number(state.jobs_in_phase(phase))));
     family(text, "jobs", "Jobs that have not ended.", "gauge", jobs);
+    let archived = [(String::new(), state.archive().count)];
+    family(text, "jobs_archived", "Jobs in the archive.", "gauge", archived);
     let nodes = [("up", NodeState::Up), ("lost", NodeState::Lost)].map(|(word, wanted)| {
         let count = state.nodes().values().filter(|node| node.state == wanted).count();
         (format!("{{state=\"{word}\"}}"), number(count))

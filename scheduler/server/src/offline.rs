@@ -14,7 +14,8 @@ use trainyard_jobs::ClusterId;
 use trainyard_raft::{Directory, OpenError, StateAt};
 
 use crate::{
-    backup::{self, BackupError, Header},
+    archive::{ArchiveError, ArchiveStore},
+    backup::{self, Backup, BackupError},
     error::SchedulerError,
     identity::{Identity, IdentityError},
     rejoin::set_aside,
@@ -32,6 +33,17 @@ pub enum OfflineError {
     /// The state.
     #[error("cannot read the state: {0}")]
     Codec(#[from] codec::CodecError),
+    /// The archive of ended jobs.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The archive could not be taken along.
+    #[error("cannot copy the archive to {}: {source}", path.display())]
+    Copy {
+        /// Where to.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A new history cannot begin so.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
@@ -101,7 +113,7 @@ pub struct Made {
 /// When it is in use, damaged, or of a newer version.
 pub fn inspect(dir: &Path) -> Result<Contents, OfflineError> {
     let directory = trainyard_raft::read_directory(dir)?;
-    let (state, term) = replay(&directory)?;
+    let (state, term, _) = replay(dir, &directory)?;
     Ok(contents(&state, &directory, term))
 }
 
@@ -121,19 +133,23 @@ fn contents(state: &State, directory: &Directory, term: u64) -> Contents {
     }
 }
 
-/// The state up to the last entry of the log. Entries that are not known to be committed count:
-/// a quorum that is gone may have acknowledged them.
-fn replay(directory: &Directory) -> Result<(State, u64), OfflineError> {
+/// The state up to the last entry of the log, with the archive up to there. Entries that are not
+/// known to be committed count: a quorum that is gone may have acknowledged them.
+fn replay(dir: &Path, directory: &Directory) -> Result<(State, u64, ArchiveStore), OfflineError> {
     let mut state = codec::restore(&directory.snapshot.data)?;
+    let archive = ArchiveStore::open(dir)?;
+    archive.check(state.archive())?;
     let mut term = directory.snapshot.term.max(directory.term);
     let mut events: Vec<Event> = Vec::new();
     for (index, at, command) in &directory.commands {
         // What is refused was refused then too.
-        let _ = state.apply(*index, codec::decode_envelope(command)?, &mut events);
+        let _ = state.apply(*index, codec::decode_envelope(command)?, &archive, &mut events);
+        archive.append(&state.take_archived())?;
         events.clear();
         term = term.max(*at);
     }
-    Ok((state, term))
+    archive.sync()?;
+    Ok((state, term, archive))
 }
 
 /// Makes the data directory of member `number` (from 1) of `addresses` from a backup. Every
@@ -148,10 +164,15 @@ pub fn restore(
     addresses: &[String],
     epoch: Option<u64>,
 ) -> Result<Made, OfflineError> {
-    let (Header { epoch: old, .. }, at) = backup::read(file)?;
+    let Backup { header, state: at, archived } = backup::read(file)?;
     let state = codec::restore(&at.data)?;
-    let epoch = epoch.unwrap_or_else(|| old.saturating_add(1));
-    begin(dir, state, at.term, number, addresses, epoch)
+    let epoch = epoch.unwrap_or_else(|| header.epoch.saturating_add(1));
+    let made = begin(dir, state.clone(), at.term, number, addresses, epoch)?;
+    let archive = ArchiveStore::open(dir)?;
+    archive.take_in(0, archived)?;
+    archive.sync()?;
+    archive.check(state.archive())?;
+    Ok(made)
 }
 
 /// Makes a cluster of one from what a member's own directory holds, which is set aside.
@@ -160,13 +181,17 @@ pub fn restore(
 /// When the directory is in use or cannot be read.
 pub fn recover(dir: &Path, address: String, epoch: Option<u64>) -> Result<Made, OfflineError> {
     let directory = trainyard_raft::read_directory(dir)?;
-    let (state, term) = replay(&directory)?;
+    let (state, term, archive) = replay(dir, &directory)?;
     let member = directory.member;
-    drop(directory);
+    drop((directory, archive));
     let epoch = epoch.unwrap_or_else(|| state.revision().epoch.saturating_add(1));
     // Tried on a copy first: nothing is moved for a wish that cannot be fulfilled.
     state.clone().begin_epoch(epoch, std::slice::from_ref(&address))?;
     let aside = set_aside(dir, member).map_err(Box::new)?;
+    let kept = dir.join("archive.redb");
+    std::fs::copy(aside.join("archive.redb"), &kept)
+        .and_then(|_| std::fs::File::open(&kept)?.sync_all())
+        .map_err(|source| OfflineError::Copy { path: kept, source })?;
     let made = begin(dir, state, term, 1, &[address], epoch)?;
     Ok(Made { aside: Some(aside), ..made })
 }

@@ -129,12 +129,25 @@ pub(crate) async fn run(replica: Replica) {
     }
 }
 
-async fn ask(replica: &Replica, id: u64, channel: Channel) {
+/// Whether a member answers at this moment.
+pub(crate) async fn answers_now(replica: &Replica, id: u64) -> bool {
+    let channel = replica.address(id).and_then(|address| transport::channel(&address).ok());
+    id == replica.config.id
+        || match channel {
+            Some(channel) => ask(replica, id, channel).await,
+            None => false,
+        }
+}
+
+/// Asks a member about itself, and says whether it answered.
+async fn ask(replica: &Replica, id: u64, channel: Channel) -> bool {
     let cluster = replica.config.cluster.to_string();
     let request = v1::ProbeRequest { cluster, from: replica.config.id, to: id };
     let begun = Instant::now();
     let mut client = ClusterClient::new(channel);
-    let Ok(answer) = timeout(PATIENCE, client.probe(request)).await else { return };
+    let Ok(answer) = timeout(PATIENCE, client.probe(request)).await else {
+        return false;
+    };
     let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let at = Instant::now();
     let facts = match answer.map(tonic::Response::into_inner) {
@@ -149,9 +162,10 @@ async fn ask(replica: &Replica, id: u64, channel: Channel) {
         Err(status) if status.code() == Code::Unimplemented => {
             Facts { at, version: String::new(), level: 1, clock_offset_ms: None, disk: (0, 0) }
         }
-        _ => return,
+        _ => return false,
     };
     replica.probes.note(id, facts);
+    true
 }
 
 /// How far a clock that was read half-way of `took` is ahead of ours, which says `now` at its end.

@@ -70,16 +70,17 @@ pub(crate) struct StateHash(Arc<Mutex<Option<(Instant, u64, String)>>>);
 
 impl StateHash {
     /// The state's hash and the log index that it is of. However many ask, a state that changes
-    /// all the time is encoded once a second.
-    pub(crate) fn of(&self, state: &State) -> (u64, String) {
-        let index = state.revision().index;
+    /// all the time is encoded once a second, and its lock is held for a cheap copy alone.
+    pub(crate) fn of(&self, replica: &Replica) -> (u64, String) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = replica.look(|state| state.revision().index);
         if let Some((at, then, hash)) = last.as_ref()
             && (*then == index || (*then < index && at.elapsed() < HASH))
         {
             return (*then, hash.clone());
         }
-        let hash = codec::state_hash(state).to_string();
+        let state = replica.look(State::frozen);
+        let (index, hash) = (state.revision().index, codec::state_hash(&state).to_string());
         *last = Some((Instant::now(), index, hash.clone()));
         (index, hash)
     }

@@ -6,19 +6,18 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tokio::{
-    sync::{broadcast, watch},
-    time::Instant,
-};
+use tokio::sync::{broadcast, watch};
 use trainyard_core::{Command, Envelope, Refusal, Reply, State, codec};
 use trainyard_jobs::Timestamp;
 use trainyard_raft::{RaftHandle, Status};
 use trainyard_store::Store;
 
 use crate::{
+    archive::{ArchiveError, ArchiveStore},
     book::Book,
     clock,
     config::Config,
+    decide::watch::HandedOn,
     error::Failure,
     machine::{self, Events, Shared},
     probes::Probes,
@@ -32,11 +31,12 @@ pub(crate) struct Replica {
     pub(crate) raft: RaftHandle,
     pub(crate) state: Shared,
     pub(crate) events: broadcast::Sender<Events>,
+    pub(crate) archive: ArchiveStore,
     pub(crate) store: Store,
     pub(crate) config: Arc<Config>,
     pub(crate) sessions: Sessions,
     /// When this member last handed the leadership on because too many nodes were silent.
-    pub(crate) handed_on: Arc<Mutex<Option<Instant>>>,
+    pub(crate) handed_on: Arc<Mutex<HandedOn>>,
     pub(crate) reasons: Reasons,
     pub(crate) hash: StateHash,
     pub(crate) book: Book,
@@ -80,6 +80,16 @@ impl Replica {
     /// Reads the state as it is here.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         machine::read(&self.state, look)
+    }
+
+    /// Reads the archive, off the runtime's threads: it may have to wait for the disk.
+    pub(crate) async fn archived<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&ArchiveStore) -> Result<T, ArchiveError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let archive = self.archive.clone();
+        let read = tokio::task::spawn_blocking(move || look(&archive)).await;
+        Ok(read.map_err(|error| Failure::Interrupted(error.to_string()))??)
     }
 
     /// This member's own view of the consensus.

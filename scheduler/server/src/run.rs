@@ -19,10 +19,12 @@ use trainyard_proto::{
         worker_server::WorkerServer,
     },
 };
-use trainyard_raft::{RaftHandle, Role, Status};
+use trainyard_raft::{RaftHandle, Role};
 use trainyard_store::Store;
 
 use crate::{
+    announce::Announcing,
+    archive::ArchiveStore,
     book::Book,
     config::Config,
     error::SchedulerError,
@@ -50,8 +52,8 @@ const READ_TICKS: u32 = 300;
 /// Ticks after which a snapshot of which nothing was heard counts as lost.
 const SNAPSHOT_TICKS: u32 = 60_000;
 
-/// How long a leader that stops waits for another one.
-const HAND_OVER: Duration = Duration::from_secs(1);
+/// How long a leader that stops waits for its successor, while it still answers who that is.
+const HANDOVER: Duration = Duration::from_millis(500);
 
 /// How long open streams may take to end once the daemon stops.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -110,19 +112,6 @@ async fn run_once(
     served
 }
 
-/// Gives the leadership away while everything is still served, so that clients meet a leader all
-/// the time. A leader that nobody can follow just goes.
-async fn hand_over(replica: &Replica) {
-    let mut status = replica.status();
-    let before = status.borrow().clone();
-    if before.role != Role::Leader || before.voters.len() < 2 {
-        return;
-    }
-    replica.raft.transfer_leadership(None);
-    let other = |s: &Status| s.role != Role::Leader && s.leader.is_some_and(|id| id != s.id);
-    let _ = tokio::time::timeout(HAND_OVER, status.wait_for(other)).await;
-}
-
 async fn listen(
     address: std::net::SocketAddr,
     field: &'static str,
@@ -138,13 +127,15 @@ async fn listen(
 async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError> {
     let config = Arc::new(config);
     let state = Arc::new(RwLock::new(State::new(config.cluster)));
+    let archive = ArchiveStore::open(&config.data_dir)?;
     let (events, _) = broadcast::channel(EVENTS_KEPT);
     let book = Book::new(config.peers.clone());
-    let raft = raft(&config, &state, &events, &book).await?;
+    let raft = raft(&config, &state, &archive, &events, &book).await?;
     Ok(Replica {
         raft,
         state,
         events,
+        archive,
         store,
         config,
         sessions: Sessions::default(),
@@ -159,6 +150,7 @@ async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError
 async fn raft(
     config: &Arc<Config>,
     state: &crate::machine::Shared,
+    archive: &ArchiveStore,
     events: &broadcast::Sender<crate::machine::Events>,
     book: &Book,
 ) -> Result<RaftHandle, SchedulerError> {
@@ -171,7 +163,7 @@ async fn raft(
         address: own.unwrap_or_else(|| config.listen.to_string()),
         epoch: Arc::clone(&epoch),
     };
-    let peers = Peers::new(speaker, book.clone(), &late);
+    let peers = Peers::new(speaker, book.clone(), &late, archive);
     let settings = trainyard_raft::Config {
         tick: config.tick.into(),
         election_ticks: ELECTION_TICKS,
@@ -180,6 +172,7 @@ async fn raft(
         snapshot_send_ticks: SNAPSHOT_TICKS,
         snapshot_every: config.snapshot_every,
         join: config.join,
+        keep_entries: config.keep_entries,
         ..trainyard_raft::Config::new(
             config.id,
             *config.cluster.0.as_bytes(),
@@ -188,7 +181,8 @@ async fn raft(
         )
     };
     let machine =
-        Machine { state: Arc::clone(state), events: events.clone(), book: book.clone(), epoch };
+        Machine { state: Arc::clone(state), archive: archive.clone(), events: events.clone() };
+    let machine = Announcing::new(machine, book.clone(), epoch);
     let started =
         tokio::task::spawn_blocking(move || trainyard_raft::start(settings, machine, peers)).await;
     let raft = started.map_err(|source| SchedulerError::Serve {
@@ -198,6 +192,19 @@ async fn raft(
     // Set once, right here.
     let _ = late.set(raft.clone());
     Ok(raft)
+}
+
+/// Lets another member lead before the port closes: whoever asks meanwhile is told who leads, and
+/// the cluster is without a leader for no longer than a vote takes.
+async fn hand_over(replica: &Replica) {
+    let mut status = replica.status();
+    if replica.peers().len() < 2 || status.borrow().role != Role::Leader {
+        return;
+    }
+    replica.raft.transfer_leadership(None);
+    let followed = status.wait_for(|s| s.role != Role::Leader && s.leader.is_some());
+    // Without a successor in time it just goes, and the others elect one.
+    let _ = tokio::time::timeout(HANDOVER, followed).await;
 }
 
 async fn serve(
@@ -225,11 +232,7 @@ async fn serve(
     };
     tokio::select! {
         served = &mut server => return served.map_err(failed),
-        () = shutdown => {}
-    }
-    tokio::select! {
-        served = &mut server => return served.map_err(failed),
-        () = hand_over(replica) => stop.cancel(),
+        () = async { shutdown.await; hand_over(replica).await } => stop.cancel(),
     }
     // Long streams would hold the server open: they get a moment.
     match tokio::time::timeout(FAREWELL, server).await {

@@ -16,11 +16,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use trainyard_proto::{
     CHUNK_BYTES, MAX_MESSAGE_BYTES,
-    v1::{RaftChunk, raft_client::RaftClient},
+    v1::{ArchiveHeadRequest, ArchivePiece, RaftChunk, raft_client::RaftClient},
 };
 use trainyard_raft::{RaftHandle, Transport};
 
-use crate::book::Book;
+use crate::{
+    archive::{ArchiveError, ArchiveStore},
+    book::Book,
+};
 
 /// Messages that may wait for one peer.
 const QUEUE: usize = 4096;
@@ -54,6 +57,7 @@ pub(crate) struct Peers {
     speaker: Speaker,
     raft: LateHandle,
     book: Book,
+    archive: ArchiveStore,
     peers: BTreeMap<u64, Peer>,
 }
 
@@ -74,9 +78,15 @@ pub(crate) fn channel(address: &str) -> Result<Channel, tonic::transport::Error>
 
 impl Peers {
     /// Knows nobody yet.
-    pub(crate) fn new(speaker: Speaker, book: Book, raft: &LateHandle) -> Self {
-        let peers = BTreeMap::new();
-        Self { runtime: Handle::current(), speaker, raft: Arc::clone(raft), book, peers }
+    pub(crate) fn new(
+        speaker: Speaker,
+        book: Book,
+        raft: &LateHandle,
+        archive: &ArchiveStore,
+    ) -> Self {
+        let (peers, archive) = (BTreeMap::new(), archive.clone());
+        let raft = Arc::clone(raft);
+        Self { runtime: Handle::current(), speaker, raft, book, archive, peers }
     }
 
     /// The peer at its present address; a link to where it was before ends with its queue.
@@ -110,9 +120,21 @@ impl Transport for Peers {
         let Some(channel) = self.peer(to).map(|peer| peer.channel.clone()) else { return };
         let link = Link { speaker: self.speaker.clone(), to, channel };
         let raft = Arc::clone(&self.raft);
+        let archive = self.archive.clone();
         self.runtime.spawn(async move {
-            let arrived = tokio::time::timeout(SNAPSHOT_TIME, link.send_one(message)).await;
-            let arrived = matches!(arrived, Ok(Ok(())));
+            let send = async {
+                // First what the snapshot relies on: without it the peer would refuse it.
+                link.send_archive(&archive).await?;
+                link.send_one(message).await
+            };
+            let arrived = match tokio::time::timeout(SNAPSHOT_TIME, send).await {
+                Ok(Ok(())) => true,
+                Ok(Err(status)) => {
+                    tracing::warn!(to, code = ?status.code(), message = status.message(), "snapshot not sent");
+                    false
+                }
+                Err(_) => false,
+            };
             if let Some(raft) = raft.get() {
                 raft.report_snapshot(to, arrived);
             }
@@ -181,8 +203,43 @@ impl Link {
 
     /// Sends one message over a stream of its own, and waits until the peer has it.
     async fn send_one(&self, message: Vec<u8>) -> Result<(), tonic::Status> {
-        let chunks: Vec<_> = self.chunks(message, true).collect();
+        let chunks = self.chunks(message, true);
         self.client().exchange(tokio_stream::iter(chunks)).await.map(drop)
+    }
+
+    /// Sends the archived jobs that the peer lacks, and waits until they are on its disk.
+    async fn send_archive(&self, archive: &ArchiveStore) -> Result<(), tonic::Status> {
+        let end = archive.head().count;
+        if end == 0 {
+            return Ok(());
+        }
+        let (cluster, from) = (self.speaker.cluster.clone(), self.speaker.id);
+        let to = self.to;
+        let ask = ArchiveHeadRequest { cluster: cluster.clone(), from, to };
+        let has = self.client().archive_head(ask).await?.into_inner().count;
+        if has >= end {
+            return Ok(());
+        }
+        tracing::info!(to, records = end - has, "sending archived jobs");
+        let (pieces, outgoing) = mpsc::channel(2);
+        let archive = archive.clone();
+        let read = tokio::task::spawn_blocking(move || -> Result<(), ArchiveError> {
+            let mut position = has;
+            while position < end {
+                let records = archive.piece(position, end)?;
+                let next = position.saturating_add(u64::try_from(records.len()).unwrap_or(1));
+                let cluster = if position == has { cluster.clone() } else { String::new() };
+                let piece = ArchivePiece { cluster, from, to, position, records };
+                if pieces.blocking_send(piece).is_err() {
+                    break;
+                }
+                position = next;
+            }
+            Ok(())
+        });
+        self.client().take_archive(ReceiverStream::new(outgoing)).await?;
+        let read = read.await.map_err(|error| tonic::Status::internal(error.to_string()))?;
+        read.map_err(|error| tonic::Status::data_loss(error.to_string()))
     }
 
     fn client(&self) -> RaftClient<Channel> {

@@ -1,11 +1,10 @@
 //! The state as clients see it: from the domain's types to messages. No decisions here.
 
-use tokio::time::Instant;
 use trainyard_core::state::{Attempt, Checkpoint, Job, Node, NodeState, Placement};
 use trainyard_jobs::{JobPhase, ModelVersion, Timestamp};
 use trainyard_proto::{convert::exit_message, v1};
 
-use crate::{clock, sessions::Live};
+use crate::{clock, decide::contacts::Live};
 
 /// A job. `reason` says why it waits; an ended one says itself how it ended.
 pub(crate) fn job(job: &Job, reason: Option<String>, progress: Option<v1::Progress>) -> v1::Job {
@@ -95,7 +94,7 @@ fn checkpoint(c: &Checkpoint) -> v1::Checkpoint {
 pub(crate) fn node(node: &Node, live: Option<Live>, silent_after: std::time::Duration) -> v1::Node {
     let live = live.filter(|l| l.session == node.session);
     let held = live.as_ref().map(|l| l.held.clone()).unwrap_or_default();
-    let age = live.as_ref().map(|l| Instant::now().saturating_duration_since(l.seen));
+    let age = live.as_ref().map(|l| clock::monotonic().saturating_sub(l.seen));
     let state = match (node.state, age) {
         (NodeState::Lost, _) => "lost",
         (NodeState::Up, Some(age)) if age < silent_after => "up",

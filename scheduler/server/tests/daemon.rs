@@ -282,3 +282,57 @@ async fn malformed_requests_are_told_what_is_wrong() {
     assert_eq!(error.code(), Code::FailedPrecondition);
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archived_job_is_found_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { archive_after: Millis(1), ..config(dir.path()) };
+    let daemon = Daemon::start(config).await;
+    let mut client = daemon.client().await;
+    let mut jobs = Vec::new();
+    let first = now_key(1);
+    for n in 1..=6 {
+        let request = submit_request(if n == 1 { first } else { now_key(n) }, 1);
+        jobs.push(client.submit(request).await.unwrap().into_inner().job);
+    }
+    for (n, job) in (10..).zip(&jobs[..4]) {
+        let key = Uuid::from_u128(now_key(n)).to_string();
+        client.cancel(v1::CancelRequest { key, job: job.clone() }).await.unwrap();
+    }
+    daemon.until(|status| status.archived == 4).await;
+    let list = |before: &str, limit, all| v1::ListJobsRequest {
+        all,
+        limit,
+        before: before.to_owned(),
+        ..Default::default()
+    };
+    let newest: Vec<String> = jobs.iter().rev().cloned().collect();
+    let ids = |answer: &v1::ListJobsAnswer| -> Vec<String> {
+        answer.jobs.iter().map(|job| job.id.clone()).collect()
+    };
+    let (mut daemon, mut client) = (daemon, client);
+    for restarted in [false, true] {
+        let all = client.list_jobs(list("", 0, true)).await.unwrap().into_inner();
+        assert_eq!((ids(&all), all.more), (newest.clone(), false), "restarted: {restarted}");
+        let page = client.list_jobs(list("", 4, true)).await.unwrap().into_inner();
+        assert_eq!((ids(&page), page.more), (newest[..4].to_vec(), true));
+        let rest = client.list_jobs(list(&newest[3], 4, true)).await.unwrap().into_inner();
+        assert_eq!((ids(&rest), rest.more), (newest[4..].to_vec(), false));
+        let live = client.list_jobs(list("", 0, false)).await.unwrap().into_inner();
+        assert_eq!(ids(&live), newest[..2]);
+        let config = daemon.stop().await;
+        daemon = Daemon::start(config).await;
+        client = daemon.client().await;
+    }
+    let get = v1::GetJobRequest { job: jobs[0][..9].to_owned(), stale: false };
+    let job = client.get_job(get.clone()).await.unwrap().into_inner().job.unwrap();
+    assert_eq!((&job.id, job.phase.as_str()), (&jobs[0], "cancelled"));
+    let explained = client.explain(get.clone()).await.unwrap().into_inner();
+    assert_eq!(explained.summary, "cancelled: cancelled");
+    let mut watch = client.watch_job(get).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().job.unwrap().id, jobs[0]);
+    assert!(watch.message().await.unwrap().is_none(), "it has ended");
+    let again = client.submit(submit_request(first, 1)).await.unwrap().into_inner();
+    assert_eq!((&again.job, again.existed), (&jobs[0], true), "the key went along");
+    daemon.stop().await;
+}

@@ -24,6 +24,8 @@ pub(crate) struct Cluster {
     daemons: Vec<Daemon>,
     addresses: Vec<String>,
     program: PathBuf,
+    /// Further lines of each scheduler's configuration.
+    settings: &'static str,
     dir: tempfile::TempDir,
 }
 
@@ -37,6 +39,16 @@ impl Drop for Cluster {
 impl Cluster {
     /// Starts `members` schedulers and waits until one leads.
     pub(crate) async fn start(program: &Path, data: &Path, members: usize) -> anyhow::Result<Self> {
+        Self::start_with(program, data, members, "").await
+    }
+
+    /// The same, with `settings` in each scheduler's configuration.
+    pub(crate) async fn start_with(
+        program: &Path,
+        data: &Path,
+        members: usize,
+        settings: &'static str,
+    ) -> anyhow::Result<Self> {
         if !program.is_file() {
             bail!("it is not built: cargo build --release -p yard");
         }
@@ -44,7 +56,7 @@ impl Cluster {
         let ports = free_ports(members)?;
         let addresses: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let (daemons, program) = (Vec::new(), program.to_owned());
-        let mut cluster = Self { daemons, addresses, program, dir };
+        let mut cluster = Self { daemons, addresses, program, settings, dir };
         let id = uuid::Uuid::now_v7();
         for (number, address) in (1u64..).zip(cluster.addresses.clone()) {
             let name = format!("scheduler-{number}");
@@ -61,23 +73,33 @@ impl Cluster {
 
     /// Starts a worker and waits until the cluster lists it.
     pub(crate) async fn add_worker(&mut self, slots: u32) -> anyhow::Result<()> {
+        self.add_worker_named("worker", slots, 1).await
+    }
+
+    /// Starts the worker `name` and waits until the cluster lists `nodes` of them.
+    pub(crate) async fn add_worker_named(
+        &mut self,
+        name: &str,
+        slots: u32,
+        nodes: u32,
+    ) -> anyhow::Result<()> {
         let port = free_ports(1)?.pop().unwrap_or_default();
         let last = port.saturating_add(999);
-        let data = self.dir.path().join("worker");
+        let data = self.worker_data(name);
         let config = format!(
-            "name = \"bench\"\ndata_dir = {data:?}\nendpoints = {:?}\nstore = \"{}\"\n\
+            "name = \"{name}\"\ndata_dir = {data:?}\nendpoints = {:?}\nstore = \"{}\"\n\
              slots = {slots}\nports = [{port}, {last}]\n",
             self.addresses,
             self.store(),
         );
-        self.spawn("worker", "worker", &config)?;
+        self.spawn("worker", name, &config)?;
         // First of the list, so that it ends before the schedulers do.
         self.daemons.rotate_right(1);
         let mut client = self.leader().await?;
         wait_for("the worker's registration", START, async || {
             self.check()?;
             let status = client.cluster_status(ClusterStatusRequest {}).await?.into_inner();
-            Ok((status.nodes > 0).then_some(()))
+            Ok((status.nodes >= nodes).then_some(()))
         })
         .await
     }
@@ -111,6 +133,33 @@ impl Cluster {
         bail!("no scheduler leads")
     }
 
+    pub(crate) fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// The folder of everything that the cluster keeps and runs.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where a worker keeps its attempts.
+    pub(crate) fn worker_data(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The daemon of that name.
+    pub(crate) fn daemon(&mut self, name: &str) -> anyhow::Result<&mut Daemon> {
+        let found = self.daemons.iter_mut().find(|daemon| daemon.name() == name);
+        found.with_context(|| format!("no daemon {name} runs"))
+    }
+
+    /// Starts a daemon again that has ended, with the configuration that it had.
+    pub(crate) fn restart(&mut self, role: &str, name: &str) -> anyhow::Result<()> {
+        let daemon = self.launch(role, name)?;
+        *self.daemon(name)? = daemon;
+        Ok(())
+    }
+
     pub(crate) fn version(&self) -> String {
         output(Command::new(&self.program).arg("--version")).unwrap_or_else(|e| format!("{e:#}"))
     }
@@ -118,6 +167,11 @@ impl Cluster {
     /// An error if a daemon has ended.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         self.daemons.iter_mut().try_for_each(Daemon::check)
+    }
+
+    /// Seconds of processor time that its daemons have used.
+    pub(crate) fn cpu(&self) -> f64 {
+        self.daemons.iter().map(Daemon::cpu).sum()
     }
 
     fn scheduler_config(&self, id: &uuid::Uuid, number: u64, address: &str) -> String {
@@ -129,7 +183,8 @@ impl Cluster {
         let store = self.store();
         format!(
             "id = {number}\ncluster = \"{id}\"\nlisten = \"{address}\"\ndata_dir = {data:?}\n\
-             store = \"{store}\"\n[peers]\n{peers}"
+             store = \"{store}\"\n{}\n[peers]\n{peers}",
+            self.settings
         )
     }
 
@@ -140,10 +195,15 @@ impl Cluster {
     fn spawn(&mut self, role: &str, name: &str, config: &str) -> anyhow::Result<()> {
         let file = self.dir.path().join(format!("{name}.toml"));
         std::fs::write(&file, config).with_context(|| format!("cannot write {file:?}"))?;
-        let mut command = Command::new(&self.program);
-        command.arg(role).arg("--config").arg(&file);
-        self.daemons.push(Daemon::start(name, &mut command, self.dir.path())?);
+        let daemon = self.launch(role, name)?;
+        self.daemons.push(daemon);
         Ok(())
+    }
+
+    fn launch(&self, role: &str, name: &str) -> anyhow::Result<Daemon> {
+        let mut command = Command::new(&self.program);
+        command.arg(role).arg("--config").arg(self.dir.path().join(format!("{name}.toml")));
+        Daemon::start(name, &mut command, self.dir.path())
     }
 }
 

@@ -11,6 +11,7 @@ use clap::Parser as _;
 mod args;
 mod cluster;
 mod ddp;
+mod failover;
 mod jobs;
 mod machine;
 mod process;
@@ -40,6 +41,11 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
         _ = stop.recv() => anyhow::bail!("terminated"),
     };
+    if args.json {
+        serde_json::to_writer_pretty(std::io::stdout(), &report)?;
+        std::io::stdout().write_all(b"\n")?;
+        return Ok(());
+    }
     let markdown = report.markdown();
     write_files(&report, &markdown, &args.out)?;
     std::io::stdout().write_all(markdown.as_bytes())?;
@@ -55,6 +61,7 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
         let section = match bench {
             Bench::Submit => submit::run(args).await,
             Bench::Jobs => jobs::run(args).await,
+            Bench::Failover => failover::run(args).await,
             _ => ddp::run(args).await,
         };
         report.sections.push(section.unwrap_or_else(|error| Section::failed(bench, &error)));

@@ -4,6 +4,7 @@
 //! cluster ends every process that names its folder, shims and ranks included.
 
 mod daemon;
+mod faults;
 mod options;
 mod scheduler;
 mod worker;
@@ -44,12 +45,26 @@ pub fn on_cluster(
     options: Options,
     test: impl FnOnce(&mut Cluster) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut cluster = Cluster::new(options)?;
-    let result = cluster.start().and_then(|()| test(&mut cluster));
-    result.map_err(|error| {
+    on_prepared_cluster(options, |_| Ok(()), |cluster, ()| test(cluster))
+}
+
+/// The same, with `prepare` between the cluster's making and its start. What it gives is dropped
+/// after the cluster's processes have ended.
+pub fn on_prepared_cluster<P>(
+    options: Options,
+    prepare: impl FnOnce(&mut Cluster) -> anyhow::Result<P>,
+    test: impl FnOnce(&mut Cluster, &P) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (mut cluster, prepared);
+    cluster = Cluster::new(options)?;
+    prepared = prepare(&mut cluster)?;
+    let result = cluster.start().and_then(|()| test(&mut cluster, &prepared));
+    let result = result.map_err(|error| {
         let logs = cluster.logs();
         error.context(format!("the daemons' last words:\n{logs}\n"))
-    })
+    });
+    cluster.end();
+    result
 }
 
 impl Cluster {
@@ -224,24 +239,14 @@ impl Cluster {
         Ok(number)
     }
 
-    /// Starts a scheduler.
-    pub fn start_scheduler(&mut self, number: usize) -> anyhow::Result<()> {
-        self.schedulers.get_mut(number).context("no such scheduler")?.start()
-    }
-
     /// Asks a scheduler to stop, as an operator would, and waits until it has.
     pub fn stop_scheduler(&mut self, number: usize) -> anyhow::Result<()> {
-        self.schedulers.get_mut(number).context("no such scheduler")?.terminate()
+        self.schedulers.get_mut(number).context("no such scheduler")?.daemon().terminate()
     }
 
     /// Waits until a scheduler has ended by itself, and gives its exit code.
     pub fn scheduler_end(&mut self, number: usize, limit: Duration) -> anyhow::Result<Option<i32>> {
-        self.schedulers.get_mut(number).context("no such scheduler")?.wait_for_end(limit)
-    }
-
-    /// Where a scheduler keeps its data.
-    pub fn scheduler_data(&self, number: usize) -> anyhow::Result<PathBuf> {
-        Ok(self.schedulers.get(number).context("no such scheduler")?.data().to_owned())
+        self.schedulers.get_mut(number).context("no such scheduler")?.daemon().wait_for_end(limit)
     }
 
     /// Adds a line to a scheduler's configuration.
@@ -306,6 +311,15 @@ impl Cluster {
         ranks
     }
 
+    /// The ranks of one job on all workers: process ids by rank.
+    #[must_use]
+    pub fn ranks_of(&self, job: &str) -> Vec<(u32, i32)> {
+        let of_job = |worker: &Worker| process::ranks_of(worker.data(), job);
+        let mut ranks: Vec<_> = self.workers.iter().flat_map(of_job).collect();
+        ranks.sort_unstable();
+        ranks
+    }
+
     /// Waits until `count` ranks run, and gives them.
     pub fn wait_for_ranks(&self, count: usize, limit: Duration) -> anyhow::Result<Vec<(u32, i32)>> {
         until(&format!("{count} ranks to run"), limit, || {
@@ -328,11 +342,18 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        // Daemons first, in their own drop, so that nothing starts ranks anew; then what outlives them.
+impl Cluster {
+    /// Ends every process. Daemons first, in their own drop, so that nothing starts ranks anew;
+    /// then what outlives them.
+    fn end(&mut self) {
         self.workers.clear();
         self.schedulers.clear();
         let _ = process::kill_all(self.folder.path());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.end();
     }
 }

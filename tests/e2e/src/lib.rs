@@ -4,7 +4,13 @@
 //! It speaks to a cluster through the binaries alone, never through the daemons' crates, and it
 //! leaves no process behind. Every wait is for a condition and has a deadline.
 
+pub mod clock;
 pub mod cluster;
+pub mod disk;
+pub mod history;
+pub mod ledger;
+pub mod linear;
+pub mod load;
 pub mod ports;
 pub mod process;
 pub mod programs;
@@ -14,6 +20,8 @@ pub mod view;
 pub mod wait;
 pub mod yard;
 
-pub use cluster::{Cluster, Options, on_cluster};
+pub use cluster::{Cluster, Options, on_cluster, on_prepared_cluster};
+pub use ledger::Ledger;
+pub use load::Load;
 pub use wait::until;
 pub use yard::{Answer, Yard};

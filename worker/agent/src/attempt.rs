@@ -21,7 +21,7 @@ mod transfer;
 pub(crate) use dir::AttemptDir;
 pub(crate) use end::report_never_ran;
 pub(crate) use launch::ShimProgram;
-pub(crate) use order::Order;
+pub use order::{Order, Work};
 pub(crate) use registry::{Entry, Registry};
 pub(crate) use supervise::{Context, supervise};
 pub(crate) use trainer::Trainer;

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{ClusterId, NodeId, Revision};
 
-use crate::{durable, error::WorkerError};
+use crate::{durable, error::WorkerError, standing::Standing};
 
 /// The newest format of the data directory that this version reads.
 const FORMAT: u32 = 1;
@@ -80,23 +80,19 @@ impl Identity {
         &self.state.node
     }
 
-    pub(crate) fn cluster(&self) -> Option<ClusterId> {
-        self.state.cluster
-    }
-
-    pub(crate) fn revision(&self) -> Revision {
-        self.state.revision
+    pub(crate) fn standing(&self) -> Standing {
+        Standing { cluster: self.state.cluster, revision: self.state.revision }
     }
 
     /// Joins `cluster`, if the worker has not joined another one.
     pub(crate) fn join(&mut self, cluster: ClusterId) -> Result<(), WorkerError> {
-        match self.state.cluster {
-            Some(own) if own == cluster => Ok(()),
-            Some(own) => {
-                Err(WorkerError::OtherCluster { path: self.dir.clone(), own, theirs: cluster })
-            }
-            None => self.change(State { cluster: Some(cluster), ..self.state.clone() }),
-        }
+        let path = || self.dir.clone();
+        let joined = self.standing().joining(cluster).map_err(|own| WorkerError::OtherCluster {
+            path: path(),
+            own,
+            theirs: cluster,
+        })?;
+        self.stand(joined)
     }
 
     /// The cluster was proved to be of `epoch`.
@@ -113,13 +109,18 @@ impl Identity {
         if revision.epoch > self.granted {
             return Ok(false);
         }
-        if revision > self.state.revision {
-            self.change(State { revision, ..self.state.clone() })?;
+        match self.standing().accepting(revision) {
+            Some(accepted) => self.stand(accepted).map(|()| true),
+            None => Ok(false),
         }
-        Ok(revision == self.state.revision)
     }
 
-    fn change(&mut self, state: State) -> Result<(), WorkerError> {
+    fn stand(&mut self, standing: Standing) -> Result<(), WorkerError> {
+        if standing == self.standing() {
+            return Ok(());
+        }
+        let Standing { cluster, revision } = standing;
+        let state = State { cluster, revision, ..self.state.clone() };
         self.save(&state)?;
         self.state = state;
         Ok(())
@@ -146,7 +147,7 @@ mod tests {
         assert!(matches!(Identity::open(dir.path()), Err(WorkerError::Busy { .. })));
         drop(first);
         let mut again = Identity::open(dir.path()).unwrap();
-        assert_eq!((again.node(), again.cluster()), (&node, Some(cluster)));
+        assert_eq!((again.node(), again.standing().cluster), (&node, Some(cluster)));
         assert!(!again.accept(Revision { epoch: 1, index: 8 }).unwrap());
         assert!(again.accept(Revision { epoch: 1, index: 9 }).unwrap());
         // Another epoch needs more than a set's word.

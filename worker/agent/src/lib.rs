@@ -1,14 +1,18 @@
 //! The agent of one node: its inventory and telemetry, the supervision of ranks, the shipping
 //! of logs and checkpoints. It never decides what runs where; the leader's desired set does.
 //!
-//! Decisions are pure ([`reconcile`], the shim's supervisor) and the rest is edges around them.
+//! Decisions are pure ([`standing`], [`decide`], [`reconcile`], [`ending`], [`delivery`], the
+//! [supervisor](shim::supervisor) of a shim) and the rest is edges around them.
 //! Losing the scheduler, or the agent itself, never stops a rank: each attempt's ranks belong
 //! to a [`shim`], a process of its own that keeps their output and exit codes.
 
 mod attempt;
 mod backoff;
 pub mod config;
+pub mod decide;
+pub mod delivery;
 mod durable;
+pub mod ending;
 pub mod error;
 mod grant;
 mod identity;
@@ -19,6 +23,7 @@ mod report;
 mod run;
 mod session;
 pub mod shim;
+pub mod standing;
 mod telemetry;
 
 pub use config::Config;

@@ -1,63 +1,25 @@
 //! The attempts of this node and the newest desired set: brings the one to what the other says.
-//! What to do is decided by [`reconcile`]; here it is done.
+//! What to do is decided by [`Decisions`]; here it is done.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use tokio::task::{JoinSet, spawn_blocking};
 use trainyard_jobs::{AttemptRef, Revision};
 use trainyard_proto::{convert::Invalid, v1::DesiredSet};
 
 use crate::{
-    attempt::{AttemptDir, Context, Entry, Order, Registry, report_never_ran, supervise},
+    attempt::{AttemptDir, Context, Entry, Registry, report_never_ran, supervise},
+    decide::{Decisions, NEVER_STARTED},
     error::WorkerError,
-    reconcile::{Action, Stage, reconcile},
+    reconcile::{Action, Stage},
 };
-
-/// How often making an attempt's directory is tried before the attempt is given up, so that
-/// another node can have it.
-const TRIES: u32 = 3;
-const NEVER_STARTED: &str = "the ranks were never started on this node";
-
-/// A desired set that was accepted.
-struct Wanted {
-    revision: Revision,
-    orders: BTreeMap<AttemptRef, Order>,
-    /// What holds units here and must not run.
-    stopping: BTreeSet<AttemptRef>,
-}
-
-impl Wanted {
-    fn read(revision: Revision, set: DesiredSet) -> Result<Self, Invalid> {
-        let orders = set.attempts.into_iter().map(Order::from_wire);
-        let orders = orders.map(|order| order.map(|o| (o.attempt.clone(), o)));
-        let stopping = set.stopping.into_iter().map(AttemptRef::try_from);
-        Ok(Self {
-            revision,
-            orders: orders.collect::<Result<_, _>>()?,
-            stopping: stopping.collect::<Result<_, _>>()?,
-        })
-    }
-
-    fn names(&self, attempt: &AttemptRef) -> bool {
-        self.orders.contains_key(attempt) || self.stopping.contains(attempt)
-    }
-}
 
 /// The node's attempts, each with the task that supervises it.
 pub(crate) struct Node {
     data_dir: PathBuf,
     registry: Arc<Registry>,
     context: Arc<Context>,
-    wanted: Option<Wanted>,
-    /// How often each attempt could not be taken on.
-    failures: BTreeMap<AttemptRef, u32>,
-    /// Of the attempts that this node does not hold, those whose end the leader was told, or is
-    /// being told: told once, and never started.
-    told: BTreeSet<AttemptRef>,
+    decisions: Decisions,
     /// Supervising tasks, and others that live as long as the agent.
     pub(crate) tasks: JoinSet<()>,
 }
@@ -65,15 +27,7 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(data_dir: PathBuf, context: Arc<Context>) -> Self {
         let registry = Arc::clone(&context.registry);
-        Self {
-            data_dir,
-            registry,
-            context,
-            wanted: None,
-            failures: BTreeMap::new(),
-            told: BTreeSet::new(),
-            tasks: JoinSet::new(),
-        }
+        Self { data_dir, registry, context, decisions: Decisions::default(), tasks: JoinSet::new() }
     }
 
     /// Takes up every attempt that an agent before left here.
@@ -96,24 +50,19 @@ impl Node {
         self.tasks.spawn(supervise(Arc::clone(&self.context), entry));
     }
 
-    /// Takes the set of `revision`, which is on record, as what should run here. To act on half
-    /// a set could stop what it names, so one that cannot be read is not taken.
+    /// Takes the set of `revision`, which is on record, as what should run here.
     pub(crate) fn want(&mut self, revision: Revision, set: DesiredSet) -> Result<(), Invalid> {
-        let wanted = Wanted::read(revision, set)?;
-        self.failures.retain(|attempt, _| wanted.orders.contains_key(attempt));
-        self.told.retain(|attempt| wanted.names(attempt));
-        self.wanted = Some(wanted);
-        Ok(())
+        self.decisions.want(revision, set)
     }
 
     /// Brings the node to what the newest set says.
     pub(crate) async fn decide(&mut self) -> Result<(), WorkerError> {
-        let Some(wanted) = &self.wanted else { return Ok(()) };
-        let open = wanted.orders.keys().filter(|attempt| !self.told.contains(*attempt));
-        let attempts: BTreeSet<AttemptRef> = open.cloned().collect();
-        let actions =
-            reconcile(wanted.revision, &attempts, &wanted.stopping, &self.registry.known());
-        let strangers = self.strangers(wanted);
+        let actions = self.decisions.actions(&self.registry.known());
+        let strangers = self.decisions.strangers(|attempt| {
+            self.registry.get(attempt).is_none()
+                // One that cannot be read may have ranks that run.
+                && AttemptDir::new(&self.data_dir, attempt).is_absent()
+        });
         for action in actions {
             self.carry_out(action).await?;
         }
@@ -123,22 +72,10 @@ impl Node {
         Ok(())
     }
 
-    /// What is to stop and was never heard of here, and nobody has been told so.
-    fn strangers(&self, wanted: &Wanted) -> Vec<AttemptRef> {
-        let is_stranger = |attempt: &&AttemptRef| {
-            !wanted.orders.contains_key(*attempt)
-                && !self.told.contains(*attempt)
-                && self.registry.get(attempt).is_none()
-                // One that cannot be read may have ranks that run.
-                && AttemptDir::new(&self.data_dir, attempt).is_absent()
-        };
-        wanted.stopping.iter().filter(is_stranger).cloned().collect()
-    }
-
     /// Reports, until that is answered, that the attempt's ranks never ran here.
     fn disown(&mut self, attempt: AttemptRef, why: String) {
         tracing::warn!(%attempt, why, "reported as ended");
-        self.told.insert(attempt.clone());
+        self.decisions.tell(&attempt);
         let context = Arc::clone(&self.context);
         self.tasks.spawn(async move { report_never_ran(&context, &attempt, why).await });
     }
@@ -182,17 +119,14 @@ impl Node {
             self.supervise(entry);
             return Ok(());
         }
-        let order = self.wanted.as_ref().and_then(|wanted| wanted.orders.get(attempt)).cloned();
-        let Some(order) = order else { return Ok(()) };
+        let Some(order) = self.decisions.order(attempt).cloned() else { return Ok(()) };
         let dir = AttemptDir::new(&self.data_dir, attempt);
         let (made, written) = (dir.clone(), order.clone());
         let created = spawn_blocking(move || made.create(&written)).await;
         let created = created.map_err(|error| WorkerError::stopped("disk task", error))?;
         if let Err(error) = created {
             tracing::error!(%attempt, %error, "cannot take the attempt on");
-            let failures = self.failures.entry(attempt.clone()).or_default();
-            *failures += 1;
-            if *failures >= TRIES {
+            if self.decisions.not_taken_on(attempt) {
                 let why = format!("this node cannot make the attempt's directory: {error}");
                 self.disown(attempt.clone(), why);
             }
@@ -214,7 +148,7 @@ impl Node {
             Err(error) => tracing::error!(%attempt, %error, "cannot remove the attempt"),
         }
         self.registry.remove(attempt);
-        self.told.insert(attempt.clone());
+        self.decisions.tell(attempt);
         Ok(())
     }
 }

@@ -21,8 +21,9 @@ use crate::{
     metrics::{Counters, Metrics, Snapshot, serve},
     node::Node,
     report::{Leader, Reporter},
-    session::{Invitation, News, Session, Standing},
+    session::{Invitation, News, Session},
     shim,
+    standing::Standing,
     telemetry::{Gpus, Sampler, inventory},
 };
 
@@ -95,7 +96,7 @@ impl Agent {
             let source = source(&sampler, &registry, leaders);
             node.tasks.spawn(serve(address, metrics, source).await?);
         }
-        let standing = watch::Sender::new(standing(&identity));
+        let standing = watch::Sender::new(identity.standing());
         let (sender, news) = mpsc::channel(16);
         let session = Session {
             node: identity.node().to_string(),
@@ -141,7 +142,7 @@ impl Agent {
 
     fn welcome(&mut self, invitation: &Invitation) -> Result<bool, WorkerError> {
         let Invitation { cluster, epoch, grant } = invitation;
-        let seen = self.identity.revision().epoch;
+        let seen = self.identity.standing().revision.epoch;
         if *epoch > seen && seen > 0 && !is_granted(*cluster, *epoch, grant) {
             tracing::error!(epoch, seen, "a scheduler claims a higher epoch without a valid grant");
             return Ok(false);
@@ -168,7 +169,7 @@ impl Agent {
     }
 
     fn stand(&self) {
-        self.standing.send_replace(standing(&self.identity));
+        self.standing.send_replace(self.identity.standing());
     }
 
     /// Takes a desired set, unless a higher one was accepted before. One that cannot be put on
@@ -179,7 +180,7 @@ impl Agent {
             Ok(true) => {}
             Ok(false) => {
                 self.counters.refused_sets.inc();
-                let highest = self.identity.revision();
+                let highest = self.identity.standing().revision;
                 tracing::warn!(%revision, %highest, "outdated desired set refused");
                 return;
             }
@@ -193,10 +194,6 @@ impl Agent {
             tracing::error!(%revision, %error, "desired set cannot be read: ignored");
         }
     }
-}
-
-fn standing(identity: &Identity) -> Standing {
-    Standing { cluster: identity.cluster(), revision: identity.revision() }
 }
 
 fn start_sampler(

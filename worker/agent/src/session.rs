@@ -13,7 +13,7 @@ use tonic::{
     Code, Status, Streaming,
     transport::{Channel, Endpoint},
 };
-use trainyard_jobs::{ClusterId, Inventory, Revision, SessionId};
+use trainyard_jobs::{ClusterId, Inventory, SessionId};
 use trainyard_proto::{
     LEADER_METADATA, MAX_MESSAGE_BYTES,
     v1::{
@@ -23,13 +23,21 @@ use trainyard_proto::{
 };
 
 use crate::{
-    attempt::Registry, backoff::Backoff, metrics::Counters, report::Leader, telemetry::Sampler,
+    attempt::Registry, backoff::Backoff, metrics::Counters, report::Leader, standing::Standing,
+    telemetry::Sampler,
 };
 
-const CONNECT: Duration = Duration::from_secs(2);
+/// How long a scheduler may take to welcome us, at first: one that is frozen must not keep us from
+/// the one that leads. Doubled after each round in vain, for a leader with many to welcome.
+const FIRST_WELCOME: Duration = Duration::from_secs(1);
 const WELCOME: Duration = Duration::from_secs(5);
+/// The longest that a connection may take to open.
+const CONNECT: Duration = Duration::from_secs(2);
+/// A leader that is frozen, or cut off, must be left well within any grace: its successor counts
+/// that from the moment it leads.
+const PING: Duration = Duration::from_secs(1);
 /// A peer that does not answer a ping this long is gone.
-const PING: Duration = Duration::from_secs(3);
+const PONG: Duration = Duration::from_secs(1);
 const HEARTBEATS: std::ops::RangeInclusive<u64> = 50..=60_000;
 const MAX_ENDPOINTS: usize = 64;
 
@@ -51,13 +59,6 @@ pub(crate) struct Invitation {
     pub epoch: u64,
     /// The proof that it is of that epoch.
     pub grant: Vec<u8>,
-}
-
-/// What the agent tells the session about itself.
-#[derive(Debug, Clone)]
-pub(crate) struct Standing {
-    pub cluster: Option<ClusterId>,
-    pub revision: Revision,
 }
 
 /// The session's view of the agent.
@@ -92,9 +93,10 @@ impl Session {
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::scheduler();
         let mut failures = 0;
+        let mut patience = FIRST_WELCOME;
         loop {
             let Some(endpoint) = self.endpoints.front().cloned() else { return };
-            let end = self.stream(&endpoint).await;
+            let end = self.stream(&endpoint, patience).await;
             self.leader.send_replace(None);
             match end {
                 End::Over => return,
@@ -117,6 +119,7 @@ impl Session {
                         tracing::warn!(endpoint, reason, "the leader is gone");
                         backoff.reset();
                         failures = 0;
+                        patience = FIRST_WELCOME;
                     }
                     failures += 1;
                     self.endpoints.rotate_left(1);
@@ -124,6 +127,7 @@ impl Session {
             }
             if failures >= self.endpoints.len() {
                 failures = 0;
+                patience = (patience * 2).min(WELCOME);
                 backoff.wait().await;
             }
         }
@@ -136,9 +140,9 @@ impl Session {
         self.endpoints.truncate(MAX_ENDPOINTS);
     }
 
-    async fn stream(&mut self, endpoint: &str) -> End {
+    async fn stream(&mut self, endpoint: &str, patience: Duration) -> End {
         let broken = |reason: String| End::Broken { welcomed: false, reason };
-        let mut client = match connect(endpoint).await {
+        let mut client = match connect(endpoint, patience.min(CONNECT)).await {
             Ok(channel) => WorkerClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
@@ -154,7 +158,7 @@ impl Session {
             let first = down.message().await?;
             Ok((down, first))
         };
-        let (down, first) = match timeout(WELCOME, opening).await {
+        let (down, first) = match timeout(patience, opening).await {
             Err(_) => return broken("no welcome in time".into()),
             Ok(Err(status)) => return sort(status, false),
             Ok(Ok((down, Some(SchedulerMessage { body: Some(Down::Welcome(welcome)) })))) => {
@@ -176,7 +180,7 @@ impl Session {
     }
 
     fn hello(&self) -> Hello {
-        let standing = self.standing.borrow().clone();
+        let standing = *self.standing.borrow();
         Hello {
             cluster: standing.cluster.map(|cluster| cluster.to_string()).unwrap_or_default(),
             node: self.node.clone(),
@@ -190,7 +194,7 @@ impl Session {
     /// Whether to stay with the scheduler that sent `welcome`; nothing if the agent has gone.
     async fn enter(&mut self, welcome: &Welcome) -> Option<bool> {
         let Ok(cluster) = welcome.cluster.parse() else { return Some(false) };
-        let standing = self.standing.borrow().clone();
+        let standing = *self.standing.borrow();
         let own = standing.revision.epoch;
         if welcome.epoch != 0 && welcome.epoch < own {
             tracing::warn!(own, theirs = welcome.epoch, "a scheduler of an epoch that is over");
@@ -271,13 +275,13 @@ impl Session {
     }
 }
 
-async fn connect(endpoint: &str) -> Result<Channel, String> {
+async fn connect(endpoint: &str, patience: Duration) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(format!("http://{endpoint}"))
         .map_err(|error| format!("not an address: {error}"))?
-        .connect_timeout(CONNECT)
+        .connect_timeout(patience)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING)
-        .keep_alive_timeout(PING)
+        .keep_alive_timeout(PONG)
         .keep_alive_while_idle(true);
     endpoint.connect().await.map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);

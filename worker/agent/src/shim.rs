@@ -11,7 +11,7 @@ mod paths;
 mod plan;
 mod process;
 mod run;
-mod supervisor;
+pub mod supervisor;
 mod tree;
 
 pub use paths::ShimDir;

@@ -54,7 +54,7 @@ pub(crate) async fn run(app: &App, args: &SnapshotArgs) -> Result<Exit, CliError
         }
     };
     draft.as_file().sync_all().map_err(broken)?;
-    let (header, _) = trainyard_scheduler::read_backup(draft.path())
+    let header = trainyard_scheduler::verify_backup(draft.path())
         .map_err(|error| CliError::internal(error.to_string()))?;
     draft.persist(&args.file).map_err(|error| broken(error.error))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(broken)?;

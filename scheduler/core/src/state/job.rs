@@ -205,6 +205,24 @@ impl Job {
         newest || self.current().is_some_and(restoring)
     }
 
+    /// Checkpoints beyond what the job keeps, and those whose deletion was begun; newest first.
+    pub fn surplus(&self) -> impl Iterator<Item = &Checkpoint> {
+        let keep = usize::try_from(self.spec.checkpoint.keep).unwrap_or(usize::MAX);
+        let mut kept = 0;
+        self.checkpoints.iter().rev().filter(move |checkpoint| {
+            let goes = checkpoint.retired || (kept >= keep && !self.pins(checkpoint.id));
+            kept += usize::from(!goes);
+            goes
+        })
+    }
+
+    /// Whether nothing more is to be done about it: it has ended, and nothing of it is to be
+    /// deleted.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.phase.is_final() && self.surplus().next().is_none()
+    }
+
     /// The run time that is left to it, if it has a limit.
     #[must_use]
     pub fn allowance(&self) -> Option<Millis> {

@@ -10,8 +10,11 @@ use super::{
 };
 use crate::{
     error::{Fatal, ProposeError},
-    storage::SnapshotFrame,
+    storage::{SnapshotFrame, count},
 };
+
+/// A state this small is written as often as `snapshot_every` says, whatever the log brought.
+const CHEAP_SNAPSHOT_BYTES: u64 = 4 << 20;
 
 impl Driver {
     pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
@@ -37,6 +40,8 @@ impl Driver {
             }
             self.applied = (entry.index, entry.term);
             let (index, term) = self.applied;
+            let bytes = count(entry.data.len()).saturating_add(count(entry.context.len()));
+            self.applied_bytes = self.applied_bytes.saturating_add(bytes);
             self.proposals.complete(&entry.context, || Ok(Applied { index, term, response }));
         }
         Ok(())
@@ -49,6 +54,8 @@ impl Driver {
             .map_err(|source| Fatal::Restore { index: frame.index, source })?;
         self.applied = (frame.index, frame.term);
         self.conf = frame.conf.clone();
+        self.snapshot_bytes = count(frame.data.len());
+        self.applied_bytes = 0;
         self.counters.snapshots_received.add(1);
         tracing::info!(
             id = self.id,
@@ -59,7 +66,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes a snapshot when enough was applied since the last one or the log has grown too large.
+    /// Takes a snapshot when enough was applied since the last one or the log has grown too large,
+    /// but no sooner than the log has brought as many bytes as the last snapshot holds: a snapshot
+    /// is the whole state, so that one each so many entries would cost the square of the state's
+    /// growth. A start then replays at most as many bytes as it restores.
     pub(super) fn maybe_snapshot(&mut self) -> Result<(), Fatal> {
         let store = self.node.store();
         let (index, term) = self.applied;
@@ -70,7 +80,10 @@ impl Driver {
         let large = store.log_bytes() > self.snapshot_log_bytes && fresh > self.keep_entries;
         let asked = !self.snapshots_asked.is_empty();
         let wanted = (store.take_snapshot_wanted() || asked) && fresh > 0;
-        if fresh < self.snapshot_every && !large && !wanted {
+        let worth = self.snapshot_bytes <= CHEAP_SNAPSHOT_BYTES
+            || self.applied_bytes >= self.snapshot_bytes;
+        let due = (fresh >= self.snapshot_every || large) && worth;
+        if !due && !wanted {
             self.hand_out_snapshot();
             return Ok(());
         }
@@ -87,6 +100,8 @@ impl Driver {
         // from.
         let boundary = index.saturating_sub(self.keep_entries).min(last);
         self.node.mut_store().record_snapshot(index, boundary)?;
+        self.snapshot_bytes = count(frame.data.len());
+        self.applied_bytes = 0;
         self.counters.snapshots_taken.add(1);
         tracing::debug!(id = self.id, index, bytes = encoded.len(), "took a snapshot");
         self.hand_out_snapshot();

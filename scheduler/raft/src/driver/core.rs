@@ -20,7 +20,7 @@ use crate::{
     error::{ChangeError, OpenError, ProposeError, ReadError},
     log_bridge,
     machine::{StateMachine, Transport},
-    storage::{Boot, Damage, LogStore, open_database, open_store},
+    storage::{Boot, Damage, Disk, LogStore, count, open_disk, open_store},
 };
 
 /// All that can happen to a member.
@@ -77,6 +77,9 @@ pub struct Driver {
     pub(super) snapshot_send_ticks: u32,
     /// Who waits for a snapshot of the present state.
     pub(super) snapshots_asked: Vec<Reply<SnapshotFile, ProposeError>>,
+    /// The size of the newest snapshot's state, and the bytes of the entries applied since.
+    pub(super) snapshot_bytes: u64,
+    pub(super) applied_bytes: u64,
     pub(super) failed: bool,
     max_command_bytes: usize,
     election_ticks: u32,
@@ -91,19 +94,21 @@ impl Driver {
     /// [`OpenError`] says whose the directory is, or what is wrong with it.
     pub fn open(config: &Config, machine: Box<dyn StateMachine>) -> Result<Self, OpenError> {
         config.validate()?;
-        Self::open_on(config, open_database(&config.dir)?, machine, SharedCounters::default())
+        Self::open_on(config, open_disk(&config.dir)?, machine, SharedCounters::default())
     }
 
     pub(crate) fn open_on(
         config: &Config,
-        db: redb::Database,
+        disk: Disk,
         mut machine: Box<dyn StateMachine>,
         counters: SharedCounters,
     ) -> Result<Self, OpenError> {
         config.validate()?;
         let Boot { store, restore, applied, boots } =
-            open_store(config, db, machine.as_ref(), counters.clone())?;
+            open_store(config, disk, machine.as_ref(), counters.clone())?;
+        let mut snapshot_bytes = 0;
         if let Some(frame) = restore {
+            snapshot_bytes = count(frame.data.len());
             machine
                 .restore(&frame.data)
                 .map_err(|source| OpenError::Restore { index: frame.index, source })?;
@@ -127,6 +132,8 @@ impl Driver {
             keep_entries: config.keep_entries,
             snapshot_send_ticks: config.snapshot_send_ticks,
             snapshots_asked: Vec::new(),
+            snapshot_bytes,
+            applied_bytes: 0,
             failed: false,
             max_command_bytes: config.max_command_bytes,
             election_ticks: config.election_ticks,

@@ -110,7 +110,7 @@ impl Driver {
         if frame.index == 0 || frame.conf.voters.is_empty() || frame.metadata() != *metadata {
             return Err(Refusal::Malformed);
         }
-        Ok(())
+        self.machine.check(&frame.data).map_err(|e| Refusal::Snapshot(e.to_string()))
     }
 }
 

@@ -9,19 +9,21 @@ use raft::eraftpb::{ConfState, Entry, Snapshot, SnapshotMetadata};
 
 use super::count;
 
-/// The format of data directories and snapshots that this code writes, and the newest that it
-/// reads.
+/// The format of snapshots that this code writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"YARDSNAP";
 
-/// An entry as stored: CRC32C of its index and bytes, then the bytes.
-pub(crate) fn seal_entry(entry: &Entry) -> Result<Vec<u8>, String> {
-    let bytes = entry.write_to_bytes().map_err(|e| e.to_string())?;
-    let mut sealed = Vec::with_capacity(bytes.len() + 4);
-    sealed.extend_from_slice(&entry_crc(entry.index, &bytes).to_le_bytes());
-    sealed.extend_from_slice(&bytes);
-    Ok(sealed)
+/// Appends an entry as stored: CRC32C of its index and bytes, then the bytes.
+pub(crate) fn seal_entry(entry: &Entry, sealed: &mut Vec<u8>) -> Result<(), String> {
+    let start = sealed.len();
+    sealed.extend_from_slice(&[0; 4]);
+    entry.write_to_vec(sealed).map_err(|e| e.to_string())?;
+    if let Some((crc, bytes)) = sealed.get_mut(start..).and_then(|s| s.split_first_chunk_mut::<4>())
+    {
+        *crc = entry_crc(entry.index, bytes).to_le_bytes();
+    }
+    Ok(())
 }
 
 /// Reads back what [`seal_entry`] wrote at `index`.
@@ -37,6 +39,13 @@ pub(crate) fn open_entry(index: u64, sealed: &[u8]) -> Result<Entry, String> {
         return Err(format!("entry {index} says that it is entry {}", entry.index));
     }
     Ok(entry)
+}
+
+/// Reads back what [`seal_entry`] wrote, where the index is not known beforehand.
+pub(crate) fn open_any_entry(sealed: &[u8]) -> Result<Entry, String> {
+    let bytes = sealed.get(4..).unwrap_or_default();
+    let entry = Entry::parse_from_bytes(bytes).map_err(|e| format!("an entry is damaged: {e}"))?;
+    open_entry(entry.index, sealed)
 }
 
 fn entry_crc(index: u64, bytes: &[u8]) -> u32 {

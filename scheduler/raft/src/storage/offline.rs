@@ -1,9 +1,11 @@
 //! Data directories without a running member: read one to its last entry, or make one that begins
 //! at a given state. For backups, restores and the recovery of a cluster that lost its quorum.
-//!
-//! A directory that is read is left as it is, but for the repair that redb does after a crash.
 
-use std::{cell::Cell, collections::BTreeSet, path::Path};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use raft::eraftpb::{ConfState, EntryType, HardState};
 
@@ -11,14 +13,18 @@ use super::{
     codec::SnapshotFrame,
     files::SnapshotFiles,
     index::LogIndex,
-    log::LogStore,
-    open::{load_entries, make_ours, newest_snapshot, open_database, read_meta},
+    log::{LogStore, database, wal_error},
+    open::{
+        Boot, Disk, ENTRIES_FILE, check_format, make_ours, mark_made, open_disk, open_store,
+        read_meta,
+    },
+    wal::{Layout, Wal},
 };
 use crate::{
-    config::ClusterId,
+    config::{ClusterId, Config},
     counters::SharedCounters,
     error::{OpenError, StorageError},
-    storage::log::database,
+    machine::{RestoreError, StateMachine},
 };
 
 /// A whole state with the place in history that it stands for.
@@ -77,37 +83,28 @@ impl From<SnapshotFrame> for StateAt {
     }
 }
 
-/// Reads a data directory whose member is not running, to the last entry of its log.
+/// Reads a data directory whose member is not running, to the last entry of its log. It is brought
+/// to the present format, as a start would.
 ///
 /// # Errors
 /// When there is none, it is in use or damaged, or it never held a state.
 pub fn read_directory(dir: &Path) -> Result<Directory, OpenError> {
-    if !dir.join("log.redb").exists() {
+    let path = dir.join("log.redb");
+    if !path.exists() {
         return Err(OpenError::LogMissing { dir: dir.to_owned() });
     }
-    let db = open_database(dir)?;
-    let path = dir.join("log.redb");
-    let meta = read_meta(&db).map_err(|source| database("read", &path, source))?;
-    super::open::check_format(dir, &meta)?;
-    let (term, commit, member, cluster) =
-        (meta.hard.term, meta.hard.commit, meta.member, meta.cluster);
-    let mut store = LogStore {
-        db,
-        path,
-        cluster,
-        files: SnapshotFiles::new(dir),
-        index: LogIndex::new(meta.boundary, 0),
-        hard: meta.hard,
-        boot_conf: ConfState::default(),
-        snapshot: meta.snapshot,
-        commit_behind: false,
-        snapshot_wanted: Cell::new(false),
-        damage: super::Damage::default(),
-        counters: SharedCounters::default(),
-    };
-    load_entries(&mut store)?;
-    let frame = newest_snapshot(&store)?.ok_or_else(|| StorageError::SnapshotCorrupt {
-        path: store.files().path(meta.snapshot),
+    let disk = open_disk(dir)?;
+    let meta = read_meta(&disk.db).map_err(|source| database("read", &path, source))?;
+    check_format(dir, &meta)?;
+    if meta.format.is_none() {
+        return Err(OpenError::LogMissing { dir: dir.to_owned() });
+    }
+    let member = meta.member;
+    let config = Config::new(member, meta.cluster, dir, BTreeMap::new());
+    let Boot { store, restore, .. } =
+        open_store(&config, disk, &Nobody, SharedCounters::default())?;
+    let frame = restore.ok_or_else(|| StorageError::SnapshotCorrupt {
+        path: store.files().path(0),
         detail: "the member never held a state".to_owned(),
     })?;
     let (_, last) = store.bounds();
@@ -118,12 +115,29 @@ pub fn read_directory(dir: &Path) -> Result<Directory, OpenError> {
     let commands = entries.into_iter().filter(command);
     Ok(Directory {
         member,
-        term,
-        commit,
+        term: store.hard().term,
+        commit: store.hard().commit,
         last_index: last,
         snapshot: frame.into(),
         commands: commands.map(|e| (e.index, e.term, e.data.to_vec())).collect(),
     })
+}
+
+/// A directory that is only read needs no state machine.
+struct Nobody;
+
+impl StateMachine for Nobody {
+    fn apply(&mut self, _index: u64, _term: u64, _command: &[u8]) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
 }
 
 /// Makes the data directory of a member that begins with `state`: it takes part as one of the
@@ -135,15 +149,24 @@ pub fn make_directory(dir: &Path, member: u64, state: &StateAt) -> Result<(), Op
     if dir.join("log.redb").exists() {
         return Err(OpenError::NotEmpty { dir: dir.to_owned() });
     }
-    let db = open_database(dir)?;
+    let Disk { db, entries } = open_disk(dir)?;
     let boundary = (state.index, state.term);
+    let hard = HardState { term: state.term, commit: state.index, ..HardState::default() };
+    let config = Config::new(member, state.cluster.0, dir, BTreeMap::new());
+    let layout = Layout::new(config.log_region_bytes, config.cluster, member);
+    let entries_path = dir.join(ENTRIES_FILE);
+    // The hard state of the entries' file must not speak of what only the snapshot holds.
+    let wal = Wal::create(entries, layout, &HardState::default())
+        .map_err(|problem| wal_error("make", &entries_path, problem))?;
     let mut store = LogStore {
         db,
         path: dir.join("log.redb"),
+        wal,
+        entries_path,
         cluster: state.cluster.0,
         files: SnapshotFiles::new(dir),
         index: LogIndex::new(boundary, 0),
-        hard: HardState { term: state.term, commit: state.index, ..HardState::default() },
+        hard,
         boot_conf: ConfState::default(),
         snapshot: state.index,
         commit_behind: false,
@@ -162,5 +185,6 @@ pub fn make_directory(dir: &Path, member: u64, state: &StateAt) -> Result<(), Op
     };
     let encoded = frame.encode().map_err(|detail| store.corrupt(detail))?;
     store.files().save(state.index, &encoded)?;
-    make_ours(&mut store, member, 1)
+    make_ours(&mut store, member, 1)?;
+    Ok(mark_made(dir)?)
 }

@@ -6,9 +6,9 @@ use super::sim::Sim;
 /// Faults for a while, then peace; the simulation checks agreement, durability and reads.
 fn chaos(seed: u64) -> Sim {
     let mut sim = Sim::new(seed, 3);
-    sim.loss = sim.rng.below(20);
-    sim.doubled = sim.rng.below(20);
-    sim.delay = 1 + sim.rng.below(6);
+    sim.network.faults.loss = sim.rng.below(20);
+    sim.network.faults.doubled = sim.rng.below(20);
+    sim.network.faults.delay = 1 + sim.rng.below(6);
     for _ in 0..400 {
         let id = 1 + sim.rng.below(3);
         match sim.rng.below(100) {

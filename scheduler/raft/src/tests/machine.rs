@@ -1,11 +1,12 @@
-//! A state machine that is its own history, and a transport that only collects.
+//! A state machine that is its own history.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
 };
 
-use crate::{RestoreError, StateMachine, Transport};
+pub(super) use crate::sim::Outbox;
+use crate::{RestoreError, StateMachine};
 
 /// What every life of every member must agree on: the command at each index.
 pub(super) type Truth = Arc<Mutex<BTreeMap<u64, u64>>>;
@@ -60,19 +61,5 @@ impl StateMachine for Recorder {
         *self.history.lock().unwrap() = pairs.collect();
         self.last = self.history.lock().unwrap().keys().last().copied().unwrap_or(self.last);
         Ok(())
-    }
-}
-
-/// Collects what leaves: receiver, bytes, whether it is a snapshot.
-#[derive(Debug, Default)]
-pub(super) struct Outbox(pub(super) Vec<(u64, Vec<u8>, bool)>);
-
-impl Transport for Outbox {
-    fn send(&mut self, to: u64, message: Vec<u8>) {
-        self.0.push((to, message, false));
-    }
-
-    fn send_snapshot(&mut self, to: u64, message: Vec<u8>) {
-        self.0.push((to, message, true));
     }
 }

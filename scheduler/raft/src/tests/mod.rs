@@ -12,12 +12,12 @@
 mod chaos;
 mod damage;
 mod directory;
-mod disk;
+mod economy;
 mod inbound;
 mod machine;
 mod members;
+mod migration;
 mod requests;
-mod rng;
 mod sim;
 mod snapshots;
 mod threads;

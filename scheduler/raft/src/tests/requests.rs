@@ -63,7 +63,7 @@ fn reads_asked_before_the_leader_can_serve_are_answered_later() {
 fn reads_survive_a_network_that_loses_their_rounds() {
     let mut sim = Sim::new(6, 3);
     let leader = sim.elect();
-    sim.loss = 40;
+    sim.network.faults.loss = 40;
     for _ in 0..10 {
         sim.read(leader);
     }

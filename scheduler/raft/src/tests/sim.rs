@@ -13,14 +13,14 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{
-    disk::SimDisk,
-    machine::{History, Outbox, Recorder, Truth},
-    rng::Rng,
-};
+use super::machine::{History, Recorder, Truth};
 use crate::{
-    Applied, Config, Driver, Input, ProposeError, ReadError, Reply, Role, counters::SharedCounters,
+    Applied, Config, Driver, Input, ProposeError, ReadError, Reply, Role,
+    counters::SharedCounters,
+    sim::{Faults, Network, Outbox, Rng, SimDisk},
 };
+
+const GENTLE: Faults = Faults { loss: 0, doubled: 0, delay: 2 };
 
 pub(super) const CLUSTER: [u8; 16] = *b"simulated-------";
 
@@ -66,13 +66,10 @@ pub(super) struct Sim {
     pub(super) nodes: BTreeMap<u64, Node>,
     pub(super) truth: Truth,
     pub(super) outcomes: Arc<Mutex<Outcomes>>,
-    /// Percent of messages lost and doubled, and the longest delay in steps.
-    pub(super) loss: u64,
-    pub(super) doubled: u64,
-    pub(super) delay: u64,
+    /// Delays are in steps.
+    pub(super) network: Network<u64>,
     /// Snapshots vanish, and nobody tells the sender.
     pub(super) swallow_snapshots: bool,
-    cut: BTreeSet<(u64, u64)>,
     flying: Vec<Flying>,
     now: u64,
     commands: u64,
@@ -85,11 +82,8 @@ impl Sim {
             nodes: BTreeMap::new(),
             truth: Truth::default(),
             outcomes: Arc::default(),
-            loss: 0,
-            doubled: 0,
-            delay: 2,
+            network: Network::new(GENTLE),
             swallow_snapshots: false,
-            cut: BTreeSet::new(),
             flying: Vec::new(),
             now: 0,
             commands: 0,
@@ -106,6 +100,9 @@ impl Sim {
         let mut config = Config::new(id, CLUSTER, dir.path(), peers([id]));
         config.snapshot_every = 25;
         config.keep_entries = 5;
+        // Small, so that regions are used over and over.
+        config.max_command_bytes = 1 << 12;
+        config.log_region_bytes = 1 << 13;
         config.read_timeout_ticks = 100;
         config.snapshot_send_ticks = 30;
         adjust(&mut config);
@@ -128,8 +125,12 @@ impl Sim {
         node.history = History::default();
         node.counters = SharedCounters::default();
         let machine = Box::new(Recorder::new(node.history.clone(), self.truth.clone()));
-        let driver =
-            Driver::open_on(&node.config, node.disk.open(), machine, node.counters.clone());
+        let driver = Driver::open_on(
+            &node.config,
+            node.disk.open().unwrap(),
+            machine,
+            node.counters.clone(),
+        );
         node.driver = Some(driver.unwrap());
     }
 
@@ -147,17 +148,11 @@ impl Sim {
     }
 
     pub(super) fn partition(&mut self, alone: &[u64]) {
-        for a in self.nodes.keys() {
-            for b in self.nodes.keys() {
-                if alone.contains(a) != alone.contains(b) {
-                    self.cut.insert((*a, *b));
-                }
-            }
-        }
+        self.network.partition(&self.ids(), |id| alone.contains(id));
     }
 
     pub(super) fn heal(&mut self) {
-        self.cut.clear();
+        self.network.heal();
     }
 
     /// One step of time: messages that are due arrive, members tick, and each flushes once.
@@ -191,7 +186,7 @@ impl Sim {
 
     fn deliver(&mut self, message: Flying) {
         let Flying { from, to, bytes, snapshot, .. } = message;
-        let lost = self.cut.contains(&(from, to))
+        let lost = !self.network.reaches(from, to)
             || self.nodes.get(&to).is_none_or(|node| node.driver.is_none());
         if !lost {
             self.input(to, Input::Message(bytes));
@@ -210,12 +205,11 @@ impl Sim {
         let Some(driver) = self.nodes.get_mut(&id).unwrap().driver.as_mut() else { return };
         let fatal = driver.flush(&mut out).is_err();
         for (to, bytes, snapshot) in out.0 {
-            if self.rng.chance(self.loss) || (snapshot && self.swallow_snapshots) {
+            if snapshot && self.swallow_snapshots {
                 continue;
             }
-            let copies = 1 + u64::from(!snapshot && self.rng.chance(self.doubled));
-            for _ in 0..copies {
-                let at = self.now + 1 + self.rng.below(self.delay);
+            for delay in self.network.arrivals(&mut self.rng, !snapshot) {
+                let at = self.now + delay;
                 self.flying.push(Flying { at, from: id, to, bytes: bytes.clone(), snapshot });
             }
         }
@@ -299,7 +293,7 @@ impl Sim {
     /// Ends all faults and waits until every member has applied the same.
     pub(super) fn settle(&mut self) {
         self.heal();
-        (self.loss, self.doubled, self.delay, self.swallow_snapshots) = (0, 0, 2, false);
+        (self.network.faults, self.swallow_snapshots) = (GENTLE, false);
         for id in self.ids() {
             self.nodes[&id].disk.mend();
             self.restart(id);

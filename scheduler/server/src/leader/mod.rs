@@ -1,9 +1,9 @@
 //! What only the leader does: plan, call nodes lost, verify and register, retire checkpoints,
-//! change members, raise the feature level.
+//! change members, raise the feature level, archive.
 //! The loops start when this member has applied an entry of its own term and end with the term;
 //! whatever they propose carries preconditions, so a loop that outlives its term does no harm.
 
-pub(crate) mod admission;
+mod archiving;
 mod finishing;
 mod level;
 mod liveness;
@@ -48,4 +48,5 @@ fn start(replica: &Replica, stop: &CancellationToken) {
     tokio::spawn(stop.clone().run_until_cancelled_owned(retention::run(replica.clone())));
     tokio::spawn(stop.clone().run_until_cancelled_owned(members::run(replica.clone())));
     tokio::spawn(stop.clone().run_until_cancelled_owned(level::run(replica.clone())));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(archiving::run(replica.clone())));
 }

@@ -1,16 +1,14 @@
-//! Keeps the newest checkpoints of each job and deletes the others, in an order that no crash
-//! can turn into a loss: retire by command, delete the bytes, forget by command.
+//! Carries out what the retention rules say of old checkpoints.
 
 use std::time::Duration;
 
 use tokio::time::interval;
-use trainyard_core::{
-    Command, State,
-    state::{Checkpoint, Job},
-};
-use trainyard_jobs::{CheckpointId, JobId};
 
-use crate::{error::Failure, replica::Replica};
+use crate::{
+    decide::retention::{Surplus, surplus},
+    error::Failure,
+    replica::Replica,
+};
 
 /// How often old checkpoints are looked for.
 const LOOK: Duration = Duration::from_secs(2);
@@ -19,44 +17,22 @@ pub(super) async fn run(replica: Replica) {
     let mut look = interval(LOOK);
     loop {
         look.tick().await;
-        for (job, old) in replica.look(surplus) {
-            if let Err(failure) = remove(&replica, &job, &old).await {
-                tracing::warn!(%job, checkpoint = %old.id, %failure, "old checkpoint kept for now");
+        for old in replica.look(surplus) {
+            if let Err(failure) = remove(&replica, &old).await {
+                let (job, checkpoint) = (&old.job, old.checkpoint);
+                tracing::warn!(%job, %checkpoint, %failure, "old checkpoint kept for now");
             }
         }
     }
 }
 
-/// Checkpoints beyond what their jobs keep, and those whose deletion was begun.
-fn surplus(state: &State) -> Vec<(JobId, Checkpoint)> {
-    state.jobs().values().flat_map(surplus_of).collect()
-}
-
-fn surplus_of(job: &Job) -> Vec<(JobId, Checkpoint)> {
-    let keep = usize::try_from(job.spec.checkpoint.keep).unwrap_or(usize::MAX);
-    let mut kept = 0;
-    let mut old = Vec::new();
-    for checkpoint in job.checkpoints.iter().rev() {
-        if checkpoint.retired || (kept >= keep && !job.pins(checkpoint.id)) {
-            old.push((job.id.clone(), checkpoint.clone()));
-        } else {
-            kept += 1;
-        }
+async fn remove(replica: &Replica, old: &Surplus) -> Result<(), Failure> {
+    if let Some(command) = old.before() {
+        replica.propose(command).await?;
     }
-    old
-}
-
-async fn remove(replica: &Replica, job: &JobId, old: &Checkpoint) -> Result<(), Failure> {
-    let checkpoint: CheckpointId = old.id;
-    if !old.retired {
-        replica.propose(Command::RetireCheckpoint { job: job.clone(), checkpoint }).await?;
+    for prefix in &old.prefixes {
+        replica.store.delete_prefix(prefix).await?;
     }
-    for manifest in &old.manifests {
-        // A part's files lie beside its manifest.
-        if let Some((part, _)) = manifest.key.rsplit_once('/') {
-            replica.store.delete_prefix(&format!("{part}/")).await?;
-        }
-    }
-    replica.propose(Command::ForgetCheckpoint { job: job.clone(), checkpoint }).await?;
+    replica.propose(old.after()).await?;
     Ok(())
 }

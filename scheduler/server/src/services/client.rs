@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, Streaming};
 use trainyard_proto::v1::{self, client_server::Client};
 
-use super::{Answers, bundles, jobs, logs, nodes};
+use super::{Answers, bundles, jobs, listing, logs, nodes};
 use crate::replica::Replica;
 
 pub(crate) struct ClientService(pub(crate) Replica);
@@ -25,7 +25,7 @@ impl Client for ClientService {
     }
 
     async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Answer<v1::ListJobsAnswer> {
-        Ok(Response::new(jobs::list(&self.0, &request.into_inner()).await?))
+        Ok(Response::new(listing::list(&self.0, &request.into_inner()).await?))
     }
 
     type WatchJobStream = Answers<v1::JobUpdate>;
@@ -89,6 +89,6 @@ impl Client for ClientService {
         &self,
         _: Request<v1::ClusterStatusRequest>,
     ) -> Answer<v1::ClusterStatusAnswer> {
-        Ok(Response::new(nodes::cluster_status(&self.0)))
+        Ok(Response::new(nodes::cluster_status(&self.0).await?))
     }
 }

@@ -1,7 +1,7 @@
 //! The service of the schedulers themselves: members, backups, and what schedulers ask of each
 //! other. It puts wishes on record; the leader's loop carries them out, whoever leads by then.
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, future::join_all};
 use tonic::{Request, Response, Status};
 use trainyard_core::{Command, Reply};
 use trainyard_jobs::{AttemptRef, NodeId};
@@ -120,10 +120,9 @@ async fn remove(replica: &Replica, id: u64, force: bool) -> Result<(), Failure> 
     replica.must_lead()?;
     let status = replica.status().borrow().clone();
     let staying: Vec<u64> = status.voters.iter().copied().filter(|voter| *voter != id).collect();
-    let answers = |voter: &&u64| {
-        **voter == status.id || status.peers.get(voter).is_some_and(|peer| peer.active)
-    };
-    let live = staying.iter().filter(answers).count();
+    // Asked now: raft takes an election period to notice that one is gone.
+    let asked = staying.iter().map(|voter| probes::answers_now(replica, *voter));
+    let live = join_all(asked).await.into_iter().filter(|answers| *answers).count();
     let majority = staying.len() / 2 + 1;
     if status.voters.contains(&id) && live < majority && !force {
         return Err(Failure::Impossible(format!(

@@ -1,4 +1,4 @@
-//! Jobs: submit, cancel, get, list, watch, explain.
+//! Jobs: submit, cancel, get, watch, explain.
 
 use std::time::Duration;
 
@@ -10,22 +10,18 @@ use tokio::{
 use trainyard_core::{
     Command, Reply, State,
     command::{Mutation, Submit},
-    state::Job,
 };
 use trainyard_jobs::{Digest, JobId, JobPhase, JobSpec};
 use trainyard_proto::{convert::parse, v1};
 
-use super::Answers;
+use super::{Answers, find::find};
 use crate::{
-    clock, error::Failure, leader::admission, machine::Events, reasons::planner, replica::Replica,
+    clock, decide::admission, error::Failure, machine::Events, reasons::planner, replica::Replica,
     views,
 };
 
 /// How often a watcher is sent new figures.
 const FIGURES: Duration = Duration::from_millis(500);
-
-/// Listings are cut here unless asked otherwise.
-const LIST_LIMIT: u32 = 1000;
 
 /// Who asks. Until there are users, everybody on this machine is one.
 const PRINCIPAL: &str = "local";
@@ -70,53 +66,22 @@ pub(super) async fn cancel(
     replica: &Replica,
     request: v1::CancelRequest,
 ) -> Result<v1::JobAnswer, Failure> {
-    let job =
-        replica.read(false, |state| find(state, &request.job).map(|j| j.id.clone())).await??;
+    let job = find(replica, &request.job, false).await?;
     let mutation = Mutation {
         key: parse("key", &request.key)?,
         request: Digest::of(format!("cancel {job}").as_bytes()),
         principal: PRINCIPAL.to_owned(),
     };
     replica.propose(Command::Cancel { mutation, job: job.clone() }).await?;
-    view(replica, &job).map(|job| v1::JobAnswer { job: Some(job) })
+    view(replica, &job).await.map(|job| v1::JobAnswer { job: Some(job) })
 }
 
 pub(super) async fn get(
     replica: &Replica,
     request: &v1::GetJobRequest,
 ) -> Result<v1::JobAnswer, Failure> {
-    let found = replica.read(request.stale, |s| find(s, &request.job).map(|j| j.id.clone()));
-    let id = found.await??;
-    view(replica, &id).map(|job| v1::JobAnswer { job: Some(job) })
-}
-
-pub(super) async fn list(
-    replica: &Replica,
-    request: &v1::ListJobsRequest,
-) -> Result<v1::ListJobsAnswer, Failure> {
-    let limit = if request.limit == 0 { LIST_LIMIT } else { request.limit };
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let wanted = |job: &&Job| {
-        (request.all || !job.phase.is_final())
-            && (request.project.is_empty() || job.spec.project.as_str() == request.project)
-    };
-    let reasons = replica.reasons.of(replica);
-    let look = |state: &State| {
-        let mut jobs: Vec<&Job> = if request.all {
-            state.jobs().values().filter(wanted).collect()
-        } else {
-            state.live_jobs().filter(wanted).collect()
-        };
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.sequence));
-        let more = jobs.len() > limit;
-        jobs.truncate(limit);
-        let view = |job: &Job| {
-            views::job(job, reasons.get(&job.id).cloned(), replica.sessions.progress(&job.id))
-        };
-        (jobs.into_iter().map(view).collect(), more)
-    };
-    let (jobs, more) = replica.read(request.stale, look).await?;
-    Ok(v1::ListJobsAnswer { jobs, more, stale: request.stale })
+    let id = find(replica, &request.job, request.stale).await?;
+    view(replica, &id).await.map(|job| v1::JobAnswer { job: Some(job) })
 }
 
 pub(super) async fn watch(
@@ -124,8 +89,7 @@ pub(super) async fn watch(
     request: v1::GetJobRequest,
 ) -> Result<Answers<v1::JobUpdate>, Failure> {
     let mut events = replica.events.subscribe();
-    let found = replica.read(request.stale, |s| find(s, &request.job).map(|j| j.id.clone()));
-    let id = found.await??;
+    let id = find(replica, &request.job, request.stale).await?;
     let replica = replica.clone();
     Ok(Box::pin(try_stream! {
         let mut last = None;
@@ -134,7 +98,7 @@ pub(super) async fn watch(
             if !request.stale {
                 replica.must_lead()?;
             }
-            let job = view(&replica, &id)?;
+            let job = view(&replica, &id).await?;
             let ended = job.ended_ms != 0;
             if last.as_ref() != Some(&job) {
                 last = Some(job.clone());
@@ -166,12 +130,9 @@ pub(super) async fn explain(
     replica: &Replica,
     request: &v1::GetJobRequest,
 ) -> Result<v1::ExplainAnswer, Failure> {
-    let look = |state: &State| {
-        let id = find(state, &request.job)?.id.clone();
-        Ok::<_, Failure>((planner(replica, state), id))
-    };
-    let (planner, id) = replica.read(request.stale, look).await??;
-    let job = view(replica, &id)?;
+    let id = find(replica, &request.job, request.stale).await?;
+    let planner = replica.look(|state| planner(replica, state));
+    let job = view(replica, &id).await?;
     // Dozens of plans on copies: not on a thread that others wait for, and outside the lock.
     let explained = move || planner.explain(&id, clock::now()).unwrap_or_default();
     let explanation = tokio::task::spawn_blocking(explained).await.unwrap_or_default();
@@ -203,29 +164,20 @@ fn summary(job: &v1::Job) -> String {
 }
 
 /// A job as it is here, with the leader's live figures.
-fn view(replica: &Replica, id: &JobId) -> Result<v1::Job, Failure> {
+async fn view(replica: &Replica, id: &JobId) -> Result<v1::Job, Failure> {
     let progress = replica.sessions.progress(id);
     let waits = replica.look(|s| s.job(id).is_some_and(|j| j.phase == JobPhase::Queued));
     let reason = if waits { replica.reasons.of(replica).get(id).cloned() } else { None };
-    let job = replica.look(|state| Some(views::job(state.job(id)?, reason, progress)));
-    job.ok_or_else(|| Failure::NotFound(format!("there is no job {id}")))
-}
-
-/// The job that an id or a unique prefix of one names.
-pub(super) fn find<'a>(state: &'a State, text: &str) -> Result<&'a Job, Failure> {
-    if let Some(job) = text.parse().ok().and_then(|id: JobId| state.job(&id)) {
+    let look = |state: &State| {
+        let job = state.job(id).map(|job| views::job(job, reason, progress));
+        (job, state.archive().count)
+    };
+    let (job, archived) = replica.look(look);
+    if let Some(job) = job {
         return Ok(job);
     }
-    let none =
-        || Failure::NotFound(format!("there is no job `{text}`: `yard ps --all` lists them"));
-    if text.is_empty() {
-        return Err(none());
-    }
-    match state.jobs_with_prefix(text).as_slice() {
-        [job] => Ok(job),
-        [] => Err(none()),
-        _ => {
-            Err(Failure::Invalid(format!("several jobs begin with `{text}`: give more of the id")))
-        }
-    }
+    let wanted = id.clone();
+    let record = replica.archived(move |archive| archive.job(&wanted, archived)).await?;
+    let record = record.ok_or_else(|| Failure::NotFound(format!("there is no job {id}")))?;
+    Ok(views::job(&record.job, None, None))
 }

@@ -15,7 +15,7 @@ use trainyard_store::{
     log::{self, Record},
 };
 
-use super::{Answers, jobs::find};
+use super::{Answers, find::find};
 use crate::{error::Failure, replica::Replica};
 
 /// How soon a follower looks for new segments after it found some.
@@ -42,12 +42,9 @@ pub(super) async fn stream(
     replica: &Replica,
     request: v1::LogsRequest,
 ) -> Result<Answers<v1::LogChunk>, Failure> {
-    let job = replica.look(|s| find(s, &request.job).map(|j| j.id.clone()));
     // A job that this member has not heard of yet may be there all the same.
-    let job = match job {
-        Err(Failure::NotFound(_)) => {
-            replica.read(false, |s| find(s, &request.job).map(|j| j.id.clone())).await??
-        }
+    let job = match find(replica, &request.job, true).await {
+        Err(Failure::NotFound(_)) => find(replica, &request.job, false).await?,
         known => known?,
     };
     let replica = replica.clone();

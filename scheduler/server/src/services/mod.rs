@@ -1,9 +1,12 @@
 //! The gRPC services: each turns requests into reads and proposals, and answers into messages.
 
+mod archive;
 mod bundles;
 mod client;
 mod cluster;
+mod find;
 mod jobs;
+mod listing;
 mod logs;
 mod members;
 mod nodes;

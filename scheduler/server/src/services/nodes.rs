@@ -25,30 +25,33 @@ pub(super) async fn list(
 }
 
 /// This member's own view; it needs no quorum.
-pub(super) fn cluster_status(replica: &Replica) -> v1::ClusterStatusAnswer {
+pub(super) async fn cluster_status(replica: &Replica) -> Result<v1::ClusterStatusAnswer, Failure> {
+    let hashed = replica.clone();
+    // After many changes it takes a moment: not on a thread that others wait for.
+    let hashed = tokio::task::spawn_blocking(move || hashed.hash.of(&hashed)).await;
+    let (index, state_hash) = hashed.map_err(|e| Failure::Interrupted(e.to_string()))?;
     let status = replica.status().borrow().clone();
     let look = |state: &State| {
-        let phase = |phase| state.live_jobs().filter(|job| job.phase == phase).count();
         let up = state.nodes().values().filter(|n| n.state == NodeState::Up).count();
         (
             state.revision(),
             state.feature_level(),
-            replica.hash.of(state),
-            [up, phase(JobPhase::Queued), phase(JobPhase::Running)],
+            state.archive().count,
+            [up, state.jobs_in_phase(JobPhase::Queued), state.jobs_in_phase(JobPhase::Running)],
         )
     };
-    let (revision, feature_level, (state_hash_index, state_hash), counts) = replica.look(look);
+    let (revision, feature_level, archived, counts) = replica.look(look);
     let [nodes, queued, running] = counts.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     let own = probes::answer(replica);
     let role = serde_json::to_value(status.role).ok();
-    v1::ClusterStatusAnswer {
+    Ok(v1::ClusterStatusAnswer {
         cluster: replica.config.cluster.to_string(),
         id: status.id,
         role: role.and_then(|r| r.as_str().map(str::to_owned)).unwrap_or_default(),
         term: status.term,
         leader: status.leader.unwrap_or(0),
-        commit: status.commit,
-        applied: status.applied,
+        commit: status.commit.max(index),
+        applied: status.applied.max(index),
         first_index: status.first_index,
         last_index: status.last_index,
         log_bytes: status.log_bytes,
@@ -61,10 +64,11 @@ pub(super) fn cluster_status(replica: &Replica) -> v1::ClusterStatusAnswer {
         nodes,
         queued,
         running,
-        state_hash_index,
+        archived,
+        state_hash_index: index,
         supported_level: own.feature_level,
         disk_free: own.disk_free,
         disk_total: own.disk_total,
         alarms: probes::alarms(replica),
-    }
+    })
 }

@@ -3,8 +3,11 @@
 //! its first chunk.
 
 use tonic::{Request, Response, Status, Streaming};
-use trainyard_proto::v1::{RaftAnswer, RaftChunk, raft_server::Raft};
+use trainyard_proto::v1::{
+    ArchiveHeadAnswer, ArchiveHeadRequest, ArchivePiece, RaftAnswer, RaftChunk, raft_server::Raft,
+};
 
+use super::archive;
 use crate::replica::Replica;
 
 /// The largest joined message: a snapshot.
@@ -13,7 +16,7 @@ const MAX_JOINED: usize = 4 << 30;
 pub(crate) struct RaftService(pub(crate) Replica);
 
 impl RaftService {
-    fn greet(&self, chunk: &RaftChunk) -> Result<(), Status> {
+    pub(super) fn greet(&self, chunk: &RaftChunk) -> Result<(), Status> {
         let config = &self.0.config;
         if chunk.cluster != config.cluster.to_string() {
             let text = format!("this scheduler belongs to cluster {}", config.cluster);
@@ -68,5 +71,19 @@ impl Raft for RaftService {
             }
         }
         Ok(Response::new(RaftAnswer {}))
+    }
+
+    async fn archive_head(
+        &self,
+        request: Request<ArchiveHeadRequest>,
+    ) -> Result<Response<ArchiveHeadAnswer>, Status> {
+        archive::head(self, request.into_inner())
+    }
+
+    async fn take_archive(
+        &self,
+        request: Request<Streaming<ArchivePiece>>,
+    ) -> Result<Response<ArchiveHeadAnswer>, Status> {
+        archive::take(self, request.into_inner()).await
     }
 }

@@ -31,15 +31,23 @@ const MEMBERS: usize = 3;
 const START: Duration = Duration::from_secs(20);
 
 /// A running cluster. Ends with its data when dropped.
-pub(super) struct Etcd {
+pub(crate) struct Etcd {
     daemons: Vec<Daemon>,
+    /// How each member is started, over and over.
+    commands: Vec<Command>,
     clients: Vec<String>,
     version: String,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Etcd {
+    /// With the settings that it ships.
     pub(super) async fn start(data: &Path) -> anyhow::Result<Self> {
+        Self::start_with(data, &[]).await
+    }
+
+    /// With further arguments for each member.
+    pub(crate) async fn start_with(data: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let program = find_program("etcd", "etcd-server")?;
         let dir = scratch(data, "etcd-")?;
         let ports = free_ports(2 * MEMBERS)?;
@@ -49,7 +57,7 @@ impl Etcd {
         let names: Vec<String> = (1..=MEMBERS).map(|number| format!("member-{number}")).collect();
         let members: Vec<String> =
             names.iter().zip(peers).map(|(name, peer)| format!("{name}={peer}")).collect();
-        let mut daemons = Vec::new();
+        let (mut daemons, mut commands) = (Vec::new(), Vec::new());
         for ((name, client), peer) in names.iter().zip(clients).zip(peers) {
             let mut command = Command::new(&program);
             command
@@ -57,11 +65,13 @@ impl Etcd {
                 .args(["--listen-client-urls", client, "--advertise-client-urls", client])
                 .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
                 .args(["--log-level", "warn", "--data-dir"])
-                .arg(dir.path().join(name));
+                .arg(dir.path().join(name))
+                .args(arguments);
             daemons.push(Daemon::start(name, &mut command, dir.path())?);
+            commands.push(command);
         }
         let (clients, version) = (clients.to_vec(), String::new());
-        let mut etcd = Self { daemons, clients, version, _dir: dir };
+        let mut etcd = Self { daemons, commands, clients, version, dir };
         etcd.version = wait_for("etcd's election", START, async || {
             etcd.check()?;
             Ok(etcd.leader().await.ok().map(|(_, version)| version))
@@ -70,7 +80,7 @@ impl Etcd {
         Ok(etcd)
     }
 
-    pub(super) fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         &self.version
     }
 
@@ -79,8 +89,40 @@ impl Etcd {
         self.daemons.iter_mut().try_for_each(Daemon::check)
     }
 
+    /// Seconds of processor time that its members have used.
+    pub(super) fn cpu(&self) -> f64 {
+        self.daemons.iter().map(Daemon::cpu).sum()
+    }
+
+    /// Every member's address for clients.
+    pub(crate) fn urls(&self) -> &[String] {
+        &self.clients
+    }
+
+    /// A member's process, by its place among the addresses.
+    pub(crate) fn member(&mut self, number: usize) -> anyhow::Result<&mut Daemon> {
+        self.daemons.get_mut(number).context("no such member of etcd")
+    }
+
+    /// Starts a member again that has ended.
+    pub(crate) fn restart(&mut self, number: usize) -> anyhow::Result<()> {
+        let command = self.commands.get_mut(number).context("no such member of etcd")?;
+        let daemon = Daemon::start(&format!("member-{}", number + 1), command, self.dir.path())?;
+        *self.member(number)? = daemon;
+        Ok(())
+    }
+
+    /// What a member has applied, if it follows or leads.
+    pub(crate) async fn applied(&self, number: usize) -> anyhow::Result<u64> {
+        let url = self.clients.get(number).context("no such member of etcd")?;
+        let mut client = MaintenanceClient::connect(url.clone()).await?;
+        let status = client.status(StatusRequest {}).await?.into_inner();
+        anyhow::ensure!(status.leader != 0, "it knows no leader");
+        Ok(status.raft_applied_index)
+    }
+
     /// The leader's address and version.
-    async fn leader(&self) -> anyhow::Result<(String, String)> {
+    pub(crate) async fn leader(&self) -> anyhow::Result<(String, String)> {
         for url in &self.clients {
             let Ok(mut client) = MaintenanceClient::connect(url.clone()).await else { continue };
             let Ok(status) = client.status(StatusRequest {}).await else { continue };
@@ -101,6 +143,23 @@ impl Etcd {
             writers.push(Putter { client, value: vec![b'x'; BODY] });
         }
         Ok(writers)
+    }
+}
+
+/// Puts a key at one member, over a connection that is made when it is needed.
+pub(crate) struct Member {
+    client: KvClient<Channel>,
+}
+
+impl Member {
+    pub(crate) fn new(url: &str, connect: Duration) -> anyhow::Result<Self> {
+        let channel = Channel::from_shared(url.to_owned())?.connect_timeout(connect).connect_lazy();
+        Ok(Self { client: KvClient::new(channel) })
+    }
+
+    pub(crate) async fn put(&mut self, key: &str, value: &[u8]) -> Result<(), Status> {
+        let request = PutRequest { key: key.into(), value: value.to_vec() };
+        self.client.put(request).await.map(drop)
     }
 }
 

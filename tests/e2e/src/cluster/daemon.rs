@@ -8,6 +8,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::{programs, until, yard::without_settings};
 
@@ -82,9 +86,8 @@ impl Daemon {
 
     /// Asks it to stop and waits until it has.
     pub(super) fn terminate(&mut self) -> anyhow::Result<()> {
-        if let Some(child) = &self.child {
-            let pid = i32::try_from(child.id()).context("a process id")?;
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM)?;
+        if self.child.is_some() {
+            self.signal(Signal::SIGTERM)?;
             self.wait_for_end(STOP)?;
         }
         Ok(())
@@ -98,8 +101,28 @@ impl Daemon {
         Ok(status.code())
     }
 
+    /// Whether it has ended, by itself or by [`Self::kill`].
+    pub(super) fn ended(&mut self) -> anyhow::Result<bool> {
+        match &mut self.child {
+            Some(child) => Ok(child.try_wait()?.is_some()),
+            None => Ok(true),
+        }
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let child = self.child.as_ref().context("it does not run")?;
+        kill(Pid::from_raw(i32::try_from(child.id())?), signal)?;
+        Ok(())
+    }
+
+    /// All that it has said since the folder was made.
+    pub(super) fn words(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     pub(super) fn last_words(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.words();
         let lines: Vec<&str> = text.lines().collect();
         let last = lines.split_at(lines.len().saturating_sub(LAST_WORDS)).1;
         format!("--- {}\n{}\n", self.log.display(), last.join("\n"))

@@ -66,17 +66,12 @@ impl Scheduler {
         Ok(fs::write(self.daemon.config(), format!("{line}\n{text}"))?)
     }
 
-    /// Waits until it has ended by itself, and gives its exit code.
-    pub(super) fn wait_for_end(
-        &mut self,
-        limit: std::time::Duration,
-    ) -> anyhow::Result<Option<i32>> {
-        self.daemon.wait_for_end(limit)
+    pub(super) fn daemon(&mut self) -> &mut Daemon {
+        &mut self.daemon
     }
 
-    /// Asks it to stop and waits until it has.
-    pub(super) fn terminate(&mut self) -> anyhow::Result<()> {
-        self.daemon.terminate()
+    pub(super) fn words(&self) -> String {
+        self.daemon.words()
     }
 
     pub(super) fn config(&self) -> &Path {

@@ -46,6 +46,14 @@ impl Worker {
         &self.data
     }
 
+    pub(super) fn daemon(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+
+    pub(super) fn words(&self) -> String {
+        self.daemon.words()
+    }
+
     pub(super) fn config(&self) -> &Path {
         self.daemon.config()
     }

@@ -3,15 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use trainyard_jobs::{AttemptRef, FileEntry, RankExit};
+use trainyard_jobs::{AttemptRef, FileEntry};
 use trainyard_proto::{convert::exit_message, v1::EndedReport};
 
 use super::{artifacts, figures, order::Work, registry::Entry, supervise::Context};
-use crate::{
-    durable,
-    report::Reporter,
-    shim::{ExitRecord, FORMAT, RankEnd},
-};
+use crate::{durable, ending, report::Reporter, shim::ExitRecord};
 
 /// Reports that the ranks of `attempt`, of which this node holds nothing, never ran here.
 pub(crate) async fn report_never_ran(context: &Context, attempt: &AttemptRef, why: String) {
@@ -34,30 +30,13 @@ pub(super) fn not_started(entry: &Entry, message: String) -> ExitRecord {
     record
 }
 
-/// Nobody saw the ranks end.
-pub(super) fn vanished(entry: &Entry) -> ExitRecord {
-    let ranks = entry.order.work.as_ref().map_or(&[][..], |work| &work.ranks);
-    let end = |(rank, _): &(u32, _)| RankEnd { rank: *rank, exit: RankExit::Vanished };
-    ExitRecord {
-        format: FORMAT,
-        ranks: ranks.iter().map(end).collect(),
-        first_failure: None,
-        time_limit: false,
-        stopped: false,
-        start_error: None,
-    }
-}
-
 /// The report of the end. Its ranks stand in the order in which they ended.
 pub(super) async fn end_report(
     context: &Context,
     entry: &Entry,
     record: ExitRecord,
 ) -> EndedReport {
-    let succeeded = record.start_error.is_none()
-        && !record.time_limit
-        && !record.ranks.is_empty()
-        && record.ranks.iter().all(|end| end.exit.is_success());
+    let succeeded = ending::succeeded(&record);
     let has_rank_0 = entry.order.work.as_ref().is_ok_and(Work::has_rank_0);
     let (mut files, mut figures) = (Vec::new(), BTreeMap::new());
     let mut start_error = record.start_error.unwrap_or_default();

@@ -15,7 +15,7 @@ const FORMAT: u32 = 1;
 
 /// An attempt that this node is to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Order {
+pub struct Order {
     format: u32,
     /// Which attempt.
     pub attempt: AttemptRef,
@@ -27,7 +27,7 @@ pub(crate) struct Order {
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Work {
+pub struct Work {
     /// The job's spec.
     pub spec: JobSpec,
     /// The ranks of this node and their device units, in order of their local rank.
@@ -54,12 +54,12 @@ pub(crate) struct Work {
 
 impl Work {
     /// Whether rank 0 runs on this node.
-    pub(crate) fn has_rank_0(&self) -> bool {
+    pub fn has_rank_0(&self) -> bool {
         self.ranks.iter().any(|(rank, _)| *rank == 0)
     }
 
     /// Whether ranks hold GPUs.
-    pub(crate) fn on_gpus(&self) -> bool {
+    pub fn on_gpus(&self) -> bool {
         self.spec.resources.device == DeviceKind::Gpu
     }
 }
@@ -67,7 +67,10 @@ impl Work {
 impl Order {
     /// Reads an order. One whose attempt can be told but whose work cannot is an order too: its
     /// failure to start is reported.
-    pub(crate) fn from_wire(desired: DesiredAttempt) -> Result<Self, Invalid> {
+    ///
+    /// # Errors
+    /// When not even its attempt can be told.
+    pub fn from_wire(desired: DesiredAttempt) -> Result<Self, Invalid> {
         let attempt = required("desired.attempt", desired.attempt.clone())?.try_into()?;
         let started = required("desired.started", desired.started)?.into();
         let work = Work::from_wire(desired).map_err(|error| {
@@ -77,7 +80,7 @@ impl Order {
     }
 
     /// Whether this version can read the order.
-    pub(crate) const fn is_known_format(&self) -> bool {
+    pub const fn is_known_format(&self) -> bool {
         self.format <= FORMAT
     }
 }

@@ -13,14 +13,14 @@ use trainyard_store::Store;
 
 use super::{
     ShimProgram, Trainer, checkpoints,
-    end::{end_report, not_started, vanished},
+    end::{end_report, not_started},
     figures, launch,
     logs::Shipper,
     order::Work,
     prepare::prepare,
     registry::{Entry, Registry},
 };
-use crate::{metrics::Counters, reconcile::Stage, report::Reporter, shim::ExitRecord};
+use crate::{ending, metrics::Counters, reconcile::Stage, report::Reporter, shim::ExitRecord};
 
 /// How long the report of an end waits for logs and checkpoints to be stored: devices must not
 /// be held for ever by a store that is away.
@@ -172,15 +172,11 @@ async fn wait(entry: &Entry, mut gone: Gone) -> ExitRecord {
     };
     let asked = asked || entry.dir.has_stop_wish();
     let dir = entry.dir.clone();
-    match spawn_blocking(move || launch::outcome(&dir)).await.ok().flatten() {
-        // Whoever did that was not the scheduler, and the exits tell nothing about the job.
-        Some(record) if record.stopped && !asked => {
-            tracing::warn!(attempt = %entry.order.attempt, ?record, "stopped from outside");
-            vanished(entry)
-        }
-        Some(record) => record,
-        None => vanished(entry),
+    let record = spawn_blocking(move || launch::outcome(&dir)).await.ok().flatten();
+    if let Some(record) = record.as_ref().filter(|record| record.stopped && !asked) {
+        tracing::warn!(attempt = %entry.order.attempt, ?record, "stopped from outside");
     }
+    ending::judged(record, asked, &entry.order)
 }
 
 async fn stop(entry: &Entry, gone: &mut Gone) {

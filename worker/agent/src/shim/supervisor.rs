@@ -15,7 +15,7 @@ const SIGTERM: i32 = 15;
 
 /// What the shim is to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
+pub enum Action {
     /// Ask the ranks to write a checkpoint before this time, and then to stop.
     RequestCheckpoint {
         /// Time left from now.
@@ -29,7 +29,7 @@ pub(super) enum Action {
 
 /// Watches over one attempt's ranks.
 #[derive(Debug)]
-pub(super) struct Supervisor {
+pub struct Supervisor {
     running: BTreeSet<u32>,
     ended: Vec<RankEnd>,
     first_failure: Option<RankEnd>,
@@ -45,7 +45,8 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(super) fn new(
+    /// Begins to watch over `ranks`, which have just been started.
+    pub fn new(
         ranks: impl IntoIterator<Item = u32>,
         grace: Duration,
         allowance: Option<Duration>,
@@ -65,7 +66,7 @@ impl Supervisor {
     }
 
     /// A rank ended. The first that fails of itself breaks the gang: the others are stopped.
-    pub(super) fn exited(&mut self, rank: u32, exit: RankExit, now: Duration) -> Vec<Action> {
+    pub fn exited(&mut self, rank: u32, exit: RankExit, now: Duration) -> Vec<Action> {
         if !self.running.remove(&rank) {
             return Vec::new();
         }
@@ -85,7 +86,7 @@ impl Supervisor {
 
     /// The shim was told to stop the ranks. Asking again changes nothing, and neither does
     /// asking after they failed of themselves or reached their limit.
-    pub(super) fn stop(&mut self, now: Duration) -> Vec<Action> {
+    pub fn stop(&mut self, now: Duration) -> Vec<Action> {
         if self.looks_terminated() {
             self.first_failure = None;
         }
@@ -95,7 +96,7 @@ impl Supervisor {
 
     /// Whether the first failure is how a rank ends that is told to: who ends a whole machine
     /// or service tells every process, and a rank may end before the shim hears of it.
-    pub(super) fn looks_terminated(&self) -> bool {
+    pub fn looks_terminated(&self) -> bool {
         self.first_failure.is_some_and(|end| match end.exit {
             RankExit::Signal { signal } => signal == SIGTERM,
             RankExit::Code { code } => STOPPED_AS_ASKED.contains(&code),
@@ -112,7 +113,7 @@ impl Supervisor {
     }
 
     /// Time has passed.
-    pub(super) fn tick(&mut self, now: Duration) -> Vec<Action> {
+    pub fn tick(&mut self, now: Duration) -> Vec<Action> {
         if self.running.is_empty() {
             return Vec::new();
         }
@@ -136,7 +137,7 @@ impl Supervisor {
     }
 
     /// When [`Self::tick`] has something to do, if ever.
-    pub(super) fn wake(&self) -> Option<Duration> {
+    pub fn wake(&self) -> Option<Duration> {
         match (self.kill_at, self.allowance) {
             (Some(_), _) if self.killed => None,
             (Some(kill_at), _) => Some(kill_at),
@@ -146,12 +147,12 @@ impl Supervisor {
     }
 
     /// Whether every rank has ended.
-    pub(super) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.running.is_empty()
     }
 
     /// How it ended.
-    pub(super) fn record(&self) -> ExitRecord {
+    pub fn record(&self) -> ExitRecord {
         ExitRecord {
             format: FORMAT,
             ranks: self.ended.clone(),

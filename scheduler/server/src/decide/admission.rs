@@ -13,7 +13,10 @@ const SEEN: Millis = Millis(7 * 86_400_000);
 
 /// Refuses what could not start even if every known node were up and idle. While no node is
 /// known, nothing is impossible.
-pub(crate) fn check(state: &State, request: &Resources) -> Result<(), Failure> {
+///
+/// # Errors
+/// How much is missing.
+pub fn check(state: &State, request: &Resources) -> Result<(), Failure> {
     let seen = |node: &&Node| node.state == NodeState::Up || state.time().since(node.seen) <= SEEN;
     let nodes: Vec<_> = state.nodes().values().filter(seen).collect();
     let most = request.max_ranks_per_node.unwrap_or(u32::MAX);

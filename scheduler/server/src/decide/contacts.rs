@@ -1,0 +1,131 @@
+//! Which workers are heard, and what they say of themselves. Of the leader alone, in memory alone.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use trainyard_jobs::{AttemptRef, JobId, NodeId, SessionId, UnitId};
+use trainyard_proto::v1;
+
+/// One worker's stream as the leader knows it.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// The life of the agent that is heard.
+    pub session: SessionId,
+    /// When it was heard last, by the leader's monotonic clock.
+    pub seen: Duration,
+    /// Its newest figures.
+    pub sample: Option<v1::NodeSample>,
+    /// What runs there although the state does not know it.
+    pub held: Vec<v1::HeldAttempt>,
+    progress: BTreeMap<AttemptRef, v1::Progress>,
+}
+
+impl Live {
+    const fn fresh(session: SessionId, now: Duration) -> Self {
+        Self { session, seen: now, sample: None, held: Vec::new(), progress: BTreeMap::new() }
+    }
+
+    /// Units that cannot be handed out, with the reason.
+    fn unusable(&self) -> BTreeMap<UnitId, String> {
+        let mut units = self.sample.as_ref().map(unusable).unwrap_or_default();
+        for held in &self.held {
+            let attempt = held.attempt.clone().unwrap_or_default();
+            let reason = format!(
+                "held by attempt {} of job {}, which the recovered cluster does not know",
+                attempt.attempt, attempt.job
+            );
+            units.extend(held.units.iter().map(|u| (UnitId(u.clone()), reason.clone())));
+        }
+        units
+    }
+}
+
+/// All workers that the leader hears.
+#[derive(Debug, Clone, Default)]
+pub struct Contacts {
+    live: BTreeMap<NodeId, Live>,
+}
+
+impl Contacts {
+    /// Forgets everything: a new term begins.
+    pub fn clear(&mut self) {
+        self.live.clear();
+    }
+
+    /// A worker has connected, and holds what the state does not know.
+    pub fn connected(
+        &mut self,
+        node: &NodeId,
+        session: SessionId,
+        held: Vec<v1::HeldAttempt>,
+        now: Duration,
+    ) {
+        let fresh = || Live::fresh(session, now);
+        let entry = self.live.entry(node.clone()).or_insert_with(fresh);
+        if entry.session == session {
+            entry.seen = now;
+        } else {
+            *entry = fresh();
+        }
+        entry.held = held;
+    }
+
+    /// A worker has reported. What another life of it says is ignored. Says whether the planner
+    /// has to look again.
+    pub fn heard(
+        &mut self,
+        node: &NodeId,
+        session: SessionId,
+        sample: Option<v1::NodeSample>,
+        held: Vec<v1::HeldAttempt>,
+        progress: Vec<(AttemptRef, v1::Progress)>,
+        now: Duration,
+    ) -> bool {
+        // Absent when a new term cleared everything after the worker had greeted.
+        let fresh = || Live::fresh(session, now);
+        let entry = self.live.entry(node.clone()).or_insert_with(fresh);
+        if entry.session != session {
+            return false;
+        }
+        entry.seen = now;
+        let before = entry.unusable();
+        entry.held = held;
+        if sample.is_some() {
+            entry.sample = sample;
+        }
+        let running: BTreeMap<_, _> = progress.into_iter().collect();
+        entry.progress = running;
+        before != entry.unusable()
+    }
+
+    /// What is known of one worker.
+    #[must_use]
+    pub fn get(&self, node: &NodeId) -> Option<&Live> {
+        self.live.get(node)
+    }
+
+    /// Units that cannot be handed out now, a node, with the reason.
+    #[must_use]
+    pub fn unusable(&self) -> BTreeMap<NodeId, BTreeMap<UnitId, String>> {
+        self.live.iter().map(|(id, l)| (id.clone(), l.unusable())).collect()
+    }
+
+    /// The newest figures of a job's runs: those of the node that saw the most, which is rank
+    /// 0's.
+    #[must_use]
+    pub fn progress(&self, job: &JobId) -> Option<v1::Progress> {
+        let of_job = self.live.values().flat_map(|l| &l.progress).filter(|(a, _)| a.job == *job);
+        let newest = of_job.max_by_key(|(a, p)| (a.attempt, p.metrics.len(), p.unix_ms));
+        newest.map(|(_, p)| p.clone())
+    }
+}
+
+/// A device that reports a problem, or runs a process that is not ours, is not handed out.
+fn unusable(sample: &v1::NodeSample) -> BTreeMap<UnitId, String> {
+    let reason = |d: &v1::DeviceSample| {
+        d.problem.clone().or_else(|| {
+            let pid = d.foreign_pids.first()?;
+            Some(format!("in use by a foreign process, pid {pid}"))
+        })
+    };
+    sample.devices.iter().filter_map(|d| Some((UnitId(d.unit.clone()), reason(d)?))).collect()
+}

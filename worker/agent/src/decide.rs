@@ -1,0 +1,108 @@
+//! The newest desired set and what follows from it for the attempts that this node holds. Pure:
+//! [`reconcile`] says what to do, and here is what it is asked about and what was told already.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trainyard_jobs::{AttemptRef, Revision};
+use trainyard_proto::{convert::Invalid, v1::DesiredSet};
+
+pub use crate::attempt::{Order, Work};
+use crate::reconcile::{Action, Known, reconcile};
+
+/// How often making an attempt's directory is tried before the attempt is given up, so that
+/// another node can have it.
+const TRIES: u32 = 3;
+
+/// What is reported of an attempt that is to stop and was never heard of here.
+pub const NEVER_STARTED: &str = "the ranks were never started on this node";
+
+/// A desired set that was accepted.
+#[derive(Debug)]
+struct Wanted {
+    revision: Revision,
+    orders: BTreeMap<AttemptRef, Order>,
+    /// What holds units here and must not run.
+    stopping: BTreeSet<AttemptRef>,
+}
+
+impl Wanted {
+    fn read(revision: Revision, set: DesiredSet) -> Result<Self, Invalid> {
+        let orders = set.attempts.into_iter().map(Order::from_wire);
+        let orders = orders.map(|order| order.map(|o| (o.attempt.clone(), o)));
+        let stopping = set.stopping.into_iter().map(AttemptRef::try_from);
+        Ok(Self {
+            revision,
+            orders: orders.collect::<Result<_, _>>()?,
+            stopping: stopping.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn names(&self, attempt: &AttemptRef) -> bool {
+        self.orders.contains_key(attempt) || self.stopping.contains(attempt)
+    }
+}
+
+/// What the agent decides upon in one life.
+#[derive(Debug, Default)]
+pub struct Decisions {
+    wanted: Option<Wanted>,
+    /// How often each attempt could not be taken on.
+    failures: BTreeMap<AttemptRef, u32>,
+    /// Of the attempts that this node does not hold, those whose end the leader was told, or is
+    /// being told: told once, and never started.
+    told: BTreeSet<AttemptRef>,
+}
+
+impl Decisions {
+    /// Takes the set of `revision`, which is on record, as what should run here. To act on half
+    /// a set could stop what it names, so one that cannot be read is not taken.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn want(&mut self, revision: Revision, set: DesiredSet) -> Result<(), Invalid> {
+        let wanted = Wanted::read(revision, set)?;
+        self.failures.retain(|attempt, _| wanted.orders.contains_key(attempt));
+        self.told.retain(|attempt| wanted.names(attempt));
+        self.wanted = Some(wanted);
+        Ok(())
+    }
+
+    /// What brings a node that holds `known` to what the newest set says.
+    #[must_use]
+    pub fn actions(&self, known: &BTreeMap<AttemptRef, Known>) -> Vec<Action> {
+        let Some(wanted) = &self.wanted else { return Vec::new() };
+        let open = wanted.orders.keys().filter(|attempt| !self.told.contains(*attempt));
+        let attempts: BTreeSet<AttemptRef> = open.cloned().collect();
+        reconcile(wanted.revision, &attempts, &wanted.stopping, known)
+    }
+
+    /// What is to stop and was never heard of here, and nobody has been told so. `is_absent` must
+    /// be certain that nothing of an attempt is here.
+    pub fn strangers(&self, is_absent: impl Fn(&AttemptRef) -> bool) -> Vec<AttemptRef> {
+        let Some(wanted) = &self.wanted else { return Vec::new() };
+        let is_stranger = |attempt: &&AttemptRef| {
+            !wanted.orders.contains_key(*attempt)
+                && !self.told.contains(*attempt)
+                && is_absent(attempt)
+        };
+        wanted.stopping.iter().filter(is_stranger).cloned().collect()
+    }
+
+    /// The order of an attempt that is wanted.
+    #[must_use]
+    pub fn order(&self, attempt: &AttemptRef) -> Option<&Order> {
+        self.wanted.as_ref()?.orders.get(attempt)
+    }
+
+    /// An attempt could not be taken on. Says whether to give it up.
+    pub fn not_taken_on(&mut self, attempt: &AttemptRef) -> bool {
+        let failures = self.failures.entry(attempt.clone()).or_default();
+        *failures = failures.saturating_add(1);
+        *failures >= TRIES
+    }
+
+    /// The leader was told, or is being told, of the end of an attempt that is not held here.
+    pub fn tell(&mut self, attempt: &AttemptRef) {
+        self.told.insert(attempt.clone());
+    }
+}
