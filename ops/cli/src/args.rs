@@ -1,6 +1,8 @@
 //! The command line: global flags and the list of commands. Each command's own flags stand in
 //! its file under `cmd/`.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
@@ -24,7 +26,8 @@ See what there is:
   model       Registered models: list, get, pull, verify
   node        Worker nodes: list, release
   gpu         GPUs and CPU slots: list
-  cluster     Schedulers: status, members, add, snapshot, restore, …
+  cluster     Schedulers: status, members, add, snapshot, audit, …
+  token       Tokens of people and machines: create, list, revoke
 
 Run a cluster:
   dev         Everything on this machine, from one directory
@@ -64,6 +67,12 @@ pub(crate) struct Global {
     /// Endpoints by name, from ~/.config/yard/config.toml
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
+    /// A file with the token to show [env: YARD_TOKEN, the token]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificates, a directory [env: YARD_PKI]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) pki: Option<PathBuf>,
     /// The project to list, or to submit to
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) project: Option<String>,
@@ -146,6 +155,9 @@ pub(crate) enum Command {
     /// The schedulers
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Tokens: who may do what
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Run everything on this machine, from one directory
     Dev(cmd::dev::DevArgs),
     /// Run one scheduler
@@ -237,6 +249,24 @@ pub(crate) enum ClusterCommand {
     Recover(cmd::cluster_offline::RecoverArgs),
     /// Say what a data directory or a backup holds
     Inspect(cmd::cluster_offline::InspectArgs),
+    /// Print who did what and who was denied what, as JSON lines; or verify that record
+    Audit(cmd::cluster_audit::AuditArgs),
+    /// Make the authority and the first certificates of a new cluster
+    Init(cmd::cluster_init::InitArgs),
+    /// Make a certificate for a person or a program, from a scheduler's directory
+    Certificate(cmd::cluster_certificate::CertificateArgs),
+}
+
+/// `yard token …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it, once
+    Create(cmd::token::CreateArgs),
+    /// List tokens; never their secrets
+    #[command(visible_alias = "ls")]
+    List,
+    /// End a token before its time
+    Revoke(cmd::token::RevokeArgs),
 }
 
 /// `yard schema …`
@@ -258,6 +288,7 @@ impl Command {
                 | Self::Node(NodeCommand::List)
                 | Self::Gpu(_)
                 | Self::Cluster(ClusterCommand::Status | ClusterCommand::Members)
+                | Self::Token(TokenCommand::List)
         )
     }
 }

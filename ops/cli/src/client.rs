@@ -10,25 +10,40 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep, timeout};
-use tonic::{Code, Response, Status, transport::Channel};
+use tonic::{Code, Response, Status, service::interceptor::InterceptedService, transport::Channel};
+use trainyard_jobs::Token;
+use trainyard_pki::{Connector, Credentials, Expected, advice};
 use trainyard_proto::{
     LEADER_METADATA, MAX_MESSAGE_BYTES,
-    v1::{client_client::ClientClient, cluster_client::ClusterClient},
+    v1::{
+        access_client::AccessClient, client_client::ClientClient, cluster_client::ClusterClient,
+    },
 };
 
 use crate::{endpoint::Endpoint, error::CliError, exit::Exit};
 
+mod bearer;
 mod logs;
 mod watch;
 
+pub(crate) use bearer::Bearer;
 pub(crate) use logs::LogTail;
 pub(crate) use watch::JobWatch;
 
+/// One connection, with the user's token on every request.
+pub(crate) type Line = InterceptedService<Channel, Bearer>;
+
 /// A scheduler's client service over one connection.
-pub(crate) type Service = ClientClient<Channel>;
+pub(crate) type Service = ClientClient<Line>;
+
+/// A scheduler's service of tokens and the audit trail over one connection.
+pub(crate) type AccessService = AccessClient<Line>;
+
+/// The metadata key by which a scheduler says that trying again a little later will do.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// A scheduler's own service over one connection.
-pub(crate) type Members = ClusterClient<Channel>;
+pub(crate) type Members = ClusterClient<Line>;
 
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -52,6 +67,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Cluster {
     endpoints: Vec<Endpoint>,
     patience: Duration,
+    bearer: Bearer,
+    connector: Connector,
     known: Mutex<Known>,
 }
 
@@ -63,8 +80,19 @@ struct Known {
 
 impl Cluster {
     /// Opens nothing yet.
-    pub(crate) fn new(endpoints: Vec<Endpoint>) -> Self {
-        Self { endpoints, patience: PATIENCE, known: Mutex::default() }
+    pub(crate) fn new(
+        endpoints: Vec<Endpoint>,
+        credentials: &Credentials,
+    ) -> Result<Self, CliError> {
+        let connector = Connector::to(credentials, Expected::AnyScheduler)?;
+        let (bearer, known) = (Bearer::default(), Mutex::default());
+        Ok(Self { endpoints, patience: PATIENCE, connector, bearer, known })
+    }
+
+    /// The same cluster, asked by whoever bears a token.
+    pub(crate) fn bearing(mut self, token: Option<&Token>) -> Self {
+        self.bearer = Bearer::new(token);
+        self
     }
 
     /// The same cluster for a follower of a long job, who would rather wait than be sent away.
@@ -84,22 +112,31 @@ impl Cluster {
         doing: &str,
         call: impl AsyncFn(Service) -> Result<Response<T>, Status>,
     ) -> Result<T, CliError> {
-        self.call_on(doing, async |channel| call(service(channel)).await).await
+        self.repeat(doing, async |line| call(service(line)).await).await
     }
 
-    /// The same for calls of the schedulers' own service.
+    /// The same, to the schedulers' own service.
     pub(crate) async fn call_members<T>(
         &self,
         doing: &str,
         call: impl AsyncFn(Members) -> Result<Response<T>, Status>,
     ) -> Result<T, CliError> {
-        self.call_on(doing, async |channel| call(ClusterClient::new(channel)).await).await
+        self.repeat(doing, async |line| call(ClusterClient::new(line)).await).await
     }
 
-    async fn call_on<T>(
+    /// The same, to the service of tokens.
+    pub(crate) async fn call_access<T>(
         &self,
         doing: &str,
-        call: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
+        call: impl AsyncFn(AccessService) -> Result<Response<T>, Status>,
+    ) -> Result<T, CliError> {
+        self.repeat(doing, async |line| call(AccessClient::new(line)).await).await
+    }
+
+    async fn repeat<T>(
+        &self,
+        doing: &str,
+        call: impl AsyncFn(Line) -> Result<Response<T>, Status>,
     ) -> Result<T, CliError> {
         let give_up = Instant::now() + self.patience;
         let mut pause = FIRST_PAUSE;
@@ -124,7 +161,7 @@ impl Cluster {
         &self,
         give_up: Instant,
         last: &mut Status,
-        call: &impl AsyncFn(Channel) -> Result<Response<T>, Status>,
+        call: &impl AsyncFn(Line) -> Result<Response<T>, Status>,
     ) -> Result<T, Refused> {
         let mut queue: VecDeque<Endpoint> = self.endpoints.iter().cloned().collect();
         if let Some(leader) = self.known(|known| known.leader.take()) {
@@ -136,7 +173,7 @@ impl Cluster {
             if left.is_zero() {
                 break;
             }
-            match self.ask_on(&endpoint, call, CALL.min(left)).await {
+            match self.once(&endpoint, call, CALL.min(left)).await {
                 Ok(answer) => {
                     self.known(|known| known.leader = Some(endpoint));
                     return Ok(answer);
@@ -148,10 +185,18 @@ impl Cluster {
                     }
                     *last = status;
                 }
-                Err(status) => {
-                    *last = status;
-                    break;
-                }
+                Err(status) => match advice(&status) {
+                    // Another may be of the right cluster.
+                    Some(text) => {
+                        let text = format!("there is no trust between us and {endpoint}: {text}");
+                        *last = Status::unauthenticated(text);
+                        asked.push(endpoint);
+                    }
+                    None => {
+                        *last = status;
+                        break;
+                    }
+                },
             }
         }
         Err(Refused)
@@ -164,16 +209,27 @@ impl Cluster {
         call: &impl AsyncFn(Service) -> Result<Response<T>, Status>,
         limit: Duration,
     ) -> Result<T, Status> {
-        self.ask_on(endpoint, &async |channel| call(service(channel)).await, limit).await
+        self.once(endpoint, &async |line| call(service(line)).await, limit).await
     }
 
-    async fn ask_on<T>(
+    /// Asks one scheduler's service of tokens, once.
+    pub(crate) async fn ask_access<T>(
         &self,
         endpoint: &Endpoint,
-        call: &impl AsyncFn(Channel) -> Result<Response<T>, Status>,
+        call: &impl AsyncFn(AccessService) -> Result<Response<T>, Status>,
         limit: Duration,
     ) -> Result<T, Status> {
-        match timeout(limit, call(self.channel(endpoint)?)).await {
+        self.once(endpoint, &async |line| call(AccessClient::new(line)).await, limit).await
+    }
+
+    async fn once<T>(
+        &self,
+        endpoint: &Endpoint,
+        call: &impl AsyncFn(Line) -> Result<Response<T>, Status>,
+        limit: Duration,
+    ) -> Result<T, Status> {
+        let line = InterceptedService::new(self.channel(endpoint)?, self.bearer.clone());
+        match timeout(limit, call(line)).await {
             Ok(answer) => answer.map(Response::into_inner),
             Err(_) => Err(Status::deadline_exceeded(format!("{endpoint} did not answer in time"))),
         }
@@ -184,13 +240,13 @@ impl Cluster {
             if let Some(channel) = known.channels.get(endpoint) {
                 return Ok(channel.clone());
             }
-            let channel = Channel::from_shared(format!("http://{endpoint}"))
+            let channel = Channel::from_shared(format!("https://{endpoint}"))
                 .map_err(|error| Status::internal(format!("endpoint `{endpoint}`: {error}")))?
                 .connect_timeout(CONNECT)
                 .http2_keep_alive_interval(Duration::from_secs(5))
                 .keep_alive_timeout(Duration::from_secs(5))
                 .keep_alive_while_idle(true)
-                .connect_lazy();
+                .connect_with_connector_lazy(self.connector.clone());
             known.channels.insert(endpoint.clone(), channel.clone());
             Ok(channel)
         })
@@ -215,8 +271,8 @@ impl Cluster {
     }
 }
 
-fn service(channel: Channel) -> Service {
-    ClientClient::new(channel)
+fn service(line: Line) -> Service {
+    ClientClient::new(line)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
@@ -227,6 +283,9 @@ struct Refused;
 /// Whether another try, perhaps elsewhere, may succeed. A status with a source was made on this
 /// side: the connection broke and the outcome is unknown, which repeating resolves.
 pub(crate) fn may_repeat(status: &Status) -> bool {
+    if advice(status).is_some() {
+        return false;
+    }
     matches!(
         status.code(),
         Code::Unavailable
@@ -235,9 +294,10 @@ pub(crate) fn may_repeat(status: &Status) -> bool {
             | Code::Cancelled
             | Code::Aborted
     ) || status.source().is_some()
+        || status.metadata().contains_key(PUSHBACK)
 }
 
-/// The leader that a scheduler names. One that is not on loopback is not believed.
+/// The leader that a scheduler names; whoever answers there has to prove it.
 fn named_leader(status: &Status) -> Option<Endpoint> {
     status.metadata().get(LEADER_METADATA)?.to_str().ok()?.parse().ok()
 }
@@ -249,6 +309,9 @@ fn put_first(queue: &mut VecDeque<Endpoint>, endpoint: Endpoint) {
 
 /// The innermost cause, which is where transport errors say what happened.
 pub(crate) fn reason(status: &Status) -> String {
+    if let Some(text) = advice(status) {
+        return text;
+    }
     let mut cause = status.source();
     while let Some(inner) = cause.and_then(std::error::Error::source) {
         cause = Some(inner);

@@ -15,6 +15,9 @@ use crate::{
 
 pub(crate) mod cancel;
 pub(crate) mod cluster;
+pub(crate) mod cluster_audit;
+pub(crate) mod cluster_certificate;
+pub(crate) mod cluster_init;
 pub(crate) mod cluster_members;
 pub(crate) mod cluster_offline;
 pub(crate) mod cluster_snapshot;
@@ -38,6 +41,7 @@ pub(crate) mod scheduler;
 pub(crate) mod schema;
 pub(crate) mod shim;
 pub(crate) mod submit;
+pub(crate) mod token;
 pub(crate) mod wait;
 pub(crate) mod worker;
 
@@ -52,6 +56,10 @@ pub(crate) fn dispatch(cli: Cli, out: Output) -> Result<Exit, CliError> {
         Command::Shim(args) => shim::run(&args),
         Command::Completion(args) => return completion::run(&app, &args),
         Command::Schema(SchemaCommand::Job) => return schema::run(&app),
+        Command::Cluster(ClusterCommand::Init(args)) => return cluster_init::run(&app, &args),
+        Command::Cluster(ClusterCommand::Certificate(args)) => {
+            return cluster_certificate::run(&app, &args);
+        }
         Command::Scheduler(args) => return scheduler::run(&app, args),
         Command::Worker(args) => return worker::run(&app, args),
         Command::Cluster(ClusterCommand::Restore(args)) => {
@@ -73,6 +81,7 @@ async fn ask_cluster(app: &App, command: ClusterCommand) -> Result<Exit, CliErro
     use ClusterCommand as Ask;
     match command {
         Ask::Status => cluster::run(app).await,
+        Ask::Audit(args) => cluster_audit::run(app, args).await,
         Ask::Members => cluster_members::list(app).await,
         Ask::Add(args) => cluster_members::add(app, &args).await,
         Ask::Remove(args) => cluster_members::remove(app, &args).await,
@@ -80,7 +89,11 @@ async fn ask_cluster(app: &App, command: ClusterCommand) -> Result<Exit, CliErro
         Ask::Transfer(args) => cluster_members::transfer(app, &args).await,
         Ask::Snapshot(args) => cluster_snapshot::run(app, &args).await,
         // Those need no cluster, and were done without one.
-        Ask::Restore(_) | Ask::Recover(_) | Ask::Inspect(_) => Ok(Exit::Done),
+        Ask::Restore(_)
+        | Ask::Recover(_)
+        | Ask::Inspect(_)
+        | Ask::Init(_)
+        | Ask::Certificate(_) => Ok(Exit::Done),
     }
 }
 
@@ -103,6 +116,7 @@ async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Node(NodeCommand::Release(args)) => node_release::run(app, &args).await,
         Command::Gpu(GpuCommand::List(args)) => gpu::run(app, &args).await,
         Command::Cluster(command) => ask_cluster(app, command).await,
+        Command::Token(command) => token::run(app, command).await,
         Command::Dev(args) => dev::run(app, &args).await,
         Command::Scheduler(_)
         | Command::Worker(_)

@@ -15,8 +15,10 @@ mod endpoint;
 mod error;
 mod exit;
 mod follow;
+mod join;
 mod output;
 mod places;
+mod token;
 mod view;
 
 #[cfg(test)]

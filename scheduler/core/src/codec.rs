@@ -1,6 +1,8 @@
 //! How commands, replies and snapshots become bytes: `MessagePack` with field names, so that a
 //! field can be added; a snapshot starts with its format number.
 
+use std::io;
+
 use serde::{Serialize, de::DeserializeOwned};
 use trainyard_jobs::Digest;
 
@@ -75,11 +77,16 @@ pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, CodecError> {
     struct Level {
         level: u16,
     }
-    let Level { level } = decode("a command", bytes)?;
+    // The level is looked at by itself only if the rest cannot be read: this is the hot path.
+    let envelope = decode("a command", bytes);
+    let level = match &envelope {
+        Ok(Envelope { level, .. }) => *level,
+        Err(_) => decode::<Level>("a command", bytes)?.level,
+    };
     if level > FEATURE_LEVEL {
         return Err(CodecError::NewerCommand { found: level });
     }
-    decode("a command", bytes)
+    envelope
 }
 
 /// The whole state as bytes.
@@ -88,6 +95,16 @@ pub fn snapshot(state: &State) -> Vec<u8> {
     let mut bytes = SNAPSHOT_FORMAT.to_be_bytes().to_vec();
     bytes.extend(encode(state));
     bytes
+}
+
+/// Writes what [`snapshot`] gives, piece by piece.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_snapshot(state: &State, out: &mut dyn io::Write) -> io::Result<()> {
+    out.write_all(&SNAPSHOT_FORMAT.to_be_bytes())?;
+    let mut out = out;
+    rmp_serde::encode::write_named(&mut out, state).map_err(io::Error::other)
 }
 
 /// Reads a snapshot back.

@@ -55,6 +55,8 @@ pub enum Event {
         /// The version.
         version: u32,
     },
+    /// Another member's snapshot replaced the state: anything may have changed.
+    Restored,
 }
 
 impl Event {
@@ -68,7 +70,7 @@ impl Event {
             Self::AttemptStarted(attempt)
             | Self::RanksStarted { attempt, .. }
             | Self::AttemptEnding { attempt, .. } => Some(&attempt.job),
-            Self::Node(_) | Self::Members | Self::Model { .. } => None,
+            Self::Node(_) | Self::Members | Self::Model { .. } | Self::Restored => None,
         }
     }
 }

@@ -234,9 +234,14 @@ impl State {
     /// Jobs whose id starts with `prefix`, at most two: enough to tell one from several.
     #[must_use]
     pub fn jobs_with_prefix(&self, prefix: &str) -> Vec<&Job> {
-        let Some(first) = JobId::lowest_with_prefix(prefix) else { return Vec::new() };
-        let starts = |job: &&Job| job.id.as_str().starts_with(prefix);
-        self.jobs.from(&first).take_while(starts).take(2).collect()
+        self.jobs_starting_with(prefix).take(2).collect()
+    }
+
+    /// All jobs whose id starts with `prefix`.
+    pub fn jobs_starting_with(&self, prefix: &str) -> impl Iterator<Item = &Job> {
+        let first = JobId::lowest_with_prefix(prefix);
+        let from = first.map(|first| self.jobs.from(first)).into_iter().flatten();
+        from.take_while(move |job| job.id.as_str().starts_with(prefix))
     }
 
     /// A copy to encode or to hash elsewhere while this one goes on: without what is derived, and

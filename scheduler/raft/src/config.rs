@@ -231,6 +231,9 @@ impl Config {
             max_committed_size_per_ready: 16 << 20,
             max_inflight_msgs: self.max_inflight_messages,
             batch_append: true,
+            // Followers learn of a commit with the next entries or heartbeat: nobody waits for them
+            // to apply, and a message each for every batch is as dear as the batch.
+            skip_bcast_commit: true,
             ..raft::Config::default()
         }
     }

@@ -219,6 +219,9 @@ pub enum Fatal {
         /// The index that came.
         found: u64,
     },
+    /// No thread could be started to write a snapshot.
+    #[error("cannot start a thread to write a snapshot: {0}")]
+    Thread(io::Error),
     /// The driver failed before.
     #[error("the raft driver has stopped after an earlier failure")]
     Stopped,

@@ -46,6 +46,7 @@ pub fn start(
     let (publisher, status) = watch::channel(driver.status());
     let farewell_ticks = config.election_ticks.saturating_mul(2);
     let runner = Runner {
+        part: driver.part(),
         driver,
         transport,
         work: inbox,
@@ -124,6 +125,11 @@ impl RaftHandle {
         }
     }
 
+    /// Counts a message that was refused before it came here.
+    pub fn count_refused(&self) {
+        self.counters.messages_refused.add(1);
+    }
+
     /// Tells that a message to `peer` was lost, so that it is probed instead of flooded.
     pub fn report_unreachable(&self, peer: u64) {
         // When the queue is full the next heartbeat finds out.
@@ -143,7 +149,7 @@ impl RaftHandle {
         let _ = self.queue(Input::Transfer(to));
     }
 
-    /// The member's own view, updated after every round of work.
+    /// The member's own view, updated every tick, and at once when it plays another part.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()

@@ -10,7 +10,7 @@ use std::{
 };
 
 use trainyard_core::state::Member;
-use trainyard_raft::{RestoreError, StateMachine};
+use trainyard_raft::{Capture, RestoreError, StateMachine};
 
 use crate::{
     book::Book,
@@ -48,9 +48,16 @@ impl Announcing {
 
 impl StateMachine for Announcing {
     fn apply(&mut self, index: u64, term: u64, command: &[u8]) -> Vec<u8> {
-        let response = self.machine.apply(index, term, command);
+        self.machine.apply(index, term, command)
+    }
+
+    fn applied(&mut self) {
+        self.machine.applied();
         self.tell();
-        response
+    }
+
+    fn capture(&self) -> Box<dyn Capture> {
+        self.machine.capture()
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -1,9 +1,10 @@
 //! Why a scheduler cannot run, and how a failed request becomes a gRPC status: one map.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tonic::{Code, Status, metadata::MetadataValue};
 use trainyard_core::Refusal;
+use trainyard_pki::PkiError;
 use trainyard_proto::{LEADER_METADATA, convert::Invalid};
 use trainyard_raft::{Fatal, OpenError, ProposeError, ReadError};
 use trainyard_store::StoreError;
@@ -25,6 +26,17 @@ pub enum SchedulerError {
         field: &'static str,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The certificate is not of a scheduler.
+    #[error("the certificate in `{}` is of {found}, not of a scheduler: check `pki_dir`", path.display())]
+    NotScheduler {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
     },
     /// The object store cannot be opened.
     #[error(transparent)]
@@ -48,6 +60,14 @@ pub enum SchedulerError {
     /// The member had to stop: a disk that fails or lies.
     #[error("{0}")]
     Failed(Arc<Fatal>),
+    /// The audit trail cannot be kept.
+    #[error("cannot keep the audit trail in {path}: {source}; make room, or mend the directory")]
+    Audit {
+        /// Its directory.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The archive cannot be used.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -122,6 +142,12 @@ pub enum Failure {
     /// This scheduler's own disk failed.
     #[error("{0}")]
     Unreadable(String),
+    /// The caller may not.
+    #[error("{0}")]
+    Denied(String),
+    /// The audit trail's directory cannot be read.
+    #[error("cannot read the audit trail: {0}")]
+    Audit(#[source] std::io::Error),
     /// The object store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -208,6 +234,8 @@ impl From<Failure> for Status {
                 }
                 status
             }
+            Failure::Denied(_) => Self::permission_denied(text),
+            Failure::Audit(_) => Self::internal(text),
             Failure::Unknown
             | Failure::Busy
             | Failure::NoQuorum

@@ -18,6 +18,7 @@ use tokio::{
 };
 use tonic::{Code, transport::Channel};
 use trainyard_core::command::FEATURE_LEVEL;
+use trainyard_pki::Expected;
 use trainyard_proto::v1::{self, cluster_client::ClusterClient};
 
 use crate::{error::Failure, replica::Replica, transport};
@@ -118,7 +119,7 @@ pub(crate) async fn run(replica: Replica) {
         let members = replica.peers();
         channels.retain(|id, (address, _)| members.get(id) == Some(address));
         for (id, address) in members.into_iter().filter(|(id, _)| *id != replica.config.id) {
-            if let (false, Ok(channel)) = (channels.contains_key(&id), transport::channel(&address))
+            if let (false, Ok(channel)) = (channels.contains_key(&id), connect(&replica, id, &address))
             {
                 channels.insert(id, (address, channel));
             }
@@ -129,9 +130,17 @@ pub(crate) async fn run(replica: Replica) {
     }
 }
 
+fn connect(
+    replica: &Replica,
+    id: u64,
+    address: &str,
+) -> Result<Channel, Box<dyn std::error::Error + Send + Sync>> {
+    transport::channel(&replica.pki.credentials, Expected::Scheduler(id), address)
+}
+
 /// Whether a member answers at this moment.
 pub(crate) async fn answers_now(replica: &Replica, id: u64) -> bool {
-    let channel = replica.address(id).and_then(|address| transport::channel(&address).ok());
+    let channel = replica.address(id).and_then(|at| connect(replica, id, &at).ok());
     id == replica.config.id
         || match channel {
             Some(channel) => ask(replica, id, channel).await,

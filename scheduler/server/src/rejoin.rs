@@ -9,6 +9,7 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 use tonic::Status;
+use trainyard_pki::{Credentials, Expected};
 use trainyard_proto::{
     LEADER_METADATA,
     v1::{AddMemberAnswer, RejoinRequest, cluster_client::ClusterClient},
@@ -31,7 +32,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) async fn rejoin(config: &Config) -> Result<Config, SchedulerError> {
     let own = config.peers.get(&config.id).cloned();
     let address = own.unwrap_or_else(|| config.listen.to_string());
-    let answer = ask(config, &address).await;
+    let credentials = Credentials::node(&config.pki_dir())?;
+    let answer = ask(config, &credentials, &address).await;
     let aside = set_aside(&config.data_dir, config.id)?;
     tracing::warn!(
         old = config.id, new = answer.id, aside = %aside.display(),
@@ -45,7 +47,7 @@ pub(crate) async fn rejoin(config: &Config) -> Result<Config, SchedulerError> {
 }
 
 /// Asks the others until their leader has given out an id. Asking twice gives the same one.
-async fn ask(config: &Config, address: &str) -> AddMemberAnswer {
+async fn ask(config: &Config, credentials: &Credentials, address: &str) -> AddMemberAnswer {
     let request = RejoinRequest {
         cluster: config.cluster.to_string(),
         id: config.id,
@@ -57,7 +59,7 @@ async fn ask(config: &Config, address: &str) -> AddMemberAnswer {
         let mut asked = 0;
         while let Some(address) = to_ask.get(asked).cloned() {
             asked += 1;
-            match ask_one(&address, request.clone()).await {
+            match ask_one(credentials, &address, request.clone()).await {
                 Ok(answer) => return answer,
                 Err(status) => {
                     let leader = status.metadata().get(LEADER_METADATA);
@@ -73,8 +75,13 @@ async fn ask(config: &Config, address: &str) -> AddMemberAnswer {
     }
 }
 
-async fn ask_one(address: &str, request: RejoinRequest) -> Result<AddMemberAnswer, Status> {
-    let channel = transport::channel(address).map_err(|e| Status::internal(e.to_string()))?;
+async fn ask_one(
+    credentials: &Credentials,
+    address: &str,
+    request: RejoinRequest,
+) -> Result<AddMemberAnswer, Status> {
+    let channel = transport::channel(credentials, Expected::AnyScheduler, address);
+    let channel = channel.map_err(|e| Status::internal(e.to_string()))?;
     let mut client = ClusterClient::new(channel);
     let answer = timeout(PATIENCE, client.rejoin(request)).await;
     answer.map_err(|_| Status::deadline_exceeded("no answer in time"))?.map(|a| a.into_inner())
@@ -94,6 +101,13 @@ pub(crate) fn set_aside(dir: &Path, id: u64) -> Result<PathBuf, SchedulerError> 
     let aside = (1..).find_map(|n| free(&n)).unwrap_or_else(|| dir.with_extension("aside"));
     std::fs::rename(dir, &aside).map_err(failed("set aside", dir))?;
     std::fs::create_dir_all(dir).map_err(failed("make", dir))?;
+    // Who it is to the others, and its part of the audit trail, are not what is damaged.
+    for kept in ["pki", "audit"] {
+        let (from, to) = (aside.join(kept), dir.join(kept));
+        if from.exists() {
+            std::fs::rename(&from, &to).map_err(failed("keep", &from))?;
+        }
+    }
     if let Some(parent) = dir.parent() {
         let sync = std::fs::File::open(parent).and_then(|folder| folder.sync_all());
         sync.map_err(failed("sync", parent))?;

@@ -14,14 +14,17 @@ use trainyard_store::Store;
 
 use crate::{
     archive::{ArchiveError, ArchiveStore},
+    audit::Audit,
     book::Book,
     clock,
     config::Config,
     decide::watch::HandedOn,
     error::Failure,
     machine::{self, Events, Shared},
+    pki::Pki,
     probes::Probes,
     reasons::{Reasons, StateHash},
+    seen::SeenBundles,
     sessions::Sessions,
 };
 
@@ -41,6 +44,11 @@ pub(crate) struct Replica {
     pub(crate) hash: StateHash,
     pub(crate) book: Book,
     pub(crate) probes: Probes,
+    pub(crate) bundles: SeenBundles,
+    /// Who did what, and was denied what.
+    pub(crate) audit: Audit,
+    /// Who this member is, and what it signs.
+    pub(crate) pki: Arc<Pki>,
 }
 
 impl Replica {

@@ -7,35 +7,43 @@ use std::{
     time::Duration,
 };
 
+use futures::stream::unfold;
 use tokio::{net::TcpListener, sync::broadcast};
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use trainyard_core::State;
+use trainyard_pki::{Clients, Limits, Protocol, accept};
 use trainyard_proto::{
     MAX_MESSAGE_BYTES,
     v1::{
-        client_server::ClientServer, cluster_server::ClusterServer, raft_server::RaftServer,
-        worker_server::WorkerServer,
+        access_server::AccessServer, client_server::ClientServer, cluster_server::ClusterServer,
+        join_server::JoinServer, raft_server::RaftServer, worker_server::WorkerServer,
     },
 };
 use trainyard_raft::{RaftHandle, Role};
 use trainyard_store::Store;
 
 use crate::{
+    access::Guard,
     announce::Announcing,
     archive::ArchiveStore,
+    audit::{self, Audit},
     book::Book,
     config::Config,
     error::SchedulerError,
     identity, leader,
     machine::{EVENTS_KEPT, Machine},
     metrics,
+    peer::Connection,
+    pki::Pki,
     probes::{self, Probes},
     reasons::{Reasons, StateHash},
     rejoin::rejoin,
     replica::Replica,
-    services::{ClientService, ClusterService, RaftService, WorkerService},
+    seen::SeenBundles,
+    services::{
+        AccessService, ClientService, ClusterService, JoinService, RaftService, WorkerService,
+    },
     sessions::Sessions,
     transport::{LateHandle, Peers, Speaker},
 };
@@ -57,6 +65,15 @@ const HANDOVER: Duration = Duration::from_millis(500);
 
 /// How long open streams may take to end once the daemon stops.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Requests that may be open on one connection at once.
+const MAX_STREAMS: u32 = 1024;
+
+/// The most bytes of a request's headers: a token has less than two hundred.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// Requests that a client may take back before they were looked at, until it is cut off.
+const MAX_RESETS: usize = 64;
 
 /// Runs a scheduler until `shutdown` resolves. A leader hands over first.
 ///
@@ -86,19 +103,23 @@ async fn run_once(
     config: Config,
     shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
 ) -> Result<(), SchedulerError> {
+    let pki = Arc::new(Pki::open(&config)?);
     let listener = listen(config.listen, "listen").await?;
     let metrics_listener = match config.metrics_listen {
         Some(address) => Some(listen(address, "metrics_listen").await?),
         None => None,
     };
     let store = Store::open(&config.store)?;
-    let replica = replica(config, store).await?;
+    let replica = replica(config, store, pki).await?;
     let stop = CancellationToken::new();
+    let export = audit::export(replica.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(export));
     tokio::spawn(leader::run(replica.clone(), stop.clone()));
     tokio::spawn(stop.clone().run_until_cancelled_owned(probes::run(replica.clone())));
+    let fresh = Arc::clone(&replica.pki).keep_fresh(replica.config.id);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(fresh));
     if let Some(listener) = metrics_listener {
-        let metrics = metrics::serve(listener, replica.clone());
-        tokio::spawn(stop.clone().run_until_cancelled_owned(metrics));
+        metrics::start(listener, replica.clone())?;
     }
     tracing::info!(id = replica.config.id, listen = %replica.config.listen, "scheduler serves");
     let served = tokio::select! {
@@ -106,6 +127,7 @@ async fn run_once(
         fatal = replica.raft.failed() => Err(SchedulerError::Failed(fatal)),
     };
     stop.cancel();
+    replica.audit.close().await;
     let raft = replica.raft.clone();
     // Hands the leadership over and closes the log; blocks, so not on the runtime's threads.
     let _ = tokio::task::spawn_blocking(move || raft.shutdown()).await;
@@ -123,15 +145,24 @@ async fn listen(
     })
 }
 
+/// Opens the audit trail, beside the log.
+fn open_audit(config: &Config) -> Result<Audit, SchedulerError> {
+    let path = config.data_dir.join("audit");
+    let opened = Audit::open(&path, config.cluster, config.id, config.audit_every.into());
+    opened.map_err(|source| SchedulerError::Audit { path, source })
+}
+
 /// Opens the log and starts raft on a thread of its own.
-async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError> {
+async fn replica(config: Config, store: Store, pki: Arc<Pki>) -> Result<Replica, SchedulerError> {
     let config = Arc::new(config);
     let state = Arc::new(RwLock::new(State::new(config.cluster)));
     let archive = ArchiveStore::open(&config.data_dir)?;
     let (events, _) = broadcast::channel(EVENTS_KEPT);
     let book = Book::new(config.peers.clone());
-    let raft = raft(&config, &state, &archive, &events, &book).await?;
+    let raft = raft(&config, &state, &archive, &events, &book, &pki).await?;
+    let audit = open_audit(&config)?;
     Ok(Replica {
+        audit,
         raft,
         state,
         events,
@@ -144,6 +175,8 @@ async fn replica(config: Config, store: Store) -> Result<Replica, SchedulerError
         hash: StateHash::default(),
         book,
         probes: Probes::default(),
+        bundles: SeenBundles::default(),
+        pki,
     })
 }
 
@@ -153,6 +186,7 @@ async fn raft(
     archive: &ArchiveStore,
     events: &broadcast::Sender<crate::machine::Events>,
     book: &Book,
+    pki: &Pki,
 ) -> Result<RaftHandle, SchedulerError> {
     let late: LateHandle = Arc::new(OnceLock::new());
     let own = config.peers.get(&config.id).cloned();
@@ -163,7 +197,7 @@ async fn raft(
         address: own.unwrap_or_else(|| config.listen.to_string()),
         epoch: Arc::clone(&epoch),
     };
-    let peers = Peers::new(speaker, book.clone(), &late, archive);
+    let peers = Peers::new(speaker, book.clone(), pki.credentials.clone(), &late, archive);
     let settings = trainyard_raft::Config {
         tick: config.tick.into(),
         election_ticks: ELECTION_TICKS,
@@ -180,8 +214,7 @@ async fn raft(
             config.peers.clone(),
         )
     };
-    let machine =
-        Machine { state: Arc::clone(state), archive: archive.clone(), events: events.clone() };
+    let machine = Machine::new(Arc::clone(state), archive.clone(), events.clone());
     let machine = Announcing::new(machine, book.clone(), epoch);
     let started =
         tokio::task::spawn_blocking(move || trainyard_raft::start(settings, machine, peers)).await;
@@ -213,18 +246,33 @@ async fn serve(
     shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
     stop: &CancellationToken,
 ) -> Result<(), SchedulerError> {
+    let tls = replica.pki.credentials.server(Clients::Anybody, Protocol::Http2)?;
+    let counters = Arc::clone(&replica.pki.port);
+    let incoming = accept(listener, tls, Limits::default(), counters);
+    let connections = unfold(incoming, async |mut incoming| {
+        let connection = Connection(incoming.next().await);
+        Some((Ok::<_, std::io::Error>(connection), incoming))
+    });
     let client = ClientServer::new(ClientService(replica.clone()));
     let worker = WorkerServer::new(WorkerService(replica.clone()));
     let raft = RaftServer::new(RaftService(replica.clone()));
+    let access = AccessServer::new(AccessService(replica.clone()));
+    let join = JoinServer::new(JoinService(replica.clone()));
     let cluster = ClusterServer::new(ClusterService(replica.clone()));
     let server = Server::builder()
+        .layer(Guard::new(replica.clone()))
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
         .add_service(client.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(worker.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(raft.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(access)
+        .add_service(join)
         .add_service(cluster.max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled());
+        .serve_with_incoming_shutdown(connections, stop.cancelled());
     tokio::pin!(server);
     let failed = |source: tonic::transport::Error| SchedulerError::Serve {
         address: replica.config.listen,

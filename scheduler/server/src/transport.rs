@@ -14,6 +14,7 @@ use std::{
 use tokio::{runtime::Handle, sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
+use trainyard_pki::{Connector, Credentials, Expected};
 use trainyard_proto::{
     CHUNK_BYTES, MAX_MESSAGE_BYTES,
     v1::{ArchiveHeadRequest, ArchivePiece, RaftChunk, raft_client::RaftClient},
@@ -55,6 +56,7 @@ pub(crate) struct Speaker {
 pub(crate) struct Peers {
     runtime: Handle,
     speaker: Speaker,
+    credentials: Credentials,
     raft: LateHandle,
     book: Book,
     archive: ArchiveStore,
@@ -68,12 +70,17 @@ struct Peer {
 }
 
 /// A connection to a scheduler, opened when it is first needed and again whenever it broke.
-pub(crate) fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+pub(crate) fn channel(
+    credentials: &Credentials,
+    expected: Expected,
+    address: &str,
+) -> Result<Channel, Box<dyn std::error::Error + Send + Sync>> {
+    let connector = Connector::to(credentials, expected)?;
+    let endpoint = Endpoint::from_shared(format!("https://{address}"))?
         .connect_timeout(Duration::from_secs(1))
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(5));
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
 impl Peers {
@@ -81,12 +88,13 @@ impl Peers {
     pub(crate) fn new(
         speaker: Speaker,
         book: Book,
+        credentials: Credentials,
         raft: &LateHandle,
         archive: &ArchiveStore,
     ) -> Self {
         let (peers, archive) = (BTreeMap::new(), archive.clone());
-        let raft = Arc::clone(raft);
-        Self { runtime: Handle::current(), speaker, raft, book, archive, peers }
+        let (runtime, raft) = (Handle::current(), Arc::clone(raft));
+        Self { runtime, speaker, credentials, raft, book, archive, peers }
     }
 
     /// The peer at its present address; a link to where it was before ends with its queue.
@@ -96,7 +104,7 @@ impl Peers {
         if !known {
             // Lazy connections and tasks want a runtime, and this is raft's own thread.
             let _runtime = self.runtime.enter();
-            let channel = channel(&address)
+            let channel = channel(&self.credentials, Expected::Scheduler(to), &address)
                 .map_err(|error| tracing::error!(to, address, %error, "not an address"))
                 .ok()?;
             let (queue, messages) = mpsc::channel(QUEUE);

@@ -47,6 +47,15 @@ pub(crate) struct Args {
     /// Print the report as JSON, and write no files.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Finished jobs of `scale`.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) finished: u32,
+    /// Live jobs of `scale`.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) live_jobs: u32,
+    /// A folder in which `scale` keeps what it fills, to measure it again. Default: none is kept.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) scale_dir: Option<PathBuf>,
     /// Where the systems keep their data: must be a disk, or durability is not measured.
     #[arg(long, default_value = "target/bench")]
     pub(crate) data: PathBuf,
@@ -77,6 +86,8 @@ pub(crate) enum Bench {
     Ddp,
     /// The time without a leader after its death, beside etcd; what a lost worker costs.
     Failover,
+    /// Memory, start and answers of a scheduler with many jobs; prints JSON. Not part of `all`.
+    Scale,
 }
 
 impl Bench {

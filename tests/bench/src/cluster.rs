@@ -9,13 +9,20 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
-use tonic::transport::Channel;
-use trainyard_jobs::JobSpec;
+use tonic::transport::{Channel, Endpoint};
+use trainyard_jobs::{ClusterId, JobSpec, NodeId, Role};
+use trainyard_pki::{
+    AUTHORITY_LIFE, Authority, Connector, Credentials, Expected, Holder, NODE_LIFE, PkiDir, Subject,
+};
 use trainyard_proto::v1::{ClusterStatusRequest, client_client::ClientClient};
 
 use crate::process::{Daemon, free_ports, output, stop_shims, wait_for};
 
 const START: Duration = Duration::from_secs(20);
+
+/// One caller plays hundreds of clients here, so what one may ask for is out of reach.
+const LIMITS: &str = "[limits]\ncalls = 100000\n\
+    [limits.caller]\nper_second = 1000000\nburst = 1000000\n";
 
 /// A running cluster. Ends with its data when dropped.
 #[derive(Debug)]
@@ -23,6 +30,8 @@ pub(crate) struct Cluster {
     /// Ended in this order: workers, then schedulers.
     daemons: Vec<Daemon>,
     addresses: Vec<String>,
+    authority: Authority,
+    connector: Connector,
     program: PathBuf,
     /// Further lines of each scheduler's configuration.
     settings: &'static str,
@@ -56,11 +65,20 @@ impl Cluster {
         let ports = free_ports(members)?;
         let addresses: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let (daemons, program) = (Vec::new(), program.to_owned());
-        let mut cluster = Self { daemons, addresses, program, settings, dir };
         let id = uuid::Uuid::now_v7();
+        let authority = Authority::create(ClusterId(id), AUTHORITY_LIFE)?;
+        let admin = Subject::Person { role: Role::Admin, name: "bench".into() };
+        let pki = dir.path().join("pki");
+        issue(&authority, &pki, Holder::Person, admin)?;
+        let connector = Connector::to(&Credentials::person(&pki)?, Expected::AnyScheduler)?;
+        let mut cluster = Self { daemons, addresses, authority, connector, program, settings, dir };
         for (number, address) in (1u64..).zip(cluster.addresses.clone()) {
             let name = format!("scheduler-{number}");
             let config = cluster.scheduler_config(&id, number, &address);
+            let pki = PkiDir::new(cluster.dir.path().join(&name).join("pki"));
+            pki.write_authority(cluster.authority.certificate(), &cluster.authority.key())?;
+            let subject = Subject::Scheduler(number);
+            issue(&cluster.authority, pki.path(), Holder::Node, subject)?;
             cluster.spawn("scheduler", &name, &config)?;
         }
         wait_for("the election of a leader", START, async || {
@@ -86,6 +104,8 @@ impl Cluster {
         let port = free_ports(1)?.pop().unwrap_or_default();
         let last = port.saturating_add(999);
         let data = self.worker_data(name);
+        let node = NodeId::from_random(u64::from(nodes));
+        issue(&self.authority, &data.join("pki"), Holder::Node, Subject::Worker(node))?;
         let config = format!(
             "name = \"{name}\"\ndata_dir = {data:?}\nendpoints = {:?}\nstore = \"{}\"\n\
              slots = {slots}\nports = [{port}, {last}]\n",
@@ -112,22 +132,35 @@ impl Cluster {
 
     /// Clients of the leader, each on a connection of its own.
     pub(crate) async fn clients(&self, count: usize) -> anyhow::Result<Vec<ClientClient<Channel>>> {
-        let url = self.leader_url().await?;
+        let address = self.leader_address().await?;
         let mut clients = Vec::with_capacity(count);
         for _ in 0..count {
-            clients.push(ClientClient::connect(url.clone()).await?);
+            clients.push(self.connect(&address).await?);
         }
         Ok(clients)
     }
 
-    async fn leader_url(&self) -> anyhow::Result<String> {
+    /// A connection with TLS, as every client has.
+    pub(crate) async fn connect(&self, address: &str) -> anyhow::Result<ClientClient<Channel>> {
+        let endpoint = Endpoint::from_shared(format!("https://{address}"))?;
+        let channel = endpoint.connect_with_connector(self.connector.clone()).await?;
+        Ok(ClientClient::new(channel))
+    }
+
+    /// The same, opened when it is first used, and again when it broke.
+    pub(crate) fn channel(&self, address: &str, connect: Duration) -> anyhow::Result<Channel> {
+        let endpoint = Endpoint::from_shared(format!("https://{address}"))?;
+        let endpoint = endpoint.connect_timeout(connect);
+        Ok(endpoint.connect_with_connector_lazy(self.connector.clone()))
+    }
+
+    async fn leader_address(&self) -> anyhow::Result<String> {
         for address in &self.addresses {
-            let url = format!("http://{address}");
-            let Ok(mut client) = ClientClient::connect(url.clone()).await else { continue };
+            let Ok(mut client) = self.connect(address).await else { continue };
             let Ok(status) = client.cluster_status(ClusterStatusRequest {}).await else { continue };
             let status = status.into_inner();
             if status.leader == status.id {
-                return Ok(url);
+                return Ok(address.clone());
             }
         }
         bail!("no scheduler leads")
@@ -183,7 +216,7 @@ impl Cluster {
         let store = self.store();
         format!(
             "id = {number}\ncluster = \"{id}\"\nlisten = \"{address}\"\ndata_dir = {data:?}\n\
-             store = \"{store}\"\n{}\n[peers]\n{peers}",
+             store = \"{store}\"\n{}\n[peers]\n{peers}{LIMITS}",
             self.settings
         )
     }
@@ -205,6 +238,18 @@ impl Cluster {
         command.arg(role).arg("--config").arg(self.dir.path().join(format!("{name}.toml")));
         Daemon::start(name, &mut command, self.dir.path())
     }
+}
+
+/// Writes a certificate for `subject`, with its key and what it trusts.
+fn issue(
+    authority: &Authority,
+    dir: &Path,
+    holder: Holder,
+    subject: Subject,
+) -> anyhow::Result<()> {
+    let dir = PkiDir::new(dir);
+    dir.write_roots(authority.certificate())?;
+    Ok(dir.write_issued(holder, &authority.issue(subject, NODE_LIFE)?)?)
 }
 
 /// A folder of this run alone below the data folder, absolute.

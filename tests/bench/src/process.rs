@@ -42,6 +42,11 @@ impl Daemon {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// An error with its last words if it has ended.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
@@ -59,14 +64,14 @@ impl Daemon {
 impl Daemon {
     /// Kills it without a warning, with its group.
     pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
-        let _ = killpg(self.pid()?, Signal::SIGKILL);
+        let _ = killpg(self.leader_of_group()?, Signal::SIGKILL);
         self.child.wait()?;
         Ok(())
     }
 
     /// Asks it to end, and does not wait.
     pub(crate) fn terminate(&self) -> anyhow::Result<()> {
-        Ok(kill(self.pid()?, Signal::SIGTERM)?)
+        Ok(kill(self.leader_of_group()?, Signal::SIGTERM)?)
     }
 
     /// Whether it has ended.
@@ -78,7 +83,7 @@ impl Daemon {
         &self.name
     }
 
-    fn pid(&self) -> anyhow::Result<Pid> {
+    fn leader_of_group(&self) -> anyhow::Result<Pid> {
         Ok(Pid::from_raw(i32::try_from(self.child.id())?))
     }
 }

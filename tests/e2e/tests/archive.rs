@@ -82,7 +82,7 @@ fn archived_jobs_are_listed_read_and_survive_everywhere() -> anyhow::Result<()> 
         Ok((states.len() == 1).then_some(()))
     })?;
     let endpoint = cluster.yard().endpoint().split(',').nth(away).context("its address")?;
-    let returned = Yard::new(endpoint, &cluster.client());
+    let returned = cluster.yard().at(endpoint);
     check(&returned, &jobs)?;
     cluster.kill_schedulers()?;
     cluster.start_schedulers()?;

@@ -4,7 +4,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+use nix::sys::signal::Signal::{SIGCONT, SIGSTOP, SIGTERM};
 use trainyard_tests::{
     Cluster, Ledger, Load, Options, clock::Clock, cluster::CLUSTER, disk::SmallDisk, on_cluster,
     on_prepared_cluster, process, specs, until, view::Job,
@@ -16,15 +16,6 @@ const SOON: Duration = Duration::from_secs(30);
 const YARD: Options =
     Options { schedulers: 3, workers: 3, slots: 1, node_grace: "3s", id: CLUSTER };
 
-/// Waits until another scheduler than `old` leads.
-fn next_leader(cluster: &Cluster, old: usize) -> anyhow::Result<usize> {
-    until("another leader", SOON, || {
-        let status = cluster.status()?;
-        let leader = usize::try_from(status.leader.context("nobody leads")?)?.checked_sub(1);
-        Ok(leader.filter(|leader| *leader != old))
-    })
-}
-
 #[test]
 fn a_frozen_leader_is_replaced_and_follows_when_it_thaws() -> anyhow::Result<()> {
     on_cluster(YARD, |cluster| {
@@ -32,7 +23,7 @@ fn a_frozen_leader_is_replaced_and_follows_when_it_thaws() -> anyhow::Result<()>
         let load = Load::start(cluster)?;
         let frozen = cluster.leader()?;
         cluster.signal_scheduler(frozen, SIGSTOP)?;
-        let next = next_leader(cluster, frozen)?;
+        let next = cluster.next_leader(frozen)?;
         cluster.wait_for_workers(3)?;
         cluster.signal_scheduler(frozen, SIGCONT)?;
         ledger.acknowledged(load.stop()?);
@@ -56,26 +47,11 @@ fn a_frozen_follower_is_not_missed_and_catches_up() -> anyhow::Result<()> {
     })
 }
 
-/// A rank that counts until it is told to end, and leaves a checkpoint each time it is asked for
-/// one by a file `checkpoint-<attempt>` in the client's folder.
-fn checkpointing(cluster: &Cluster) -> String {
-    let folder = cluster.client().display().to_string();
-    let script = format!(
-        "n=$((TORCHELASTIC_RESTART_COUNT + 1)); s=0; while [ ! -e {folder}/go ]; do \
-         if [ -e {folder}/checkpoint-$n ]; then rm {folder}/checkpoint-$n; s=$((s+1)); \
-         d=$YARD_CHECKPOINT_DIR/step-00000000000$s; mkdir $d.tmp; echo $n > $d.tmp/weights; \
-         echo \"{{\\\"format\\\":1,\\\"step\\\":$s}}\" > $d.tmp/checkpoint.json; mv $d.tmp $d; fi; \
-         sleep 0.05; done; echo 1 > $YARD_ARTIFACT_DIR/weights"
-    );
-    let spec = specs::single(&script).replace("max_restarts = 0", "max_restarts = 5");
-    format!("{spec}[register]\nmodel = \"late\"\n")
-}
-
 #[test]
 fn what_a_superseded_attempt_says_late_is_refused() -> anyhow::Result<()> {
     let two = Options { workers: 2, ..YARD };
     on_cluster(two, |cluster| {
-        let job = cluster.submit(&checkpointing(cluster))?;
+        let job = cluster.submit(&specs::checkpointing(&cluster.client()))?;
         let old = cluster.wait_for_ranks(1, SOON)?;
         cluster.write("checkpoint-1", "")?;
         let begun = cluster.job_when(&job, "a first checkpoint", SOON, |job| {
@@ -206,6 +182,18 @@ fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Copies the files of one folder over those of another.
+fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Starts a scheduler on what it has: what it said, if it refused to run on that; nothing, if it
 /// took part. It is down again afterwards.
 fn refused(cluster: &mut Cluster, number: usize) -> anyhow::Result<Option<String>> {
@@ -236,41 +224,50 @@ fn damaged_files_are_refused_and_the_others_go_on() -> anyhow::Result<()> {
         let mut ledger = Ledger::open(cluster)?;
         cluster.kill_scheduler(0)?;
         let data = cluster.scheduler_data(0)?;
-        let log = data.join("log.redb");
-        let whole = fs::read(&log)?;
-        // The commands' own text, so that the page is in use: the last place that names the job.
         let job = ledger.job().as_bytes().to_owned();
+        // A bit in each place that names the job: not in the log's last record.
         let in_an_entry = |bytes: &mut Vec<u8>| {
-            let places: Vec<usize> = bytes
-                .windows(job.len())
-                .enumerate()
-                .filter(|(_, w)| *w == job)
-                .map(|(i, _)| i)
-                .collect();
+            let named = |(_, window): &(usize, &[u8])| *window == job;
+            let windows = bytes.windows(job.len()).enumerate();
+            let places: Vec<usize> = windows.filter(named).map(|(place, _)| place).collect();
             for place in places {
                 if let Some(byte) = bytes.get_mut(place) {
                     *byte ^= 0x01;
                 }
             }
         };
-        let cases: [(&str, bool, Change); 5] = [
-            ("a log of half its length", true, &|b| b.truncate(b.len() / 2)),
-            ("a log of one page", true, &|b| b.truncate(4096)),
-            ("an empty log", true, &Vec::clear),
-            ("a log with a flipped bit in an entry", true, &in_an_entry),
-            // Pages that nothing refers to any more may be hit, which harms nobody.
-            ("a log with flipped bits", false, &|b| flip(b)),
+        let half: Change = &|bytes| bytes.truncate(bytes.len() / 2);
+        let page: Change = &|bytes| bytes.truncate(4096);
+        let flips: Change = &|bytes| flip(bytes);
+        // The file, what happens to it, and whether that must be noticed: places that nothing
+        // refers to any more may be hit, which harms nobody.
+        let cases = [
+            ("log.redb", "half", half, true),
+            ("log.redb", "a page", page, true),
+            ("log.redb", "empty", &Vec::clear, true),
+            ("log.redb", "flipped bits", flips, false),
+            ("entries.log", "half", half, false),
+            ("entries.log", "a page", page, false),
+            ("entries.log", "empty", &Vec::clear, true),
+            ("entries.log", "flipped bits", flips, false),
+            ("entries.log", "a flipped bit in an entry", &in_an_entry, true),
         ];
-        for (what, fatal, change) in cases {
-            damage(&log, change)?;
-            match refused(cluster, 0).context(what)? {
+        let whole = cluster.folder().join("whole");
+        copy_files(&data, &whole)?;
+        for (file, what, change, must) in cases {
+            damage(&data.join(file), change)?;
+            match refused(cluster, 0).with_context(|| format!("{file}: {what}"))? {
                 Some(said) => {
-                    ensure!(said.contains("log.redb") || said.contains("no log"), "{what}: {said}");
-                    ensure!(!said.contains("panicked"), "{what}: {said}");
+                    let named = ["log.redb", "entries.log"].iter().any(|name| said.contains(name));
+                    ensure!(named && !said.contains("panicked"), "{file}, {what}: {said}");
                 }
-                None => ensure!(!fatal, "{what} was taken as it is"),
+                // It took part, so what it has now is what it must not forget.
+                None => {
+                    ensure!(!must, "{file}, {what}: taken as it is");
+                    copy_files(&data, &whole)?;
+                }
             }
-            fs::write(&log, &whole)?;
+            copy_files(&whole, &data)?;
         }
         ledger.acknowledged([cluster.submit(&specs::single("true"))?]);
         cluster.start_scheduler(0)?;
@@ -359,4 +356,73 @@ fn a_leader_whose_clock_is_set_loses_nothing() -> anyhow::Result<()> {
         cluster.wait_for_workers(3)?;
         ledger.close(cluster)
     })
+}
+
+/// A linear congruential generator (Knuth's MMIX): a seed gives the same faults twice.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// One fault, and its end.
+fn one_fault(cluster: &mut Cluster, draw: &mut Draw) -> anyhow::Result<()> {
+    let leader = cluster.leader()?;
+    let follower = (leader + 1 + usize::try_from(draw.below(2))?) % 3;
+    let victim = if draw.below(3) == 0 { follower } else { leader };
+    let agent = format!("node-{}", 1 + draw.below(3));
+    match draw.below(5) {
+        0 => cluster.kill_scheduler(victim)?,
+        1 => {
+            cluster.signal_scheduler(victim, SIGTERM)?;
+            until("the scheduler to end", SOON, || {
+                Ok(cluster.scheduler_has_ended(victim)?.then_some(()))
+            })?;
+            cluster.kill_scheduler(victim)?;
+        }
+        2 => {
+            cluster.signal_scheduler(victim, SIGSTOP)?;
+            if victim == leader {
+                cluster.next_leader(leader)?;
+            }
+            cluster.signal_scheduler(victim, SIGCONT)?;
+        }
+        // Within the grace, so that no node is lost.
+        3 => {
+            cluster.kill_agent(&agent)?;
+            cluster.start_agent(&agent)?;
+        }
+        _ => {
+            cluster.kill_scheduler(victim)?;
+            cluster.kill_agent(&agent)?;
+            cluster.start_agent(&agent)?;
+        }
+    }
+    cluster.start_schedulers()?;
+    cluster.wait_for_workers(3)
+}
+
+#[test]
+#[ignore = "takes minutes: part of `make test-long`"]
+fn faults_for_minutes_cost_nothing() -> anyhow::Result<()> {
+    for seed in 1..=6 {
+        let patient = Options { node_grace: "10s", ..YARD };
+        on_cluster(patient, |cluster| {
+            let mut draw = Draw(seed);
+            let mut ledger = Ledger::open(cluster)?;
+            for _ in 0..8 {
+                let load = Load::start(cluster)?;
+                one_fault(cluster, &mut draw)?;
+                ledger.acknowledged(load.stop()?);
+                ledger.check_ranks(cluster)?;
+            }
+            ledger.close(cluster)
+        })
+        .with_context(|| format!("seed {seed}"))?;
+    }
+    Ok(())
 }

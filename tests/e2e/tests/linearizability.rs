@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP, SIGTERM};
 use trainyard_tests::{
     Cluster, Options,
@@ -20,15 +20,6 @@ const CLIENTS: u64 = 3;
 const YARD: Options =
     Options { schedulers: 3, workers: 1, slots: 2, node_grace: "3s", id: CLUSTER };
 
-/// Waits until another scheduler than `old` leads.
-fn next_leader(cluster: &Cluster, old: usize) -> anyhow::Result<()> {
-    until("another leader", SOON, || {
-        let status = cluster.status()?;
-        let leader = usize::try_from(status.leader.context("nobody leads")?)?.checked_sub(1);
-        Ok(leader.filter(|leader| *leader != old).map(drop))
-    })
-}
-
 /// A leader dies, freezes for a while, or is told to end.
 fn fault(cluster: &mut Cluster, kind: usize) -> anyhow::Result<()> {
     let leader = cluster.leader()?;
@@ -37,7 +28,7 @@ fn fault(cluster: &mut Cluster, kind: usize) -> anyhow::Result<()> {
         1 => cluster.signal_scheduler(leader, SIGSTOP)?,
         _ => cluster.signal_scheduler(leader, SIGTERM)?,
     }
-    next_leader(cluster, leader)?;
+    cluster.next_leader(leader)?;
     if kind % 3 == 1 {
         return cluster.signal_scheduler(leader, SIGCONT);
     }

@@ -79,7 +79,7 @@ fn a_cluster_grows_from_one_to_three_and_survives_the_founder() -> anyhow::Resul
             Ok(nodes.items.iter().all(|node| node.state == "up").then_some(()))
         })?;
         cluster.kill_scheduler(0)?;
-        cluster.ask_at(&[&all[1], &all[2]]);
+        cluster.ask_at(&[&all[1], &all[2]])?;
         cluster.job_when(&job, "the job to run on", SOON, |job| job.phase == "running")?;
         ensure!(cluster.ranks() == ranks, "the ranks were touched");
         cluster.write("go", "")?;
@@ -301,7 +301,7 @@ fn a_survivor_of_a_lost_quorum_goes_on_with_all_that_was_acknowledged() -> anyho
         let made: NewHistory = cluster.json(&[&command[..], &["--yes"]].concat())?;
         ensure!(made.epoch == 2 && made.id == 1001, "{made:?}");
         cluster.start_scheduler(survivor)?;
-        cluster.ask_at(&[&address]);
+        cluster.ask_at(&[&address])?;
         cluster.wait_for_workers(1)?;
         cluster.job_when(&running, "the job to run on", SOON, |job| job.phase == "running")?;
         ensure!(cluster.ranks() == ranks, "the ranks were touched");

@@ -19,6 +19,7 @@ mod identity;
 mod metrics;
 mod node;
 pub mod reconcile;
+mod renewal;
 mod report;
 mod run;
 mod session;

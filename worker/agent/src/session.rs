@@ -14,6 +14,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use trainyard_jobs::{ClusterId, Inventory, SessionId};
+use trainyard_pki::{Connector, advice};
 use trainyard_proto::{
     LEADER_METADATA, MAX_MESSAGE_BYTES,
     v1::{
@@ -74,6 +75,11 @@ pub(crate) struct Session {
     pub news: mpsc::Sender<News>,
     /// Known schedulers; the one to try next stands first.
     pub endpoints: VecDeque<String>,
+    pub connector: Connector,
+    /// How many schedulers in a row could not be trusted, or did not trust us, before any did.
+    pub strangers: usize,
+    /// Tells others of the agent which schedulers there are.
+    pub known: watch::Sender<Vec<String>>,
 }
 
 /// How a stream ended.
@@ -82,6 +88,8 @@ enum End {
     Follow(String),
     /// This scheduler refuses us.
     Refused(Status),
+    /// Its certificate or ours is of somebody else's cluster.
+    Stranger(String),
     /// The agent has gone.
     Over,
     /// Anything else; `welcomed` tells whether we had been taken in.
@@ -113,7 +121,21 @@ impl Session {
                     self.endpoints.rotate_left(1);
                     backoff.wait().await;
                 }
+                End::Stranger(reason) => {
+                    tracing::warn!(endpoint, reason, "no trust");
+                    self.strangers += 1;
+                    if self.strangers >= self.endpoints.len() {
+                        self.strangers = 0;
+                        let status = Status::unauthenticated(reason);
+                        if self.news.send(News::Refused { endpoint, status }).await.is_err() {
+                            return;
+                        }
+                        backoff.wait().await;
+                    }
+                    self.endpoints.rotate_left(1);
+                }
                 End::Broken { welcomed, reason } => {
+                    self.strangers = 0;
                     tracing::debug!(endpoint, reason, "no stream");
                     if welcomed {
                         tracing::warn!(endpoint, reason, "the leader is gone");
@@ -142,11 +164,11 @@ impl Session {
 
     async fn stream(&mut self, endpoint: &str, patience: Duration) -> End {
         let broken = |reason: String| End::Broken { welcomed: false, reason };
-        let mut client = match connect(endpoint, patience.min(CONNECT)).await {
+        let mut client = match connect(endpoint, &self.connector, patience.min(CONNECT)).await {
             Ok(channel) => WorkerClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            Err(error) => return broken(error),
+            Err(end) => return end,
         };
         let (up, messages) = mpsc::channel(4);
         let hello = WorkerMessage { body: Some(Up::Hello(self.hello())) };
@@ -210,6 +232,7 @@ impl Session {
                     self.endpoints.push_back(endpoint.clone());
                 }
             }
+            self.known.send_replace(self.endpoints.iter().cloned().collect());
         }
         Some(stay)
     }
@@ -275,17 +298,24 @@ impl Session {
     }
 }
 
-async fn connect(endpoint: &str, patience: Duration) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{endpoint}"))
-        .map_err(|error| format!("not an address: {error}"))?
+async fn connect(
+    endpoint: &str,
+    connector: &Connector,
+    patience: Duration,
+) -> Result<Channel, End> {
+    let broken = |reason: String| End::Broken { welcomed: false, reason };
+    let endpoint = Endpoint::from_shared(format!("https://{endpoint}"))
+        .map_err(|error| broken(format!("not an address: {error}")))?
         .connect_timeout(patience)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(PING)
         .keep_alive_timeout(PONG)
         .keep_alive_while_idle(true);
-    endpoint.connect().await.map_err(|error| {
+    endpoint.connect_with_connector(connector.clone()).await.map_err(|error| {
+        if let Some(reason) = advice(&error) {
+            return End::Stranger(reason);
+        }
         let cause = std::error::Error::source(&error).map(ToString::to_string);
-        cause.unwrap_or_else(|| error.to_string())
+        broken(cause.unwrap_or_else(|| error.to_string()))
     })
 }
 
@@ -293,9 +323,17 @@ fn sort(status: Status, welcomed: bool) -> End {
     let leader = status.metadata().get(LEADER_METADATA).and_then(|value| value.to_str().ok());
     match (status.code(), leader) {
         (Code::Unavailable, Some(leader)) if !leader.is_empty() => End::Follow(leader.to_owned()),
-        (Code::AlreadyExists | Code::FailedPrecondition | Code::InvalidArgument, _) => {
-            End::Refused(status)
-        }
-        _ => End::Broken { welcomed, reason: status.message().to_owned() },
+        (
+            Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::InvalidArgument
+            | Code::PermissionDenied
+            | Code::Unauthenticated,
+            _,
+        ) => End::Refused(status),
+        _ => match advice(&status) {
+            Some(reason) if !welcomed => End::Stranger(reason),
+            _ => End::Broken { welcomed, reason: status.message().to_owned() },
+        },
     }
 }

@@ -91,7 +91,7 @@ impl Jobs {
     }
 
     /// The jobs from `first` on, in the order of their ids.
-    pub(crate) fn from(&self, first: &JobId) -> impl Iterator<Item = &Job> {
+    pub(crate) fn from(&self, first: JobId) -> impl Iterator<Item = &Job> {
         self.slots.range(first..).map(|(_, slot)| &slot.job)
     }
 

@@ -2,11 +2,13 @@
 //!
 //! Each index is applied once in a life, in order; anything else is fatal.
 
+use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType};
 
 use super::{
     core::{Driver, SnapshotFile},
     proposals::Applied,
+    taking::Taking,
 };
 use crate::{
     error::{Fatal, ProposeError},
@@ -18,12 +20,16 @@ const CHEAP_SNAPSHOT_BYTES: u64 = 4 << 20;
 
 impl Driver {
     pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         // A member that applied a change of members must find it committed when it starts again, or
         // it could wait for votes of members that are gone. For all else the commit index may ride
         // in the next write.
         if entries.iter().any(|entry| entry.get_entry_type() != EntryType::EntryNormal) {
             self.node.mut_store().flush_commit()?;
         }
+        let mut answers = Vec::new();
         for entry in entries {
             let expected = self.applied.0.saturating_add(1);
             if entry.index != expected {
@@ -42,7 +48,12 @@ impl Driver {
             let (index, term) = self.applied;
             let bytes = count(entry.data.len()).saturating_add(count(entry.context.len()));
             self.applied_bytes = self.applied_bytes.saturating_add(bytes);
-            self.proposals.complete(&entry.context, || Ok(Applied { index, term, response }));
+            let waiter = self.proposals.take(&entry.context);
+            answers.extend(waiter.map(|reply| (reply, Applied { index, term, response })));
+        }
+        self.machine.applied();
+        for (reply, applied) in answers {
+            reply.send(Ok(applied));
         }
         Ok(())
     }
@@ -71,6 +82,10 @@ impl Driver {
     /// is the whole state, so that one each so many entries would cost the square of the state's
     /// growth. A start then replays at most as many bytes as it restores.
     pub(super) fn maybe_snapshot(&mut self) -> Result<(), Fatal> {
+        self.record_taken()?;
+        if self.snapshots.is_busy() {
+            return Ok(());
+        }
         let store = self.node.store();
         let (index, term) = self.applied;
         let last = store.snapshot_index();
@@ -87,32 +102,50 @@ impl Driver {
             self.hand_out_snapshot();
             return Ok(());
         }
-        let frame = SnapshotFrame {
-            cluster: self.cluster,
-            index,
-            term,
-            conf: self.conf.clone(),
-            data: self.machine.snapshot(),
-        };
-        let encoded = frame.encode().map_err(|detail| store.corrupt(detail))?;
-        store.files().save(index, &encoded)?;
+        self.snapshots.begin(Taking {
+            files: store.files().clone(),
+            frame: SnapshotFrame {
+                cluster: self.cluster,
+                index,
+                term,
+                conf: self.conf.clone(),
+                data: Bytes::new(),
+            },
+            state: self.machine.capture(),
+        });
+        self.applied_bytes = 0;
+        self.record_taken()
+    }
+
+    /// Lets the log rely on a snapshot that is in its file.
+    fn record_taken(&mut self) -> Result<(), Fatal> {
+        let Some(taken) = self.snapshots.take_done() else { return Ok(()) };
+        let (index, bytes) = taken?;
+        let last = self.node.store().snapshot_index();
+        // A leader's newer snapshot may have come meanwhile.
+        if index <= last {
+            return Ok(());
+        }
         // The log is kept back to the older of the two snapshots, so that either is enough to start
         // from.
         let boundary = index.saturating_sub(self.keep_entries).min(last);
         self.node.mut_store().record_snapshot(index, boundary)?;
-        self.snapshot_bytes = count(frame.data.len());
-        self.applied_bytes = 0;
+        self.snapshot_bytes = bytes;
         self.counters.snapshots_taken.add(1);
-        tracing::debug!(id = self.id, index, bytes = encoded.len(), "took a snapshot");
+        tracing::debug!(id = self.id, index, bytes, "took a snapshot");
         self.hand_out_snapshot();
         Ok(())
     }
 
-    /// Answers those who asked for a snapshot: the newest one holds all that is applied.
+    /// Answers those whose snapshot is there: one that holds all that was applied when they asked.
     fn hand_out_snapshot(&mut self) {
-        for reply in std::mem::take(&mut self.snapshots_asked) {
-            let store = self.node.store();
-            let index = store.snapshot_index();
+        let store = self.node.store();
+        let index = store.snapshot_index();
+        let asked = std::mem::take(&mut self.snapshots_asked);
+        let (served, waiting) = asked.into_iter().partition(|(from, _)| *from <= index);
+        self.snapshots_asked = waiting;
+        let served: Vec<(u64, _)> = served;
+        for (_, reply) in served {
             // A member that has joined and has no state yet.
             reply.send(if index == 0 {
                 Err(ProposeError::Busy)

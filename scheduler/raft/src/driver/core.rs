@@ -13,11 +13,12 @@ use super::{
     proposals::{Applied, Proposals},
     reads::Reads,
     reply::Reply,
+    taking::{Snapshots, Taking},
 };
 use crate::{
     config::Config,
     counters::SharedCounters,
-    error::{ChangeError, OpenError, ProposeError, ReadError},
+    error::{ChangeError, OpenError, ProposeError, ReadError, StorageError},
     log_bridge,
     machine::{StateMachine, Transport},
     storage::{Boot, Damage, Disk, LogStore, count, open_disk, open_store},
@@ -70,13 +71,14 @@ pub struct Driver {
     pub(super) reads: Reads,
     /// Ticks left for each snapshot that was sent and not reported on.
     pub(super) snapshots_out: BTreeMap<u64, u32>,
+    pub(super) snapshots: Snapshots,
     pub(super) counters: SharedCounters,
     pub(super) snapshot_every: u64,
     pub(super) snapshot_log_bytes: u64,
     pub(super) keep_entries: u64,
     pub(super) snapshot_send_ticks: u32,
-    /// Who waits for a snapshot of the present state.
-    pub(super) snapshots_asked: Vec<Reply<SnapshotFile, ProposeError>>,
+    /// Who waits for a snapshot, and what it must hold.
+    pub(super) snapshots_asked: Vec<(u64, Reply<SnapshotFile, ProposeError>)>,
     /// The size of the newest snapshot's state, and the bytes of the entries applied since.
     pub(super) snapshot_bytes: u64,
     pub(super) applied_bytes: u64,
@@ -126,6 +128,7 @@ impl Driver {
             proposals: Proposals::new(config.id, boots),
             reads: Reads::new(config.read_timeout_ticks, config.read_retry_ticks()),
             snapshots_out: BTreeMap::new(),
+            snapshots: Snapshots::default(),
             counters,
             snapshot_every: config.snapshot_every,
             snapshot_log_bytes: config.snapshot_log_bytes,
@@ -149,11 +152,28 @@ impl Driver {
         Ok(driver)
     }
 
+    /// From now on snapshots are fetched with [`fetch_snapshot`](Self::fetch_snapshot) and written
+    /// elsewhere.
+    pub(crate) fn snapshots_elsewhere(&mut self) {
+        self.snapshots = Snapshots::Idle;
+    }
+
+    /// A snapshot to write, if one is due. What came of it is told with
+    /// [`snapshot_taken`](Self::snapshot_taken).
+    pub(crate) fn fetch_snapshot(&mut self) -> Option<Taking> {
+        self.snapshots.fetch()
+    }
+
+    /// The outcome of writing a snapshot; recorded by the next flush.
+    pub(crate) fn snapshot_taken(&mut self, done: Result<(u64, u64), StorageError>) {
+        self.snapshots.finish(done);
+    }
+
     /// Takes one input. What it causes is carried out by the next [`flush`](Self::flush).
     pub fn step(&mut self, input: Input) {
         match input {
             Input::Tick => self.tick(),
-            Input::Message(bytes) => self.receive(&bytes),
+            Input::Message(bytes) => self.receive(bytes),
             Input::Propose(command, reply) => self.propose(command, reply),
             Input::Read(reply) if self.leading().is_some() => self.reads.push(reply),
             Input::Read(reply) => reply.send(Err(ReadError::NotLeader { leader: self.leader() })),
@@ -161,7 +181,7 @@ impl Driver {
             Input::Unreachable(peer) => self.node.report_unreachable(peer),
             Input::SnapshotSent(peer, arrived) => self.snapshot_sent(peer, arrived),
             Input::Transfer(to) => self.transfer(to),
-            Input::Snapshot(reply) => self.snapshots_asked.push(reply),
+            Input::Snapshot(reply) => self.snapshots_asked.push((self.applied.0, reply)),
         }
     }
 
@@ -181,8 +201,8 @@ impl Driver {
         }
     }
 
-    fn receive(&mut self, bytes: &[u8]) {
-        match self.check_inbound(bytes) {
+    fn receive(&mut self, bytes: Vec<u8>) {
+        match self.check_inbound(&bytes.into()) {
             // raft answers an error for what it does not want (a stranger's response, say); there
             // is nothing to do.
             Ok(message) => drop(self.node.step(message)),
@@ -295,7 +315,7 @@ impl Driver {
     pub fn close(mut self) {
         self.proposals.abandon();
         self.reads.abandon();
-        for reply in std::mem::take(&mut self.snapshots_asked) {
+        for (_, reply) in std::mem::take(&mut self.snapshots_asked) {
             reply.send(Err(ProposeError::Stopped));
         }
         if !self.failed

@@ -15,6 +15,7 @@ mod view;
 mod wal;
 
 pub(crate) use codec::SnapshotFrame;
+pub(crate) use files::SnapshotFiles;
 pub(crate) use log::{Batch, LogStore};
 pub use offline::{Directory, StateAt, make_directory, read_directory};
 pub(crate) use open::{Boot, Disk, open_disk, open_store};

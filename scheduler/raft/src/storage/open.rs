@@ -173,6 +173,7 @@ pub(crate) fn open_store(
         store.boot_conf = frame.conf.clone();
         store.snapshot = frame.index;
     }
+    store.files.remove_drafts();
     store.files.prune(store.snapshot)?;
     store.commit("count the start in", |txn, _| {
         txn.open_table(META)?.insert("boots", boots.to_le_bytes().as_slice())?;
@@ -246,7 +247,8 @@ fn bootstrap(
     let (index, term) = if config.join { (0, 0) } else { GENESIS };
     if !config.join {
         store.boot_conf.set_voters(config.peers.keys().copied().collect());
-        let (cluster, conf, data) = (config.cluster, store.boot_conf.clone(), machine.snapshot());
+        let (cluster, conf, data) =
+            (config.cluster, store.boot_conf.clone(), machine.snapshot().into());
         let encoded = SnapshotFrame { cluster, index, term, conf, data }
             .encode()
             .map_err(|d| store.corrupt(d))?;

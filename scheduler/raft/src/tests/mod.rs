@@ -20,4 +20,5 @@ mod migration;
 mod requests;
 mod sim;
 mod snapshots;
+mod taking;
 mod threads;

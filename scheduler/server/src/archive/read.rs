@@ -39,14 +39,19 @@ impl ArchiveStore {
             .transpose()
     }
 
-    /// Up to two jobs among the first `count` whose ids start with `prefix`.
-    pub(crate) fn with_prefix(&self, prefix: &str, count: u64) -> Result<Vec<JobId>, ArchiveError> {
+    /// Up to `most` jobs among the first `count` whose ids start with `prefix`.
+    pub(crate) fn with_prefix(
+        &self,
+        prefix: &str,
+        count: u64,
+        most: usize,
+    ) -> Result<Vec<JobId>, ArchiveError> {
         self.find(|txn| {
             let table = txn.open_table(IDS)?;
             let mut found = Vec::new();
             for item in table.range(prefix..)? {
                 let (id, position) = item?;
-                if !id.value().starts_with(prefix) || found.len() == 2 {
+                if !id.value().starts_with(prefix) || found.len() == most {
                     break;
                 }
                 if position.value() < count {

@@ -34,11 +34,8 @@ struct Replica {
 }
 
 fn machine(dir: &Path) -> Machine {
-    Machine {
-        state: Arc::new(RwLock::new(State::new(ClusterId(Uuid::from_u128(1))))),
-        archive: ArchiveStore::open(dir).unwrap(),
-        events: broadcast::channel(16).0,
-    }
+    let state = Arc::new(RwLock::new(State::new(ClusterId(Uuid::from_u128(1)))));
+    Machine::new(state, ArchiveStore::open(dir).unwrap(), broadcast::channel(16).0)
 }
 
 impl Replica {
@@ -123,9 +120,9 @@ fn a_job_is_found_by_id_prefix_key_age_and_project() {
     let id = JobId::from_random(3 << 30);
     assert_eq!(archive.job(&id, 7).unwrap().unwrap().job.id, id);
     assert_eq!(archive.job(&id, 2).unwrap(), None, "not history yet");
-    assert_eq!(archive.with_prefix(&id.as_str()[..6], 7).unwrap(), std::slice::from_ref(&id));
-    assert_eq!(archive.with_prefix("00", 7).unwrap().len(), 2, "two are enough to tell");
-    assert_eq!(archive.with_prefix("zz", 7).unwrap(), []);
+    assert_eq!(archive.with_prefix(&id.as_str()[..6], 7, 2).unwrap(), std::slice::from_ref(&id));
+    assert_eq!(archive.with_prefix("00", 7, 2).unwrap().len(), 2, "two are enough to tell");
+    assert_eq!(archive.with_prefix("zz", 7, 2).unwrap(), []);
     let sequences = |project: Option<&str>, before, limit| -> Vec<u64> {
         let project = project.map(|p| p.parse().unwrap());
         let newest = archive.newest(project.as_ref(), before, 7, limit).unwrap();

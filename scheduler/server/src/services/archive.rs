@@ -13,15 +13,17 @@ use crate::{
 
 pub(super) fn head(
     service: &RaftService,
+    member: u64,
     request: v1::ArchiveHeadRequest,
 ) -> Result<Response<v1::ArchiveHeadAnswer>, Status> {
     let v1::ArchiveHeadRequest { cluster, from, to } = request;
-    service.greet(&v1::RaftChunk { cluster, from, to, ..Default::default() })?;
+    service.greet(&v1::RaftChunk { cluster, from, to, ..Default::default() }, member)?;
     Ok(Response::new(answer(&service.0.archive)))
 }
 
 pub(super) async fn take(
     service: &RaftService,
+    member: u64,
     mut pieces: Streaming<v1::ArchivePiece>,
 ) -> Result<Response<v1::ArchiveHeadAnswer>, Status> {
     let replica = &service.0;
@@ -29,7 +31,7 @@ pub(super) async fn take(
     while let Some(piece) = pieces.message().await? {
         let v1::ArchivePiece { cluster, from, to, position, records } = piece;
         if !greeted {
-            service.greet(&v1::RaftChunk { cluster, from, to, ..Default::default() })?;
+            service.greet(&v1::RaftChunk { cluster, from, to, ..Default::default() }, member)?;
             greeted = true;
         }
         let taken = replica.archived(move |archive| archive.take_in(position, records));

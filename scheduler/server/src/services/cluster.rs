@@ -11,7 +11,7 @@ use trainyard_proto::{
 };
 
 use super::{Answers, members};
-use crate::{backup, error::Failure, probes, replica::Replica};
+use crate::{backup, error::Failure, peer, probes, replica::Replica};
 
 pub(crate) struct ClusterService(pub(crate) Replica);
 
@@ -83,7 +83,12 @@ impl Cluster for ClusterService {
     }
 
     async fn rejoin(&self, request: Request<v1::RejoinRequest>) -> Answer<v1::AddMemberAnswer> {
+        let own = peer::scheduler(&request)?;
         let v1::RejoinRequest { cluster, id, address } = request.into_inner();
+        if own != id {
+            let text = format!("scheduler {own} cannot speak for {id}");
+            return Err(Status::permission_denied(text));
+        }
         if cluster != self.0.config.cluster.to_string() {
             let text = format!("this scheduler belongs to cluster {}", self.0.config.cluster);
             return Err(Status::failed_precondition(text));

@@ -16,38 +16,40 @@ use trainyard_proto::{convert::parse, v1};
 
 use super::{Answers, find::find};
 use crate::{
-    clock, decide::admission, error::Failure, machine::Events, reasons::planner, replica::Replica,
-    views,
+    access::Caller, clock, decide::admission, error::Failure, machine::Events, reasons::Reasons,
+    replica::Replica, views,
 };
 
 /// How often a watcher is sent new figures.
 const FIGURES: Duration = Duration::from_millis(500);
 
-/// Who asks. Until there are users, everybody on this machine is one.
-const PRINCIPAL: &str = "local";
-
 pub(super) async fn submit(
     replica: &Replica,
+    caller: &Caller,
     request: v1::SubmitRequest,
 ) -> Result<v1::SubmitAnswer, Failure> {
     replica.must_lead()?;
     let spec = JobSpec::from_canonical(&request.spec_json)
         .map_err(|error| Failure::Invalid(error.to_string()))?;
+    caller.must_act_in(&spec.project)?;
     let bundle = match request.bundle.as_str() {
         "" => None,
         digest => Some(parse::<Digest>("bundle", digest)?),
     };
     if let Some(digest) = &bundle
-        && !replica.store.has_bundle(digest).await?
+        && !replica.bundles.has(&replica.store, digest).await?
     {
         return Err(Failure::Invalid(format!("bundle {digest} was not uploaded: send it first")));
     }
-    replica.look(|state| admission::check(state, &spec.resources))?;
+    replica.look(|state| {
+        admission::check(state, &spec.resources)?;
+        admission::check_model(state, &spec)
+    })?;
     let body = [&request.spec_json[..], request.bundle.as_bytes(), request.commit.as_bytes()];
     let mutation = Mutation {
         key: parse("key", &request.key)?,
         request: Digest::of(&body.join(&0)),
-        principal: PRINCIPAL.to_owned(),
+        principal: caller.principal(),
     };
     let submit = Submit {
         mutation,
@@ -57,40 +59,46 @@ pub(super) async fn submit(
         commit: Some(request.commit).filter(|c| !c.is_empty()),
     };
     match replica.propose(Command::Submit(Box::new(submit))).await? {
-        Reply::Submitted { job, existed } => Ok(v1::SubmitAnswer { job: job.to_string(), existed }),
+        Reply::Submitted { job, existed } => {
+            caller.about(&job);
+            Ok(v1::SubmitAnswer { job: job.to_string(), existed })
+        }
         other => Err(Failure::Invalid(format!("unexpected reply {other:?}"))),
     }
 }
 
 pub(super) async fn cancel(
     replica: &Replica,
+    caller: &Caller,
     request: v1::CancelRequest,
 ) -> Result<v1::JobAnswer, Failure> {
-    let job = find(replica, &request.job, false).await?;
+    let job = find(replica, caller, &request.job, false).await?;
     let mutation = Mutation {
         key: parse("key", &request.key)?,
         request: Digest::of(format!("cancel {job}").as_bytes()),
-        principal: PRINCIPAL.to_owned(),
+        principal: caller.principal(),
     };
     replica.propose(Command::Cancel { mutation, job: job.clone() }).await?;
-    view(replica, &job).await.map(|job| v1::JobAnswer { job: Some(job) })
+    view(replica, caller, &job).await.map(|job| v1::JobAnswer { job: Some(job) })
 }
 
 pub(super) async fn get(
     replica: &Replica,
+    caller: &Caller,
     request: &v1::GetJobRequest,
 ) -> Result<v1::JobAnswer, Failure> {
-    let id = find(replica, &request.job, request.stale).await?;
-    view(replica, &id).await.map(|job| v1::JobAnswer { job: Some(job) })
+    let id = find(replica, caller, &request.job, request.stale).await?;
+    view(replica, caller, &id).await.map(|job| v1::JobAnswer { job: Some(job) })
 }
 
 pub(super) async fn watch(
     replica: &Replica,
+    caller: &Caller,
     request: v1::GetJobRequest,
 ) -> Result<Answers<v1::JobUpdate>, Failure> {
     let mut events = replica.events.subscribe();
-    let id = find(replica, &request.job, request.stale).await?;
-    let replica = replica.clone();
+    let id = find(replica, caller, &request.job, request.stale).await?;
+    let (replica, caller) = (replica.clone(), caller.clone());
     Ok(Box::pin(try_stream! {
         let mut last = None;
         let mut figures = interval(FIGURES);
@@ -98,7 +106,7 @@ pub(super) async fn watch(
             if !request.stale {
                 replica.must_lead()?;
             }
-            let job = view(&replica, &id).await?;
+            let job = view(&replica, &caller, &id).await?;
             let ended = job.ended_ms != 0;
             if last.as_ref() != Some(&job) {
                 last = Some(job.clone());
@@ -128,22 +136,25 @@ async fn news_of(events: &mut Receiver<Events>, id: &JobId) {
 
 pub(super) async fn explain(
     replica: &Replica,
+    caller: &Caller,
     request: &v1::GetJobRequest,
 ) -> Result<v1::ExplainAnswer, Failure> {
-    let id = find(replica, &request.job, request.stale).await?;
-    let planner = replica.look(|state| planner(replica, state));
-    let job = view(replica, &id).await?;
-    // Dozens of plans on copies: not on a thread that others wait for, and outside the lock.
-    let explained = move || planner.explain(&id, clock::now()).unwrap_or_default();
+    let id = find(replica, caller, &request.job, request.stale).await?;
+    let job = view(replica, caller, &id).await?;
+    // Dozens of plans: not on a thread that others wait for.
+    let asked = replica.clone();
+    let explained = move || asked.reasons.explain(&asked, &id);
     let explanation = tokio::task::spawn_blocking(explained).await.unwrap_or_default();
     let blocker = |b: trainyard_core::placement::Blocker| v1::Blocker {
         kind: b.kind.as_str().to_owned(),
-        message: b.message,
+        message: replica.look(|state| caller.veil(state, &b.message)),
     };
+    let suggestions = explanation.suggestions.into_iter();
+    let suggestions = suggestions.map(|text| replica.look(|state| caller.veil(state, &text)));
     Ok(v1::ExplainAnswer {
         summary: summary(&job),
         blockers: explanation.blockers.into_iter().map(blocker).collect(),
-        suggestions: explanation.suggestions,
+        suggestions: suggestions.collect(),
         position: u32::try_from(explanation.position).unwrap_or(u32::MAX),
         job: Some(job),
     })
@@ -164,11 +175,12 @@ fn summary(job: &v1::Job) -> String {
 }
 
 /// A job as it is here, with the leader's live figures.
-async fn view(replica: &Replica, id: &JobId) -> Result<v1::Job, Failure> {
+async fn view(replica: &Replica, caller: &Caller, id: &JobId) -> Result<v1::Job, Failure> {
     let progress = replica.sessions.progress(id);
     let waits = replica.look(|s| s.job(id).is_some_and(|j| j.phase == JobPhase::Queued));
-    let reason = if waits { replica.reasons.of(replica).get(id).cloned() } else { None };
+    let reason = if waits { Reasons::line(&replica.reasons.of(replica), id) } else { None };
     let look = |state: &State| {
+        let reason = reason.map(|text| caller.veil(state, &text));
         let job = state.job(id).map(|job| views::job(job, reason, progress));
         (job, state.archive().count)
     };

@@ -16,7 +16,7 @@ use trainyard_store::{
 };
 
 use super::{Answers, find::find};
-use crate::{error::Failure, replica::Replica};
+use crate::{access::Caller, error::Failure, replica::Replica};
 
 /// How soon a follower looks for new segments after it found some.
 const LOOK: Duration = Duration::from_millis(300);
@@ -40,11 +40,12 @@ type Sources = BTreeMap<(AttemptNo, u32), Source>;
 
 pub(super) async fn stream(
     replica: &Replica,
+    caller: &Caller,
     request: v1::LogsRequest,
 ) -> Result<Answers<v1::LogChunk>, Failure> {
     // A job that this member has not heard of yet may be there all the same.
-    let job = match find(replica, &request.job, true).await {
-        Err(Failure::NotFound(_)) => find(replica, &request.job, false).await?,
+    let job = match find(replica, caller, &request.job, true).await {
+        Err(Failure::NotFound(_)) => find(replica, caller, &request.job, false).await?,
         known => known?,
     };
     let replica = replica.clone();

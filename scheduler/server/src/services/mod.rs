@@ -1,11 +1,13 @@
 //! The gRPC services: each turns requests into reads and proposals, and answers into messages.
 
+mod access;
 mod archive;
 mod bundles;
 mod client;
 mod cluster;
 mod find;
 mod jobs;
+mod join;
 mod listing;
 mod logs;
 mod members;
@@ -14,8 +16,10 @@ mod raft;
 mod session;
 mod worker;
 
+pub(crate) use access::AccessService;
 pub(crate) use client::ClientService;
 pub(crate) use cluster::ClusterService;
+pub(crate) use join::JoinService;
 pub(crate) use raft::RaftService;
 pub(crate) use worker::WorkerService;
 

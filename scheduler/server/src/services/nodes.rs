@@ -2,20 +2,36 @@
 
 use std::time::Duration;
 
-use trainyard_core::{State, state::NodeState};
+use trainyard_core::{
+    State,
+    state::{Node, NodeState},
+};
 use trainyard_jobs::JobPhase;
 use trainyard_proto::v1;
 
 use super::members;
-use crate::{error::Failure, probes, replica::Replica, views};
+use crate::{access::Caller, error::Failure, probes, replica::Replica, views};
+
+/// What stands for a job of a project that the caller does not see, where a unit is taken by one.
+const FOREIGN: &str = "another";
 
 pub(super) async fn list(
     replica: &Replica,
+    caller: &Caller,
     request: &v1::ListNodesRequest,
 ) -> Result<v1::ListNodesAnswer, Failure> {
     let silent_after = Duration::from_millis(replica.config.heartbeat.0.saturating_mul(3));
     let look = |state: &State| {
-        let view = |node| views::node(node, replica.sessions.get(&node.id), silent_after);
+        let view = |node: &Node| {
+            let mut view = views::node(node, replica.sessions.get(&node.id), silent_after);
+            for owner in view.owners.iter_mut().filter_map(|owner| owner.attempt.as_mut()) {
+                let job = owner.job.parse().ok().and_then(|id| state.job(&id));
+                if job.is_none_or(|job| !caller.sees(&job.spec.project)) {
+                    *owner = v1::AttemptRef { job: FOREIGN.to_owned(), ..Default::default() };
+                }
+            }
+            view
+        };
         state.nodes().values().map(view).collect::<Vec<_>>()
     };
     let mut nodes = replica.read(request.stale, look).await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_stream::try_stream;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 use tonic::{Status, Streaming};
+use trainyard_jobs::NodeId;
 use trainyard_proto::v1::{self, scheduler_message::Body};
 
 use super::Answers;
@@ -13,6 +14,7 @@ use crate::{
     decide::session::{Attendance, Greeting, Parting, desired_set, progress, unknown},
     error::Failure,
     machine::Events,
+    peer,
     replica::Replica,
 };
 
@@ -28,6 +30,7 @@ enum News {
 
 pub(super) async fn open(
     replica: &Replica,
+    own: &NodeId,
     mut messages: Streaming<v1::WorkerMessage>,
 ) -> Result<Answers<v1::SchedulerMessage>, Status> {
     let term = replica.must_lead()?;
@@ -37,8 +40,9 @@ pub(super) async fn open(
     else {
         return Err(Status::invalid_argument("a session begins with a greeting"));
     };
-    let own = replica.look(|state| state.revision().epoch);
-    let greeting = Greeting::read(hello, &replica.config.cluster.to_string(), own)?;
+    peer::must_be(own, &hello.node)?;
+    let epoch = replica.look(|state| state.revision().epoch);
+    let greeting = Greeting::read(hello, &replica.config.cluster.to_string(), epoch)?;
     let mut events = replica.events.subscribe();
     if let Some(command) = replica.look(|state| greeting.registration(state)) {
         replica.propose(command).await?;
@@ -119,11 +123,13 @@ const fn message(body: Body) -> v1::SchedulerMessage {
 }
 
 fn welcome(replica: &Replica) -> v1::Welcome {
+    let epoch = replica.look(|state| state.revision().epoch);
     v1::Welcome {
         cluster: replica.config.cluster.to_string(),
         heartbeat_ms: replica.config.heartbeat.0,
         endpoints: replica.peers().into_values().collect(),
-        epoch_grant: Vec::new(),
-        epoch: replica.look(|state| state.revision().epoch),
+        // Not signed is not believed; the worker's log says so.
+        epoch_grant: replica.pki.authority.sign_epoch(epoch).unwrap_or_default(),
+        epoch,
     }
 }

@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status, Streaming};
 use trainyard_proto::v1::{self, worker_server::Worker};
 
 use super::{Answers, session};
-use crate::{decide::reports, error::Failure, replica::Replica};
+use crate::{decide::reports, error::Failure, peer, replica::Replica};
 
 pub(crate) struct WorkerService(pub(crate) Replica);
 
@@ -16,13 +16,15 @@ impl Worker for WorkerService {
         &self,
         request: Request<Streaming<v1::WorkerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        Ok(Response::new(session::open(&self.0, request.into_inner()).await?))
+        let node = peer::worker(&request)?;
+        Ok(Response::new(session::open(&self.0, &node, request.into_inner()).await?))
     }
 
     async fn report_started(
         &self,
         request: Request<v1::StartedReport>,
     ) -> Result<Response<v1::ReportAnswer>, Status> {
+        peer::must_be(&peer::worker(&request)?, &request.get_ref().node)?;
         let command = reports::started(request.into_inner())?;
         self.0.propose(command).await?;
         Ok(Response::new(v1::ReportAnswer {}))
@@ -32,6 +34,7 @@ impl Worker for WorkerService {
         &self,
         request: Request<v1::EndedReport>,
     ) -> Result<Response<v1::ReportAnswer>, Status> {
+        peer::must_be(&peer::worker(&request)?, &request.get_ref().node)?;
         let command = reports::ended(request.into_inner())?;
         self.0.propose(command).await?;
         Ok(Response::new(v1::ReportAnswer {}))
@@ -41,6 +44,7 @@ impl Worker for WorkerService {
         &self,
         request: Request<v1::CheckpointReport>,
     ) -> Result<Response<v1::ReportAnswer>, Status> {
+        peer::must_be(&peer::worker(&request)?, &request.get_ref().node)?;
         Ok(Response::new(self.checkpoint(request.into_inner()).await?))
     }
 }

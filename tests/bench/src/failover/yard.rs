@@ -64,8 +64,7 @@ pub(super) const TICKING: [&str; 3] = ["sh", "-c", "while :; do echo tick; sleep
 /// A client of all schedulers of a cluster.
 pub(super) fn client(cluster: &Cluster, spec: &[u8]) -> anyhow::Result<Client<Submitter>> {
     let members = cluster.addresses().iter().map(|address| {
-        let url = format!("http://{address}");
-        let channel = Channel::from_shared(url)?.connect_timeout(CONNECT).connect_lazy();
+        let channel = cluster.channel(address, CONNECT)?;
         Ok(Submitter { client: ClientClient::new(channel), spec: spec.to_vec() })
     });
     Ok(Client::new(members.collect::<anyhow::Result<_>>()?))
@@ -157,7 +156,7 @@ impl Yard {
 
     async fn status(&self, number: usize) -> anyhow::Result<ClusterStatusAnswer> {
         let address = self.cluster.addresses().get(number).context("no such scheduler")?;
-        let mut client = ClientClient::connect(format!("http://{address}")).await?;
+        let mut client = self.cluster.connect(address).await?;
         Ok(client.cluster_status(ClusterStatusRequest {}).await?.into_inner())
     }
 }

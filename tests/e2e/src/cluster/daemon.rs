@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{programs, until, yard::without_settings};
+use crate::{network, programs, until, yard::without_settings};
 
 /// How long a daemon may take to stop when asked.
 const STOP: Duration = Duration::from_secs(10);
@@ -28,6 +28,7 @@ pub(super) struct Daemon {
     config: PathBuf,
     log: PathBuf,
     environment: Vec<(&'static str, PathBuf)>,
+    namespace: Option<String>,
     child: Option<Child>,
 }
 
@@ -37,7 +38,14 @@ impl Daemon {
         fs::create_dir_all(folder)?;
         let config = folder.join(format!("{kind}.toml"));
         fs::write(&config, toml)?;
-        Ok(Self { kind, config, log: folder.join("log"), environment: Vec::new(), child: None })
+        Ok(Self {
+            kind,
+            config,
+            log: folder.join("log"),
+            environment: Vec::new(),
+            namespace: None,
+            child: None,
+        })
     }
 
     pub(super) fn config(&self) -> &Path {
@@ -53,13 +61,34 @@ impl Daemon {
         self.environment.push((variable, value.to_owned()));
     }
 
+    /// Has it run in a network namespace when it is started next.
+    pub(super) fn live_in(&mut self, namespace: String) {
+        self.namespace = Some(namespace);
+    }
+
+    /// Adds lines to its configuration.
+    pub(super) fn configure(&self, toml: &str) -> anyhow::Result<()> {
+        let text = fs::read_to_string(&self.config)?;
+        // Before what there is, which may end in a table.
+        Ok(fs::write(&self.config, format!("{toml}{text}"))?)
+    }
+
     /// Starts it, unless it runs.
     pub(super) fn start(&mut self) -> anyhow::Result<()> {
         if self.child.is_some() {
             return Ok(());
         }
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(programs::yard()?);
+        let program = programs::yard()?;
+        let mut command = match &self.namespace {
+            None => Command::new(program),
+            // Becomes the daemon itself, so that signals reach that.
+            Some(namespace) => {
+                let mut command = Command::new(network::program()?);
+                command.args(["netns", "exec", namespace]).arg(program);
+                command
+            }
+        };
         without_settings(&mut command);
         command
             .args([self.kind, "--config"])

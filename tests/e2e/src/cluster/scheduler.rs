@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{Options, daemon::Daemon};
+use crate::Pki;
 
 #[derive(Debug)]
 pub(super) struct Scheduler {
@@ -23,6 +24,7 @@ impl Scheduler {
         root: &Path,
         id: u16,
         members: &[String],
+        pki: &Pki,
         options: &Options,
     ) -> anyhow::Result<Self> {
         let folder = root.join(format!("scheduler-{id}"));
@@ -30,9 +32,10 @@ impl Scheduler {
         let address = members.get(usize::from(id - 1)).context("a member's address")?;
         let mut toml = format!(
             "id = {id}\ncluster = \"{}\"\nlisten = \"{address}\"\ndata_dir = \"{}\"\n\
-             store = \"file://{}\"\nnode_grace = \"{}\"\nheartbeat = \"500ms\"\n[peers]\n",
+             pki_dir = \"{}\"\nstore = \"file://{}\"\nnode_grace = \"{}\"\nheartbeat = \"500ms\"\n[peers]\n",
             options.id,
             data.display(),
+            pki.scheduler(id.into())?.display(),
             root.join("store").display(),
             options.node_grace,
         );
@@ -43,7 +46,12 @@ impl Scheduler {
     }
 
     /// Scheduler `id` of a cluster at `root`, with the configuration that `yard cluster add` gave.
-    pub(super) fn joining(root: &Path, id: u16, config: &str) -> anyhow::Result<Self> {
+    pub(super) fn joining(
+        root: &Path,
+        id: u16,
+        pki: &Pki,
+        config: &str,
+    ) -> anyhow::Result<Self> {
         let folder = root.join(format!("scheduler-{id}"));
         let data = folder.join("data");
         let line = |line: &str| match line.split_once(" = ") {
@@ -51,7 +59,11 @@ impl Scheduler {
             _ => format!("{line}\n"),
         };
         let own: String = config.lines().map(line).collect();
-        let toml = format!("node_grace = \"3s\"\nheartbeat = \"500ms\"\n{own}");
+        let member = config.lines().find_map(|line| line.strip_prefix("id = ")?.parse().ok());
+        let toml = format!(
+            "node_grace = \"3s\"\nheartbeat = \"500ms\"\npki_dir = \"{}\"\n{own}",
+            pki.scheduler(member.context("a member's id")?)?.display(),
+        );
         Ok(Self { id, data, daemon: Daemon::new("scheduler", &folder, &toml)? })
     }
 
