@@ -37,6 +37,6 @@ pub use backup::{Backup, BackupError, Header as BackupHeader, verify as verify_b
 pub use config::{Config, ConfigError};
 pub use error::{Failure, SchedulerError};
 pub use identity::IdentityError;
-pub use offline::{Contents, Made, OfflineError, inspect, recover, restore};
 pub use machine::state_machine;
+pub use offline::{Contents, Made, OfflineError, inspect, recover, restore};
 pub use run::run;

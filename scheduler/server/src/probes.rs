@@ -119,7 +119,8 @@ pub(crate) async fn run(replica: Replica) {
         let members = replica.peers();
         channels.retain(|id, (address, _)| members.get(id) == Some(address));
         for (id, address) in members.into_iter().filter(|(id, _)| *id != replica.config.id) {
-            if let (false, Ok(channel)) = (channels.contains_key(&id), connect(&replica, id, &address))
+            if let (false, Ok(channel)) =
+                (channels.contains_key(&id), connect(&replica, id, &address))
             {
                 channels.insert(id, (address, channel));
             }

@@ -66,7 +66,7 @@ impl StateAt {
     /// # Errors
     /// When they are no whole snapshot, or of a newer format.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        SnapshotFrame::decode(bytes).map(Self::from)
+        SnapshotFrame::decode(&bytes::Bytes::copy_from_slice(bytes)).map(Self::from)
     }
 }
 
@@ -78,7 +78,7 @@ impl From<SnapshotFrame> for StateAt {
             index: frame.index,
             term: frame.term,
             voters: voters.copied().collect(),
-            data: frame.data,
+            data: frame.data.to_vec(),
         }
     }
 }
@@ -181,7 +181,7 @@ pub fn make_directory(dir: &Path, member: u64, state: &StateAt) -> Result<(), Op
         index: state.index,
         term: state.term,
         conf,
-        data: state.data.clone(),
+        data: state.data.clone().into(),
     };
     let encoded = frame.encode().map_err(|detail| store.corrupt(detail))?;
     store.files().save(state.index, &encoded)?;
