@@ -4,6 +4,8 @@
 
 use raft::eraftpb::{Entry, EntryType};
 
+use trainyard_probe::{planted, reached};
+
 use super::{core::Driver, proposals::Applied};
 use crate::{
     error::{Fatal, ProposeError},
@@ -16,10 +18,14 @@ impl Driver {
         // it could wait for votes of members that are gone. For all else the commit index may ride
         // in the next write.
         if entries.iter().any(|entry| entry.get_entry_type() != EntryType::EntryNormal) {
+            reached("raft: a change of members is applied");
             self.node.mut_store().flush_commit()?;
         }
         for entry in entries {
             let expected = self.applied.0.saturating_add(1);
+            if planted("apply before commit") && entry.index < expected {
+                continue;
+            }
             if entry.index != expected {
                 return Err(Fatal::OutOfOrder { expected, found: entry.index });
             }
@@ -66,6 +72,9 @@ impl Driver {
         // last snapshot, is not made smaller by one more snapshot.
         let large = store.log_bytes() > self.snapshot_log_bytes && fresh > self.keep_entries;
         let wanted = store.take_snapshot_wanted() && fresh > 0;
+        if wanted {
+            reached("raft: a snapshot is wanted by a peer");
+        }
         if fresh < self.snapshot_every && !large && !wanted {
             return Ok(());
         }
@@ -73,7 +82,7 @@ impl Driver {
             cluster: self.cluster,
             index,
             term,
-            conf: self.conf.clone(),
+            conf: if planted("stale conf state") { store.boot_conf() } else { self.conf.clone() },
             data: self.machine.snapshot(),
         };
         let encoded = frame.encode().map_err(|detail| store.corrupt(detail))?;
@@ -90,8 +99,14 @@ impl Driver {
     /// Why `raft` would not take a proposal although this member leads.
     pub(super) fn dropped(&self) -> ProposeError {
         match self.node.raft.lead_transferee {
-            Some(next) => ProposeError::NotLeader { leader: Some(next) },
-            None => ProposeError::Busy,
+            Some(next) => {
+                reached("raft: a proposal during a handover");
+                ProposeError::NotLeader { leader: Some(next) }
+            }
+            None => {
+                reached("raft: too much is uncommitted");
+                ProposeError::Busy
+            }
         }
     }
 }

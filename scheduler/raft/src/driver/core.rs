@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use raft::{RawNode, SnapshotStatus, StateRole, eraftpb::ConfState};
 
+use trainyard_probe::reached;
+
 use super::{
     members::MemberChange,
     proposals::{Applied, Proposals},
@@ -90,6 +92,7 @@ impl Driver {
         let Boot { store, restore, applied, boots } =
             open_store(config, db, machine.as_ref(), counters.clone())?;
         if let Some(frame) = restore {
+            reached("raft: a start from a snapshot");
             machine
                 .restore(&frame.data)
                 .map_err(|source| OpenError::Restore { index: frame.index, source })?;
@@ -121,6 +124,7 @@ impl Driver {
         // a configuration.
         driver.flush(&mut Nowhere).map_err(|fatal| OpenError::Replay(Box::new(fatal)))?;
         if driver.conf.voters == [driver.id] && driver.conf.voters_outgoing.is_empty() {
+            reached("raft: a sole voter leads at once");
             driver.node.campaign()?;
             driver.flush(&mut Nowhere).map_err(|fatal| OpenError::Replay(Box::new(fatal)))?;
         }
@@ -154,6 +158,7 @@ impl Driver {
         let overdue: Vec<u64> =
             self.snapshots_out.iter().filter(|(_, left)| **left == 0).map(|(id, _)| *id).collect();
         for peer in overdue {
+            reached("raft: a snapshot of which nothing is heard");
             self.snapshot_sent(peer, false);
         }
     }
@@ -164,6 +169,7 @@ impl Driver {
             // is nothing to do.
             Ok(message) => drop(self.node.step(message)),
             Err(refusal) => {
+                reached(refusal.mark());
                 let count = self.counters.messages_refused.add(1);
                 // Each power of two, so that a misbehaving peer cannot flood the log.
                 if count.is_power_of_two() {
@@ -180,6 +186,7 @@ impl Driver {
         }
         // A follower would forward it and then not know what became of it.
         let Some(term) = self.leading() else {
+            reached("raft: a proposal to a follower");
             return reply.send(Err(ProposeError::NotLeader { leader: self.leader() }));
         };
         let id = self.proposals.next_id();
@@ -193,6 +200,7 @@ impl Driver {
 
     fn snapshot_sent(&mut self, peer: u64, arrived: bool) {
         if self.snapshots_out.remove(&peer).is_some() {
+            reached(if arrived { "raft: a snapshot arrived" } else { "raft: a snapshot was lost" });
             let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
             self.node.report_snapshot(peer, status);
         }
@@ -202,6 +210,7 @@ impl Driver {
         if self.leading().is_some()
             && let Some(to) = to.or_else(|| self.successor())
         {
+            reached("raft: a handover");
             self.node.transfer_leader(to);
         }
     }
@@ -232,6 +241,7 @@ impl Driver {
         let leading = self.leading();
         self.proposals.retain_term(leading);
         if leading.is_none() {
+            reached("raft: not leading");
             self.reads.fail(&ReadError::NotLeader { leader: self.leader() });
         }
         self.reads.settle(self.applied.0);
@@ -245,6 +255,7 @@ impl Driver {
         let context = self.reads.next_round();
         let due = context.is_some();
         if let Some(context) = context {
+            reached("raft: a round of reads");
             self.node.read_index(context);
         }
         due

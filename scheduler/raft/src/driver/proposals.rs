@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use trainyard_probe::reached;
+
 use super::reply::Reply;
 use crate::error::ProposeError;
 
@@ -83,6 +85,7 @@ impl Proposals {
     ) {
         let Some(id) = RequestId::decode(context) else { return };
         if (id.member, id.boot) != (self.member, self.boot) {
+            reached("raft: an entry that another life proposed");
             return;
         }
         if let Some(waiter) = self.waiting.remove(&id.sequence) {
@@ -101,6 +104,7 @@ impl Proposals {
             .partition(|(_, w)| Some(w.term) == leading);
         self.waiting = keep;
         for waiter in BTreeMap::into_values(lost) {
+            reached("raft: an outcome that is not known");
             waiter.reply.send(Err(ProposeError::Unknown));
         }
     }

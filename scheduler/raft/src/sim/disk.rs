@@ -21,6 +21,8 @@ struct State {
     life: u64,
     /// Operations until the disk fails.
     fuse: Option<u64>,
+    /// It has failed, and whoever used it must go.
+    failed: bool,
 }
 
 /// The disk; outlives the files opened on it.
@@ -51,11 +53,18 @@ impl SimDisk {
         self.0.lock().unwrap().fuse = None;
     }
 
+    /// Whether it has failed since the power was last cut.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.0.lock().unwrap().failed
+    }
+
     /// Cuts the power. Drop whatever was open on it afterwards.
     pub fn cut_power(&self, rng: &mut Rng) {
         let mut state = self.0.lock().unwrap();
         state.life += 1;
         state.fuse = None;
+        state.failed = false;
         let mut bytes = std::mem::take(&mut state.synced);
         for (offset, data) in std::mem::take(&mut state.pending) {
             if rng.chance(50) {
@@ -89,6 +98,7 @@ impl SimFile {
         }
         if let (true, Some(left)) = (changes, state.fuse.as_mut()) {
             if *left == 0 {
+                state.failed = true;
                 return Err(io::Error::other("the disk failed"));
             }
             *left -= 1;

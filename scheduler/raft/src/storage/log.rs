@@ -13,6 +13,8 @@ use protobuf::Message as _;
 use raft::eraftpb::{ConfState, Entry, HardState};
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 
+use trainyard_probe::planted;
+
 use super::{codec, count, files::SnapshotFiles, index::LogIndex};
 use crate::{counters::SharedCounters, error::StorageError};
 
@@ -74,7 +76,9 @@ impl LogStore {
             let mut meta = txn.open_table(META)?;
             if let Some((index, term)) = batch.replaced_by {
                 entries.retain(|_, _| false)?;
-                meta.insert("boundary", pair(index, term).as_slice())?;
+                if !planted("snapshot metadata lost") {
+                    meta.insert("boundary", pair(index, term).as_slice())?;
+                }
                 meta.insert("snapshot", index.to_le_bytes().as_slice())?;
             }
             for (index, bytes) in &sealed {
@@ -180,7 +184,11 @@ impl LogStore {
         action: &'static str,
         fill: impl FnOnce(&WriteTransaction, &[u8]) -> Result<(), redb::Error>,
     ) -> Result<(), StorageError> {
-        let hard = self.hard.write_to_bytes().map_err(|e| self.corrupt(e.to_string()))?;
+        let mut hard = self.hard.clone();
+        if planted("forget the vote") {
+            hard.vote = 0;
+        }
+        let hard = hard.write_to_bytes().map_err(|e| self.corrupt(e.to_string()))?;
         let run = || -> Result<(), redb::Error> {
             // redb's default durability: the commit returns when its one fsync has.
             let txn = self.db.begin_write()?;
@@ -195,6 +203,11 @@ impl LogStore {
 
     pub(crate) fn files(&self) -> &SnapshotFiles {
         &self.files
+    }
+
+    /// The members as of the snapshot that this life started from.
+    pub(crate) fn boot_conf(&self) -> ConfState {
+        self.boot_conf.clone()
     }
 
     pub(crate) fn hard(&self) -> &HardState {
