@@ -85,10 +85,7 @@ impl From<Invalid> for Failure {
 
 impl Failure {
     /// What a proposal that was not, or not surely, made means to the one who asked.
-    pub fn of_proposal(
-        error: &ProposeError,
-        address: impl Fn(u64) -> Option<String>,
-    ) -> Self {
+    pub fn of_proposal(error: &ProposeError, address: impl Fn(u64) -> Option<String>) -> Self {
         match error {
             ProposeError::NotLeader { leader } => {
                 Self::NotLeader { leader: leader.and_then(address) }

@@ -19,6 +19,16 @@ pub struct Violation {
     pub what: String,
 }
 
+impl Violation {
+    /// What was seen, and the line that shows it again.
+    pub fn told(&self, seed: u64) -> String {
+        let Self { invariant, at, what } = self;
+        format!(
+            "seed {seed}: «{invariant}» violated at {at} ms: {what}\n  cargo run -p trainyard-sim-tests -- --seed {seed} --trace"
+        )
+    }
+}
+
 pub struct Checks {
     pub reference: Reference,
     invariants: Vec<Box<dyn Invariant>>,

@@ -51,6 +51,12 @@ impl Client {
         Self { n, schedulers, next: 500, left: jobs, wishes: Vec::new(), jobs: Vec::new() }
     }
 
+    /// A scheduler stands in another's place.
+    pub fn knows(&mut self, old: u64, new: u64) {
+        self.schedulers.retain(|id| *id != old);
+        self.schedulers.push(new);
+    }
+
     /// Everything was asked and answered.
     pub fn is_done(&self) -> bool {
         self.left == 0 && self.wishes.is_empty()

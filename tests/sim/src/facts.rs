@@ -30,15 +30,15 @@ pub enum Fact<'a> {
     /// A member that holds its disk could not start, or died of something that is not the disk.
     Broken { member: u64, why: &'a str },
     /// A shim started an attempt's ranks on a node.
-    Launched { node: &'a NodeId, attempt: &'a AttemptRef, allowance: Option<Ms> },
+    Launched { node: &'a NodeId, attempt: &'a AttemptRef },
     /// A rank runs.
     RankStarted { node: &'a NodeId, unit: &'a UnitId, attempt: &'a AttemptRef, rank: u32 },
     /// A rank is gone.
-    RankEnded { node: &'a NodeId, unit: &'a UnitId, attempt: &'a AttemptRef, rank: u32, how: Gone },
+    RankEnded { node: &'a NodeId, unit: &'a UnitId, attempt: &'a AttemptRef, how: Gone },
     /// An agent orders an attempt that runs to stop.
     Stops { node: &'a NodeId, attempt: &'a AttemptRef },
     /// Something of the world that ends an attempt on a node through no fault of the control plane.
-    Blow { node: &'a NodeId, attempt: &'a AttemptRef, what: Blow },
+    Blow { attempt: &'a AttemptRef, what: Blow },
     /// A client was told that its job is taken.
     Acknowledged { key: IdempotencyKey, job: &'a JobId },
     /// A client asks to cancel.

@@ -2,7 +2,7 @@
 
 use crate::{
     around::{Around, Due, Ms},
-    letters::Place,
+    letters::{Letter, Place},
     note,
     scheduler::GRACE,
     world::World,
@@ -23,6 +23,8 @@ pub enum Kind {
     IsolateWorkers,
     HealNetwork,
     HandOver,
+    ReplaceMember,
+    Garbage,
     KillAgent,
     FreezeAgent,
     PowerCut,
@@ -33,7 +35,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::CrashScheduler,
         Self::CrashAll,
         Self::BurnDisk,
@@ -46,6 +48,8 @@ impl Kind {
         Self::IsolateWorkers,
         Self::HealNetwork,
         Self::HandOver,
+        Self::ReplaceMember,
+        Self::Garbage,
         Self::KillAgent,
         Self::FreezeAgent,
         Self::PowerCut,
@@ -90,11 +94,12 @@ impl World {
             | Kind::StallScheduler
             | Kind::SkewClock
             | Kind::RotSnapshot
+            | Kind::Garbage
             | Kind::HandOver => self.strike_scheduler(kind),
-            Kind::CutOneWay
-            | Kind::IsolateScheduler
-            | Kind::IsolateWorkers
-            | Kind::HealNetwork => self.strike_network(kind),
+            Kind::ReplaceMember => self.replace_member(),
+            Kind::CutOneWay | Kind::IsolateScheduler | Kind::IsolateWorkers | Kind::HealNetwork => {
+                self.strike_network(kind)
+            }
             Kind::KillAgent
             | Kind::FreezeAgent
             | Kind::PowerCut
@@ -133,6 +138,14 @@ impl World {
                     life.busy_until = until;
                 }
                 around.at(until, Due::Thaw(id));
+            }
+            Kind::Garbage => {
+                // What no member sent; and below, what was sent to another.
+                let bytes = (0..around.rng.below(60)).map(|_| around.rng.draw() as u8).collect();
+                let from = Place::Scheduler(1 + around.rng.below(7));
+                let letter = Letter::Raft { bytes, snapshot: false };
+                scheduler.take(around, from, letter);
+                self.astray = true;
             }
             Kind::SkewClock => scheduler.skew = around.rng.below(7_000) as i64 - 3_500,
             Kind::RotSnapshot => {

@@ -122,10 +122,6 @@ impl Gangs {
         self.0.get(attempt).map_or(0, |gang| gang.step)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Time has passed.
     pub fn pass(&mut self, now: Ms, passed: Ms) -> Vec<Deed> {
         let mut deeds = Vec::new();

@@ -22,8 +22,10 @@
 )]
 
 mod around;
+pub mod canaries;
 mod checks;
 mod client;
+pub mod coverage;
 mod depot;
 mod facts;
 mod faults;
@@ -31,6 +33,7 @@ mod gangs;
 mod invariants;
 mod letters;
 mod machine;
+mod operator;
 mod reference;
 mod scenario;
 mod scheduler;
@@ -38,5 +41,6 @@ mod trace;
 mod world;
 
 pub use checks::Violation;
+pub use coverage::Coverage;
 pub use scenario::Scenario;
 pub use world::{Outcome, run};

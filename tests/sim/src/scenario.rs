@@ -59,7 +59,8 @@ impl Scenario {
     /// Draws a job's spec, in canonical form.
     pub fn job(&self, rng: &mut Rng) -> Vec<u8> {
         let slots: u32 = self.workers.iter().sum();
-        let gpus = if rng.chance(4) { slots + 1 } else { 1 + rng.below(slots.min(5).into()) as u32 };
+        let gpus =
+            if rng.chance(4) { slots + 1 } else { 1 + rng.below(slots.min(5).into()) as u32 };
         let total = 10 + rng.below(120);
         let failures = if rng.chance(25) { 1 + rng.below(5) as u32 } else { 0 };
         let script = Script {

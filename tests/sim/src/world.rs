@@ -17,6 +17,7 @@ use crate::{
     letters::{Letter, Place},
     machine::Machine,
     note,
+    operator::Replacement,
     scenario::Scenario,
     scheduler::Scheduler,
 };
@@ -34,6 +35,9 @@ pub struct World {
     pub(crate) machines: Vec<Machine>,
     pub(crate) clients: Vec<Client>,
     pub(crate) gangs: Gangs,
+    pub(crate) replacement: Replacement,
+    /// The next message between schedulers goes to another than it was meant for.
+    pub(crate) astray: bool,
     peace: bool,
 }
 
@@ -74,15 +78,14 @@ impl World {
     fn new(scenario: &Scenario, print: bool) -> Self {
         let mut around = Around::new(scenario.seed, print);
         let ids: Vec<u64> = (1..=scenario.schedulers).collect();
-        let scheduler = |id: &u64| {
-            (*id, Scheduler::new(*id, &ids, false, scenario.snapshot_every))
-        };
+        let scheduler = |id: &u64| (*id, Scheduler::new(*id, &ids, false, scenario.snapshot_every));
         let schedulers: BTreeMap<u64, Scheduler> = ids.iter().map(scheduler).collect();
         let machines = scenario.workers.iter().enumerate();
         let machines: Vec<Machine> =
             machines.map(|(n, slots)| Machine::new(n, *slots, ids.clone(), &mut around)).collect();
         let share = |n: usize| scenario.jobs / scenario.clients + usize::from(n == 0);
-        let clients = (0..scenario.clients).map(|n| Client::new(n, share(n), ids.clone())).collect();
+        let clients =
+            (0..scenario.clients).map(|n| Client::new(n, share(n), ids.clone())).collect();
         let mut world = Self {
             scenario: scenario.clone(),
             around,
@@ -90,6 +93,8 @@ impl World {
             machines,
             clients,
             gangs: Gangs::default(),
+            replacement: Replacement::None,
+            astray: false,
             peace: false,
         };
         note!(world.around, "{scenario:?}");
@@ -131,7 +136,10 @@ impl World {
                 match self.unrest() {
                     None => break,
                     Some(why) if now >= end => {
-                        let what = format!("no rest {} s after the last fault: {why}", (now - self.scenario.trouble) / 1000);
+                        let what = format!(
+                            "no rest {} s after the last fault: {why}",
+                            (now - self.scenario.trouble) / 1000
+                        );
                         self.around.checks.fail("trouble passes", now, what);
                         return;
                     }
@@ -188,10 +196,17 @@ impl World {
             client.look(around, &self.scenario);
         }
         around.at(around.now + LOOK, Due::Look);
+        if around.now.is_multiple_of(500) {
+            self.go_on_replacing();
+        }
     }
 
-    fn deliver(&mut self, from: Place, to: Place, letter: Letter) {
+    fn deliver(&mut self, from: Place, mut to: Place, letter: Letter) {
         let around = &mut self.around;
+        if self.astray && matches!(letter, Letter::Raft { snapshot: false, .. }) {
+            self.astray = false;
+            to = Place::Scheduler(1 + around.rng.below(self.scenario.schedulers));
+        }
         let open = around.net.reaches(from, to);
         let snapshot = match &letter {
             Letter::Raft { snapshot, .. } => Some(*snapshot),
@@ -236,6 +251,9 @@ impl World {
 
     /// What has not come to rest yet.
     fn unrest(&mut self) -> Option<String> {
+        if self.replacement != Replacement::None {
+            return Some(format!("a member is being replaced: {:?}", self.replacement));
+        }
         if let Some(client) = self.clients.iter().position(|client| !client.is_done()) {
             return Some(format!("client {client} waits for an answer"));
         }
@@ -248,8 +266,10 @@ impl World {
             let status = life.status();
             let first = *applied.get_or_insert(status.applied);
             if first != status.applied || status.applied != status.last_index {
-                return Some(format!("scheduler {} has applied {} of {}, another {first}",
-                    scheduler.id, status.applied, status.last_index));
+                return Some(format!(
+                    "scheduler {} has applied {} of {}, another {first}",
+                    scheduler.id, status.applied, status.last_index
+                ));
             }
         }
         let leader = self.schedulers.values().filter_map(|s| s.life.as_ref());

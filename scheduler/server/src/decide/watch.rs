@@ -83,8 +83,7 @@ impl Watch {
                 silent_for: now.saturating_sub(since),
             }
         });
-        let grace =
-            if planted("node lost without grace") { self.grace / 10 } else { self.grace };
+        let grace = if planted("node lost without grace") { self.grace / 10 } else { self.grace };
         let mut lost: Vec<_> = silent.filter(|node| node.silent_for > grace).collect();
         let (silent, up) = (lost.len(), up.len());
         let suspects_itself = silent >= SUSPICIOUS && silent.saturating_mul(5) > up;

@@ -57,9 +57,10 @@ impl Allowance {
     /// overlap with its successor, and each alone keeps to what was left when it began.
     fn check(&self, attempt: &AttemptRef, (began, ended): (Ms, Ms)) -> Result<(), String> {
         let Some(limit) = self.limits.get(&attempt.job) else { return Ok(()) };
-        let older = self.runs.iter().filter(|(other, _)| {
-            other.job == attempt.job && other.attempt < attempt.attempt
-        });
+        let older = self
+            .runs
+            .iter()
+            .filter(|(other, _)| other.job == attempt.job && other.attempt < attempt.attempt);
         let over = older.filter(|(_, runs)| runs.values().all(|(_, end)| *end <= began));
         let longest = |runs: &BTreeMap<NodeId, (Ms, Ms)>| {
             runs.values().map(|(from, to)| to - from).max().unwrap_or(0)

@@ -3,6 +3,22 @@
 
 use trainyard_core::{Command, Refusal, Reply};
 
+/// Every command that something in this simulation proposes. The feature level is raised by hand.
+pub const COMMANDS: &[&str] = &[
+    "Submit",
+    "Cancel",
+    "RegisterNode",
+    "MarkLost",
+    "StartAttempt",
+    "ReportStarted",
+    "ReportEnded",
+    "ReportCheckpoint",
+    "Complete",
+    "RejectArtifacts",
+    "RetireCheckpoint",
+    "ForgetCheckpoint",
+];
+
 /// The command's name.
 pub const fn command(command: &Command) -> &'static str {
     match command {

@@ -34,12 +34,12 @@ fn whole(state: &State, started: &AttemptRef) -> Result<(), String> {
     let units: BTreeSet<_> =
         attempt.placements.iter().flat_map(|p| p.units.iter().map(|u| (&p.node, u))).collect();
     let wanted = job.spec.resources.gpus as usize;
-    hold(units.len() == wanted, || {
-        format!("{started} has {} of {wanted} ranks", units.len())
-    })?;
+    hold(units.len() == wanted, || format!("{started} has {} of {wanted} ranks", units.len()))?;
     for (node, unit) in units {
         let owner = state.node(node).and_then(|node| node.owners.get(unit));
-        hold(owner == Some(started), || format!("{started} was placed on {unit} of {node}, held by {owner:?}"))?;
+        hold(owner == Some(started), || {
+            format!("{started} was placed on {unit} of {node}, held by {owner:?}")
+        })?;
     }
     Ok(())
 }

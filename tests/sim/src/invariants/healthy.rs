@@ -44,7 +44,10 @@ impl Invariant for Healthy {
                 let heard = self.heard.get(&(term, node.clone(), session)).copied();
                 let since = heard.unwrap_or(0).max(self.leads.get(&term).copied().unwrap_or(now));
                 return hold(now >= since + grace, || {
-                    format!("{node} is called lost {} ms after its last contact or the leader's beginning", now - since)
+                    format!(
+                        "{node} is called lost {} ms after its last contact or the leader's beginning",
+                        now - since
+                    )
                 });
             }
             Fact::RankEnded { attempt, how: Gone::Own(exit) | Gone::Lonely(exit), .. }
@@ -112,7 +115,9 @@ impl Healthy {
             },
             EndReason::BadArtifacts { .. } | EndReason::Completed => true,
         };
-        hold(justified, || format!("{attempt} was ended ({reason}), and nothing had happened to it"))
+        hold(justified, || {
+            format!("{attempt} was ended ({reason}), and nothing had happened to it")
+        })
     }
 }
 
@@ -121,4 +126,3 @@ fn placed(state: &State, attempt: &AttemptRef, node: &NodeId) -> bool {
     let found = job.and_then(|job| job.attempts.iter().find(|a| a.number == attempt.attempt));
     found.is_some_and(|a| a.placement(node).is_some())
 }
-

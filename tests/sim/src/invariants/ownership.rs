@@ -62,7 +62,10 @@ impl Ownership {
             Command::ReportCheckpoint { part, .. } => {
                 let newest = self.newest.get(&part.attempt.job).copied();
                 hold(newest == Some(part.attempt.attempt), || {
-                    format!("a checkpoint of {} counts, though {newest:?} owns the job", part.attempt)
+                    format!(
+                        "a checkpoint of {} counts, though {newest:?} owns the job",
+                        part.attempt
+                    )
                 })
             }
             Command::Complete { job, attempt } => {

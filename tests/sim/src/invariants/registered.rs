@@ -41,8 +41,6 @@ impl Invariant for Registered {
             }
         }
         let registering = state.jobs().values().filter(|job| job.registered.is_some()).count();
-        hold(registering == runs.len(), || {
-            format!("{} versions of {registering} runs", runs.len())
-        })
+        hold(registering == runs.len(), || format!("{} versions of {registering} runs", runs.len()))
     }
 }

@@ -29,14 +29,19 @@ impl Invariant for Units {
                 let unit = (node.clone(), unit.clone());
                 let other = self.ranks.insert(unit.clone(), attempt.clone());
                 hold(other.is_none(), || {
-                    format!("rank {rank} of {attempt} starts on {} of {node}, where {other:?} runs", unit.1)
+                    format!(
+                        "rank {rank} of {attempt} starts on {} of {node}, where {other:?} runs",
+                        unit.1
+                    )
                 })
             }
             Fact::RankEnded { node, unit, .. } => {
                 self.ranks.remove(&(node.clone(), unit.clone()));
                 Ok(())
             }
-            Fact::Committed { command, outcome: Ok(_), state, .. } => self.committed(command, state),
+            Fact::Committed { command, outcome: Ok(_), state, .. } => {
+                self.committed(command, state)
+            }
             _ => Ok(()),
         }
     }
@@ -59,7 +64,9 @@ impl Units {
                 continue;
             }
             let (node, name) = unit;
-            hold(now.is_none(), || format!("{name} of {node} went from {owner} to {now:?} at once"))?;
+            hold(now.is_none(), || {
+                format!("{name} of {node} went from {owner} to {now:?} at once")
+            })?;
             let runs = self.ranks.get(unit) == Some(owner);
             hold(!runs, || format!("{name} of {node} was given back while {owner} runs on it"))?;
         }

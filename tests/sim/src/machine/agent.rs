@@ -86,12 +86,7 @@ pub struct Agent {
 
 impl Agent {
     /// Takes up every attempt that an agent before left here.
-    pub fn new(
-        session: SessionId,
-        schedulers: &[u64],
-        disk: &Disk,
-        around: &mut Around,
-    ) -> Self {
+    pub fn new(session: SessionId, schedulers: &[u64], disk: &Disk, around: &mut Around) -> Self {
         let adopt = |(attempt, dir): (&AttemptRef, &Dir)| {
             let launched = dir.plan || dir.exit.is_some();
             let (stage, walk) = if launched {
@@ -290,7 +285,7 @@ impl Agent {
             Err(Trouble::Killed) => return Err(Trouble::Killed),
             Err(Trouble::Full) => {
                 if self.decisions.not_taken_on(attempt) {
-                    around.tell(Fact::Blow { node: body.node, attempt, what: Blow::Disk });
+                    around.tell(Fact::Blow { attempt, what: Blow::Disk });
                     self.disown(around, body, attempt, "this node cannot make its directory");
                 }
                 return Ok(());

@@ -75,7 +75,12 @@ impl Agent {
     ) -> Result<(), Trouble> {
         let entry = &self.entries[attempt];
         if entry.stop {
-            return self.not_started(around, body, attempt, "stopped before its ranks were started");
+            return self.not_started(
+                around,
+                body,
+                attempt,
+                "stopped before its ranks were started",
+            );
         }
         if around.now < ready {
             return Ok(());
@@ -87,7 +92,7 @@ impl Agent {
             if around.now < gives_up {
                 return Ok(());
             }
-            around.tell(Fact::Blow { node: body.node, attempt, what: Blow::Store });
+            around.tell(Fact::Blow { attempt, what: Blow::Store });
             return self.not_started(around, body, attempt, "the store could not be reached");
         }
         let resume = match around.depot.resume(&work.resume) {
@@ -106,7 +111,7 @@ impl Agent {
         match planned {
             Err(Trouble::Killed) => return Err(Trouble::Killed),
             Err(Trouble::Full) => {
-                around.tell(Fact::Blow { node: body.node, attempt, what: Blow::Disk });
+                around.tell(Fact::Blow { attempt, what: Blow::Disk });
                 return self.not_started(around, body, attempt, "cannot launch the shim");
             }
             Ok(()) => {}
@@ -204,7 +209,9 @@ impl Agent {
             dir.spool.pop_first();
         }
         let Ok(work) = &entry.order.work else { return };
-        let Some((step, parts)) = dir.spool.first_key_value().map(|(s, p)| (*s, *p)) else { return };
+        let Some((step, parts)) = dir.spool.first_key_value().map(|(s, p)| (*s, *p)) else {
+            return;
+        };
         if around.depot.away {
             return;
         }
@@ -255,7 +262,7 @@ impl Agent {
                 }
                 let damaged = attempt.attempt.0 <= Script::of(&work.spec).damaged;
                 if damaged {
-                    around.tell(Fact::Blow { node: body.node, attempt, what: Blow::Artifacts });
+                    around.tell(Fact::Blow { attempt, what: Blow::Artifacts });
                 }
                 match around.depot.artifact(attempt, damaged) {
                     Ok(file) => files.push((&file).into()),
@@ -302,7 +309,7 @@ fn launch(
 ) {
     let node = body.node;
     let allowance = work.time_allowance;
-    around.tell(Fact::Launched { node, attempt, allowance: allowance.map(|a| a.0) });
+    around.tell(Fact::Launched { node, attempt });
     note!(around, "w{} launches {attempt} at step {resume}", body.n);
     let script = Script::of(&work.spec);
     let ranks: Vec<u32> = work.ranks.iter().map(|(rank, _)| *rank).collect();

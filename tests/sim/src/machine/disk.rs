@@ -1,7 +1,7 @@
 //! The agent's data directory. Each write is whole or absent and durable, as the agent's own files
 //! are; the process may be killed before any of them, and the disk may be full.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use trainyard_jobs::AttemptRef;
 use trainyard_raft::sim::Rng;
@@ -37,8 +37,6 @@ pub struct Dir {
 pub struct Disk {
     pub standing: Standing,
     pub dirs: BTreeMap<AttemptRef, Dir>,
-    /// Attempts whose ranks were ever launched here.
-    pub launched: BTreeSet<AttemptRef>,
     /// Writes until the agent is killed.
     pub fuse: Option<u64>,
     pub full: bool,

@@ -54,6 +54,12 @@ impl Link {
         }
     }
 
+    /// A scheduler stands in another's place.
+    pub fn knows(&mut self, old: u64, new: u64) {
+        self.endpoints.retain(|id| *id != old);
+        self.endpoints.push_back(new);
+    }
+
     /// The scheduler that leads, while there is a stream to it.
     pub fn leader(&self) -> Option<u64> {
         let up = matches!(self.state, State::Up { .. });

@@ -10,9 +10,7 @@ mod shim;
 
 use std::collections::BTreeMap;
 
-use trainyard_jobs::{
-    AttemptRef, Bytes, Device, DeviceKind, Inventory, NodeId, SessionId, UnitId,
-};
+use trainyard_jobs::{AttemptRef, Bytes, Device, DeviceKind, Inventory, NodeId, SessionId, UnitId};
 use trainyard_proto::v1;
 
 use crate::{
@@ -22,7 +20,7 @@ use crate::{
     letters::{Letter, Place},
     note,
 };
-pub use agent::Agent;
+use agent::Agent;
 use disk::Disk;
 use shim::Shim;
 
@@ -72,8 +70,13 @@ impl Machine {
         }
     }
 
-    pub const fn place(&self) -> Place {
-        Place::Worker(self.n)
+    /// A scheduler stands in another's place.
+    pub fn knows(&mut self, old: u64, new: u64) {
+        self.schedulers.retain(|id| *id != old);
+        self.schedulers.push(new);
+        if let Some(agent) = &mut self.agent {
+            agent.link.knows(old, new);
+        }
     }
 
     /// Starts the agent on what is on the disk.
@@ -93,10 +96,6 @@ impl Machine {
         if self.agent.take().is_some() {
             note!(around, "w{} agent dies", self.n);
         }
-    }
-
-    pub const fn has_agent(&self) -> bool {
-        self.agent.is_some()
     }
 
     /// The machine loses its power: nothing that runs survives.
@@ -130,10 +129,10 @@ impl Machine {
         what: Blow,
     ) {
         let node = &self.node;
-        around.tell(Fact::Blow { node, attempt, what });
+        around.tell(Fact::Blow { attempt, what });
         for (rank, process) in shim.processes {
             let unit = &process.unit;
-            around.tell(Fact::RankEnded { node, unit, attempt, rank, how: Gone::Torn });
+            around.tell(Fact::RankEnded { node, unit, attempt, how: Gone::Torn });
             gangs.leaves(attempt, rank);
         }
     }

@@ -107,7 +107,13 @@ impl Agent {
         let Err(status) = answer else { return self.delivered(body, id) };
         match after(status.code(), what) {
             Next::Done => {
-                note!(around, "w{} {what:?} of {} refused: {}", body.n, delivery.attempt, status.message());
+                note!(
+                    around,
+                    "w{} {what:?} of {} refused: {}",
+                    body.n,
+                    delivery.attempt,
+                    status.message()
+                );
                 self.delivered(body, id);
             }
             Next::Reduce => {
@@ -120,7 +126,13 @@ impl Agent {
                 delivery.at = around.now;
             }
             Next::Again | Next::AgainOddly => {
-                note!(around, "w{} {what:?} of {} again: {}", body.n, delivery.attempt, status.message());
+                note!(
+                    around,
+                    "w{} {what:?} of {} again: {}",
+                    body.n,
+                    delivery.attempt,
+                    status.message()
+                );
                 delivery.wait(around);
             }
         }

@@ -89,8 +89,8 @@ impl Machine {
                 let record = shim.supervisor.record();
                 note!(around, "w{} ranks of {attempt} have ended", self.n);
                 if record.time_limit {
-                    let (node, attempt) = (&self.node, &attempt);
-                    around.tell(Fact::Blow { node, attempt, what: Blow::Allowance });
+                    let attempt = &attempt;
+                    around.tell(Fact::Blow { attempt, what: Blow::Allowance });
                 }
                 self.shims.remove(&attempt);
                 if let Some(dir) = self.disk.dirs.get_mut(&attempt) {
@@ -113,7 +113,7 @@ impl Machine {
             let (Gone::Own(exit) | Gone::Lonely(exit) | Gone::Told(exit)) = how else { continue };
             gangs.leaves(attempt, rank);
             let node = &self.node;
-            around.tell(Fact::RankEnded { node, unit: &unit, attempt, rank, how });
+            around.tell(Fact::RankEnded { node, unit: &unit, attempt, how });
             let actions = shim.supervisor.exited(rank, exit, shim.since(now));
             shim.carry_out(around, &actions);
         }

@@ -91,7 +91,6 @@ pub(super) struct Desk {
     pub streams: BTreeMap<u64, Stream>,
     /// Ids drawn by this life.
     pub draws: trainyard_raft::sim::Rng,
-    pub last_term: Option<u64>,
 }
 
 fn mono(now: Ms) -> std::time::Duration {
@@ -107,7 +106,6 @@ impl Desk {
             concluding: BTreeSet::new(),
             streams: BTreeMap::new(),
             draws: trainyard_raft::sim::Rng(salt),
-            last_term: None,
         }
     }
 

@@ -255,7 +255,13 @@ impl Life {
         if (status.role, status.term, status.leader_ready)
             != (self.status.role, self.status.term, self.status.leader_ready)
         {
-            crate::note!(around, "s{id} is {:?} of {}, ready {}", status.role, status.term, status.leader_ready);
+            crate::note!(
+                around,
+                "s{id} is {:?} of {}, ready {}",
+                status.role,
+                status.term,
+                status.leader_ready
+            );
         }
         self.status = status;
         // Records of a replay at the start.

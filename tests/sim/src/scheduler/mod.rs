@@ -55,7 +55,8 @@ impl Scheduler {
     pub fn new(id: u64, first: &[u64], join: bool, snapshot_every: u64) -> Self {
         let dir = scratch();
         let peers: BTreeMap<u64, String> = first.iter().map(|id| (*id, format!("s{id}"))).collect();
-        let mut config = Config::new(id, *CLUSTER.to_be_bytes().first_chunk().unwrap(), dir.path(), peers);
+        let mut config =
+            Config::new(id, *CLUSTER.to_be_bytes().first_chunk().unwrap(), dir.path(), peers);
         config.join = join;
         config.snapshot_every = snapshot_every;
         config.keep_entries = snapshot_every / 5;
@@ -77,7 +78,7 @@ impl Scheduler {
         }
     }
 
-    pub const fn place(&self) -> Place {
+    const fn place(&self) -> Place {
         Place::Scheduler(self.id)
     }
 
