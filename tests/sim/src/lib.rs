@@ -16,8 +16,11 @@
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
+    clippy::large_enum_variant,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
+    clippy::too_many_arguments,
+    clippy::too_many_lines,
     reason = "a simulation may fail loudly, and its numbers are small"
 )]
 

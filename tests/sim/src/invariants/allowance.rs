@@ -1,4 +1,4 @@
-//! 6. Budgets bind: no attempt's ranks run for longer than what the attempts before it left of the
+//! Invariant 6: Budgets bind: no attempt's ranks run for longer than what the attempts before it left of the
 //! job's time, whoever can reach whom.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! 1. Acknowledged is durable: what a client was told stays true, and every later read knows it.
+//! Invariant 1: Acknowledged is durable: what a client was told stays true, and every later read knows it.
 //! With it: a key makes one job, however often it is used.
 
 use std::collections::{BTreeMap, BTreeSet};

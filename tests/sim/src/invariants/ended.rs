@@ -1,4 +1,4 @@
-//! 5. Ended is ended: a final phase never changes, and is come to once.
+//! Invariant 5: Ended is ended: a final phase never changes, and is come to once.
 
 use std::collections::BTreeMap;
 

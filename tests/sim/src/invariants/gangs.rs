@@ -1,4 +1,4 @@
-//! 4. Gangs are whole: an attempt has a unit for each rank of its job, on one node each, or it is no
+//! Invariant 4: Gangs are whole: an attempt has a unit for each rank of its job, on one node each, or it is no
 //! attempt.
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! 7. A fault of the control plane never stops a healthy job: an attempt ends because of something
+//! Invariant 7: A fault of the control plane never stops a healthy job: an attempt ends because of something
 //! that happened in the world, because somebody wished it, or because its node was called lost a
 //! full grace after it was heard last. And no agent stops ranks that the log did not end.
 
@@ -10,7 +10,7 @@ use trainyard_jobs::{AttemptPhase, AttemptRef, EndReason, JobId, NodeId, Session
 use super::{Invariant, hold};
 use crate::{
     around::Ms,
-    facts::{Fact, Gone},
+    facts::{Blow, Fact, Gone},
 };
 
 #[derive(Default)]
@@ -18,8 +18,8 @@ pub struct Healthy {
     /// When each leader began, and when it heard each worker last.
     leads: BTreeMap<u64, Ms>,
     heard: BTreeMap<(u64, NodeId, SessionId), Ms>,
-    /// Attempts that something of the world has ended on some node.
-    blows: BTreeSet<AttemptRef>,
+    /// What of the world has ended attempts on some node.
+    blows: BTreeMap<AttemptRef, Vec<Blow>>,
     /// Ranks that failed of themselves.
     failures: BTreeSet<AttemptRef>,
     cancels: BTreeSet<JobId>,
@@ -55,7 +55,9 @@ impl Invariant for Healthy {
             {
                 self.failures.insert(attempt.clone());
             }
-            Fact::Blow { attempt, .. } => drop(self.blows.insert(attempt.clone())),
+            Fact::Blow { attempt, what } => {
+                self.blows.entry(attempt.clone()).or_default().push(what);
+            }
             Fact::CancelAsked { job } => drop(self.cancels.insert(job.clone())),
             Fact::Stops { node, attempt } => {
                 return hold(self.ending.contains(attempt), || {
@@ -95,6 +97,10 @@ impl Healthy {
         Ok(())
     }
 
+    fn struck(&self, attempt: &AttemptRef, blows: &[Blow]) -> bool {
+        self.blows.get(attempt).is_some_and(|struck| struck.iter().any(|b| blows.contains(b)))
+    }
+
     fn justified(
         &self,
         command: &Command,
@@ -105,15 +111,17 @@ impl Healthy {
         let justified = match reason {
             EndReason::Cancelled => self.cancels.contains(&attempt.job),
             EndReason::RankFailed { .. } => {
-                self.failures.contains(attempt) || self.blows.contains(attempt)
+                self.failures.contains(attempt) || self.blows.contains_key(attempt)
             }
-            EndReason::StartFailed { .. } | EndReason::TimeLimit => self.blows.contains(attempt),
+            EndReason::StartFailed { .. } => self.struck(attempt, &[Blow::Disk, Blow::Store]),
+            EndReason::TimeLimit => self.struck(attempt, &[Blow::Allowance]),
             // A call is checked when it is made.
             EndReason::NodeLost { .. } => match command {
                 Command::MarkLost { node, .. } => placed(state, attempt, node),
-                _ => self.blows.contains(attempt),
+                _ => self.struck(attempt, &[Blow::Power, Blow::Shim]),
             },
-            EndReason::BadArtifacts { .. } | EndReason::Completed => true,
+            EndReason::BadArtifacts { .. } => self.struck(attempt, &[Blow::Artifacts]),
+            EndReason::Completed => true,
         };
         hold(justified, || {
             format!("{attempt} was ended ({reason}), and nothing had happened to it")

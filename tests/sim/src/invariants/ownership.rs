@@ -1,4 +1,4 @@
-//! 2. One attempt owns a job: what an older one says changes nothing, and no attempt's ranks are
+//! Invariant 2: One attempt owns a job: what an older one says changes nothing, and no attempt's ranks are
 //! started twice on a node.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! 9. A model version is one thing: registered once a run, numbered without gaps, and its bytes are
+//! Invariant 9: A model version is one thing: registered once a run, numbered without gaps, and its bytes are
 //! what the record says.
 
 use std::collections::{BTreeMap, BTreeSet};

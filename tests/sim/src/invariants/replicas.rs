@@ -1,4 +1,4 @@
-//! 8. Replicas agree: about the members at each applied index (about entries and states the
+//! Invariant 8: Replicas agree: about the members at each applied index (about entries and states the
 //! reference looks itself), about who leads a term, and none of them breaks while its disk holds.
 
 use std::collections::BTreeMap;

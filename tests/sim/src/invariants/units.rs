@@ -1,4 +1,4 @@
-//! 3. A device unit belongs to one attempt, in the state and in the world: it is given back only
+//! Invariant 3: A device unit belongs to one attempt, in the state and in the world: it is given back only
 //! when no rank of its owner runs on the node, and no two ranks ever hold it.
 
 use std::collections::BTreeMap;
