@@ -179,9 +179,11 @@ impl Machine {
         }
     }
 
-    /// Nothing runs here and nothing is left to deliver.
+    /// Nothing runs here and nothing is left to deliver. A directory that could not be removed is
+    /// left to the next agent.
     pub fn is_idle(&self) -> bool {
-        self.shims.is_empty() && self.disk.dirs.is_empty()
+        let idle = |agent: &Agent| agent.entries.is_empty();
+        self.shims.is_empty() && self.agent.as_deref().is_some_and(idle)
     }
 
     /// What keeps it from being idle.
