@@ -18,7 +18,6 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("a fresh allowance each time", "what earlier attempts ran does not count"),
     ("node lost without grace", "a node is called lost after a tenth of the grace"),
     ("a planner deaf to nodes", "the planner is not told of nodes"),
-    ("obey an outdated set", "an agent acts upon a set that is older than one it accepted"),
     ("start ranks twice", "an attempt whose ranks have ended is started again"),
     ("drop a set that was not recorded", "a set that the disk refused is forgotten"),
 ];

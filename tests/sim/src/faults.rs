@@ -72,7 +72,9 @@ pub enum Repair {
     Network,
 }
 
+/// Now and then at once: what a process had under way then meets its next life.
 fn later(around: &mut Around, least: Ms, most: Ms, repair: Repair) {
+    let most = if around.rng.chance(30) { least + 150 } else { most };
     let at = around.now + least + around.rng.below(most - least);
     around.at(at, Due::Repair(repair));
 }
@@ -118,12 +120,12 @@ impl World {
         match kind {
             Kind::CrashScheduler => {
                 scheduler.crash(around);
-                later(around, 200, 8_000, Repair::Scheduler(id));
+                later(around, 1, 8_000, Repair::Scheduler(id));
             }
             Kind::CrashAll => {
                 for scheduler in self.schedulers.values_mut() {
                     scheduler.crash(around);
-                    later(around, 200, 4_000, Repair::Scheduler(scheduler.id));
+                    later(around, 1, 4_000, Repair::Scheduler(scheduler.id));
                 }
             }
             Kind::BurnDisk => {
@@ -200,7 +202,7 @@ impl World {
                 } else {
                     machine.disk.fuse = Some(around.rng.below(6));
                 }
-                later(around, 100, 2 * GRACE, Repair::Agent(n));
+                later(around, 50, 2 * GRACE, Repair::Agent(n));
             }
             Kind::FreezeAgent => machine.frozen_until = around.now + around.rng.below(3 * GRACE),
             Kind::PowerCut => {

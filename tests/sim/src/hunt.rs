@@ -26,6 +26,10 @@ pub(crate) fn hunt() -> bool {
             scope.spawn(|| {
                 while let Some((name, _)) = next(&queue) {
                     let seen = search(name);
+                    println!(
+                        "{name}: {}",
+                        seen.as_ref().map_or("not found".into(), |(seed, v)| v.told(*seed))
+                    );
                     if let Ok(mut found) = found.lock() {
                         found.insert(*name, seen);
                     }

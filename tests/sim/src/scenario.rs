@@ -51,7 +51,7 @@ impl Scenario {
             pace: 300 + rng.below(3_000),
             kinds,
             network,
-            snapshot_every: 20 + rng.below(100),
+            snapshot_every: 10 + rng.below(70),
             patience: 1_200_000,
         }
     }

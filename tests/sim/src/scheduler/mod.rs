@@ -59,7 +59,7 @@ impl Scheduler {
             Config::new(id, *CLUSTER.to_be_bytes().first_chunk().unwrap(), dir.path(), peers);
         config.join = join;
         config.snapshot_every = snapshot_every;
-        config.keep_entries = snapshot_every / 5;
+        config.keep_entries = snapshot_every / 4;
         config.read_timeout_ticks = 40;
         config.snapshot_send_ticks = 40;
         // Small, so that entries are read back from the disk as well.
