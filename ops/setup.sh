@@ -25,6 +25,9 @@ missing_packages() {
     command -v g++ >/dev/null || echo g++
     command -v shellcheck >/dev/null || echo shellcheck
     python3 -c 'import venv, ensurepip' 2>/dev/null || printf '%s\n' python3 python3-venv
+    # For tests of wrong clocks, and of networks that are cut.
+    [ -e /usr/bin/faketime ] || echo faketime
+    PATH=$PATH:/usr/sbin:/sbin command -v ip >/dev/null || echo iproute2
     [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ] || echo dataset-fashion-mnist
 }
 

@@ -18,6 +18,9 @@ pub mod v1 {
     tonic::include_proto!("trainyard.v1");
 }
 
+/// The path of every RPC that the `.proto` files declare.
+pub const RPCS: &[&str] = include!(concat!(env!("OUT_DIR"), "/rpcs.rs"));
+
 /// The largest message that a peer may send, in bytes: a job spec or a desired set, never a
 /// bundle or a snapshot, which travel in chunks.
 pub const MAX_MESSAGE_BYTES: usize = 8 << 20;

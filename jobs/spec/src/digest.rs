@@ -28,6 +28,46 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
+    /// Whether both are the same, in a time that does not tell how much of them agrees: for
+    /// digests of secrets.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        let differs = self.0.iter().zip(&other.0).fold(0, |all, (a, b)| all | (a ^ b));
+        std::hint::black_box(differs) == 0
+    }
+
+    /// Reads the 64 hexadecimal digits, in lower case.
+    #[must_use]
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        let plain = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if hex.len() != 64 || !hex.bytes().all(plain) {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// The next link of a chain: the digest of this one's bytes, then `bytes`.
+    #[must_use]
+    pub fn chain(&self, bytes: &[u8]) -> Self {
+        Self::from_hasher(Sha256::new_with_prefix(self.0).chain_update(bytes))
+    }
+
+    /// Its 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The digest that these bytes are, not that of these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 64 hexadecimal digits, without the prefix: what stands in object names.
     #[must_use]
     pub fn hex(&self) -> String {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Crockford's base 32 in lower case: no `i`, `l`, `o`, `u`, so an id can be read aloud.
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+pub(crate) const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const ID_CHARS: usize = 12;
 
 /// A text is not an id.
@@ -20,7 +20,7 @@ macro_rules! short_id {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name([u8; ID_CHARS]);
 
         impl $name {
             /// Makes an id of 60 random bits, taken from the low end of `random`.
@@ -32,13 +32,26 @@ macro_rules! short_id {
             /// The id's text.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                &self.0
+                // Only characters of the alphabet come in, so this is always text.
+                std::str::from_utf8(&self.0).unwrap_or_default()
+            }
+
+            /// The lowest id that starts with `prefix`, if any id does: where a search among
+            /// ordered ids begins.
+            #[must_use]
+            pub fn lowest_with_prefix(prefix: &str) -> Option<Self> {
+                if !prefix.bytes().all(|b| ALPHABET.contains(&b)) {
+                    return None;
+                }
+                let mut id = [b'0'; ID_CHARS];
+                id.get_mut(..prefix.len())?.copy_from_slice(prefix.as_bytes());
+                Some(Self(id))
             }
 
             /// The first eight characters, enough to name it in a table.
             #[must_use]
             pub fn short(&self) -> &str {
-                self.0.get(..8).unwrap_or(&self.0)
+                self.as_str().get(..8).unwrap_or_default()
             }
         }
 
@@ -46,8 +59,9 @@ macro_rules! short_id {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                let valid = text.len() == ID_CHARS && text.bytes().all(|b| ALPHABET.contains(&b));
-                if valid { Ok(Self(text.to_owned())) } else { Err(InvalidId(text.to_owned())) }
+                let id: Option<[u8; ID_CHARS]> = text.as_bytes().try_into().ok();
+                let id = id.filter(|id| id.iter().all(|b| ALPHABET.contains(b)));
+                id.map(Self).ok_or_else(|| InvalidId(text.to_owned()))
             }
         }
 
@@ -61,19 +75,19 @@ macro_rules! short_id {
 
         impl From<$name> for String {
             fn from(id: $name) -> Self {
-                id.0
+                id.as_str().to_owned()
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
+                f.pad(self.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
     };
@@ -87,13 +101,17 @@ short_id! {
     /// A worker node, drawn once when its data directory is made.
     NodeId
 }
+short_id! {
+    /// A token: the part of its text that is no secret.
+    TokenId
+}
 
-fn encode(random: u64) -> String {
+fn encode(random: u64) -> [u8; ID_CHARS] {
     let digit = |i: usize| {
-        let index = usize::try_from((random >> (5 * i)) & 31).unwrap_or_default();
-        ALPHABET.get(index).copied().map_or('0', char::from)
+        let index = usize::try_from((random >> (5 * (ID_CHARS - 1 - i))) & 31).unwrap_or_default();
+        ALPHABET.get(index).copied().unwrap_or(b'0')
     };
-    (0..ID_CHARS).rev().map(digit).collect()
+    std::array::from_fn(digit)
 }
 
 macro_rules! uuid_id {
@@ -205,6 +223,15 @@ mod tests {
         assert_eq!(id.as_str(), "zzzzzzzzzzzz");
         assert_eq!(id.as_str().parse::<JobId>(), Ok(id));
         assert_eq!(JobId::from_random(33).as_str(), "000000000011");
+    }
+
+    #[test]
+    fn a_prefix_begins_at_its_lowest_id() {
+        let lowest = |prefix| JobId::lowest_with_prefix(prefix).map(|id| id.to_string());
+        assert_eq!(lowest("7k").as_deref(), Some("7k0000000000"));
+        assert_eq!(lowest("").as_deref(), Some("000000000000"));
+        assert_eq!(lowest("7k00000000000"), None, "longer than an id");
+        assert_eq!(lowest("il"), None);
     }
 
     #[test]

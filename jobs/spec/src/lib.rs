@@ -13,13 +13,14 @@ pub mod model;
 pub mod name;
 pub mod role;
 pub mod spec;
+pub mod token;
 pub mod units;
 
 pub use checkpoint::{CheckpointId, CheckpointPart, FileEntry, Manifest};
 pub use digest::Digest;
 pub use ids::{
     AttemptNo, AttemptRef, ClusterId, Generation, IdempotencyKey, JobId, NodeId, Revision,
-    SessionId,
+    SessionId, TokenId,
 };
 pub use inventory::{Device, DeviceKind, Inventory, UnitId};
 pub use lifecycle::{AttemptPhase, EndReason, JobPhase, RankExit};
@@ -27,4 +28,5 @@ pub use model::{Lineage, ModelVersion};
 pub use name::{JobName, ModelName, NodeName, ProjectName};
 pub use role::Role;
 pub use spec::JobSpec;
+pub use token::{JoinRole, Projects, Secret, Token, TokenKind};
 pub use units::{Bytes, Millis, Timestamp, Usd};

@@ -6,7 +6,7 @@
 use object_store::path::Path as ObjectPath;
 use trainyard_jobs::{AttemptNo, AttemptRef, Digest, Generation, JobId};
 
-use crate::{LogSegment, StoreError};
+use crate::{AuditSegment, LogSegment, StoreError};
 
 /// The name of the object that commits a checkpoint part.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -56,6 +56,15 @@ pub fn log_segment(attempt: &AttemptRef, node: u32, start: u64) -> String {
 #[must_use]
 pub fn bundle(digest: &Digest) -> String {
     format!("bundles/{}.tar.zst", digest.hex())
+}
+
+/// Where the audit trail lies.
+pub const AUDIT: &str = "audit/";
+
+/// A segment of a scheduler's audit trail, by the number of its first record.
+#[must_use]
+pub fn audit_segment(scheduler: u64, first: u64) -> String {
+    format!("{AUDIT}scheduler-{scheduler}/{first:020}.jsonl")
 }
 
 /// Checks that a relative path (of a file in a checkpoint or artifact) stays where it is put.
@@ -134,6 +143,16 @@ pub(crate) fn parse_log_segment(attempt: &AttemptRef, key: &str, size: u64) -> O
     exact.then(|| LogSegment { attempt: attempt.clone(), node, start, size, key: key.to_owned() })
 }
 
+/// Reads the key of a segment of the audit trail; nothing if the key is not one.
+pub(crate) fn parse_audit_segment(key: &str) -> Option<AuditSegment> {
+    let rest = key.strip_prefix(AUDIT)?.strip_prefix("scheduler-")?;
+    let (scheduler, file) = rest.split_once('/')?;
+    let scheduler = scheduler.parse().ok()?;
+    let first = file.strip_suffix(".jsonl")?.parse().ok()?;
+    let exact = audit_segment(scheduler, first) == key;
+    exact.then(|| AuditSegment { scheduler, first, key: key.to_owned() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +191,17 @@ mod tests {
             assert!(parse_log_segment(&a, other, 5).is_none(), "{other}");
         }
         assert!(parse_attempt(&a.job, "02.3").is_none());
+    }
+
+    #[test]
+    fn a_segment_of_the_audit_trail_reads_back() {
+        let key = audit_segment(3, 900);
+        assert_eq!(key, "audit/scheduler-3/00000000000000000900.jsonl");
+        let segment = parse_audit_segment(&key).unwrap();
+        assert_eq!((segment.scheduler, segment.first), (3, 900));
+        for other in ["audit/x", "audit/scheduler-3/900.jsonl", "audit/scheduler-03/1.jsonl"] {
+            assert!(parse_audit_segment(other).is_none(), "{other}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Objects are written once, under keys of their attempt alone, and every read verifies size
 //! and digest. This crate never decides what is kept, resumed from or registered.
 
+mod audit;
 pub mod bundle;
 mod error;
 pub mod keys;
@@ -14,6 +15,7 @@ mod segments;
 mod store;
 mod transfer;
 
+pub use audit::AuditSegment;
 pub use error::StoreError;
 pub use segments::LogSegment;
 pub use store::Store;

@@ -12,6 +12,7 @@ use crate::{
     exit::Exit,
     output::{self, Format, Output, Page},
     places::Places,
+    token,
 };
 
 /// How often `--watch` looks again.
@@ -31,8 +32,12 @@ pub(crate) struct App {
 impl App {
     /// The cluster that the flags, the environment or `yard dev` name.
     pub(crate) fn cluster(&self) -> Result<Cluster, CliError> {
-        let Global { endpoint, context, .. } = &self.global;
-        endpoint::resolve(endpoint.as_deref(), context.as_deref(), &self.places).map(Cluster::new)
+        let Global { endpoint, context, pki, token_file, .. } = &self.global;
+        let route = endpoint::resolve(endpoint.as_deref(), context.as_deref(), &self.places)?;
+        let credentials = endpoint::credentials(pki.as_deref(), &route, &self.places)?;
+        let environment = self.places.token.as_ref().map(|token| token.0.as_str());
+        let token = token::find(token_file.as_deref(), environment, route.token_file.as_deref())?;
+        Ok(Cluster::new(route.endpoints, &credentials)?.bearing(token.as_ref()))
     }
 
     /// Shows what `render` gives: once, or with `--watch` again and again until interrupted.

@@ -1,6 +1,8 @@
 //! The command line: global flags and the list of commands. Each command's own flags stand in
 //! its file under `cmd/`.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
@@ -24,7 +26,8 @@ See what there is:
   model       Registered models: list, get, pull, verify
   node        Worker nodes: list
   gpu         GPUs and CPU slots: list
-  cluster     Schedulers: status
+  cluster     Schedulers: status, audit, init
+  token       Tokens of people and machines: create, list, revoke
 
 Run a cluster:
   dev         Everything on this machine, from one directory
@@ -64,10 +67,16 @@ pub(crate) struct Global {
     /// Endpoints by name, from ~/.config/yard/config.toml
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
+    /// A file with your token [or env: YARD_TOKEN]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificates, a directory [env: YARD_PKI]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) pki: Option<PathBuf>,
     /// The project to list, or to submit to
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) project: Option<String>,
-    /// How results are written: table, wide, json, jsonl, yaml
+    /// Form of results: table, wide, json, jsonl, yaml
     #[arg(
         short,
         long = "output",
@@ -146,6 +155,9 @@ pub(crate) enum Command {
     /// The schedulers
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Tokens: who may do what
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Run everything on this machine, from one directory
     Dev(cmd::dev::DevArgs),
     /// Run one scheduler
@@ -217,6 +229,24 @@ pub(crate) enum GpuCommand {
 pub(crate) enum ClusterCommand {
     /// Ask every scheduler how it is
     Status,
+    /// Print who did what and who was denied what, as JSON lines; or verify that record
+    Audit(cmd::cluster_audit::AuditArgs),
+    /// Make the authority and the first certificates of a new cluster
+    Init(cmd::cluster_init::InitArgs),
+    /// Make a certificate for a person or a program, from a scheduler's directory
+    Certificate(cmd::cluster_certificate::CertificateArgs),
+}
+
+/// `yard token …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it, once
+    Create(cmd::token::CreateArgs),
+    /// List tokens; never their secrets
+    #[command(visible_alias = "ls")]
+    List,
+    /// End a token before its time
+    Revoke(cmd::token::RevokeArgs),
 }
 
 /// `yard schema …`
@@ -237,7 +267,8 @@ impl Command {
                 | Self::Model(ModelCommand::List(_) | ModelCommand::Get(_))
                 | Self::Node(_)
                 | Self::Gpu(_)
-                | Self::Cluster(_)
+                | Self::Cluster(ClusterCommand::Status)
+                | Self::Token(TokenCommand::List)
         )
     }
 }

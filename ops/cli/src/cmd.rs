@@ -15,6 +15,9 @@ use crate::{
 
 pub(crate) mod cancel;
 pub(crate) mod cluster;
+pub(crate) mod cluster_audit;
+pub(crate) mod cluster_certificate;
+pub(crate) mod cluster_init;
 pub(crate) mod completion;
 pub(crate) mod daemon;
 pub(crate) mod dev;
@@ -34,6 +37,7 @@ pub(crate) mod scheduler;
 pub(crate) mod schema;
 pub(crate) mod shim;
 pub(crate) mod submit;
+pub(crate) mod token;
 pub(crate) mod wait;
 pub(crate) mod worker;
 
@@ -48,6 +52,10 @@ pub(crate) fn dispatch(cli: Cli, out: Output) -> Result<Exit, CliError> {
         Command::Shim(args) => shim::run(&args),
         Command::Completion(args) => return completion::run(&app, &args),
         Command::Schema(SchemaCommand::Job) => return schema::run(&app),
+        Command::Cluster(ClusterCommand::Init(args)) => return cluster_init::run(&app, &args),
+        Command::Cluster(ClusterCommand::Certificate(args)) => {
+            return cluster_certificate::run(&app, &args);
+        }
         Command::Scheduler(args) => return scheduler::run(&app, args),
         Command::Worker(args) => return worker::run(&app, args),
         command => command,
@@ -74,8 +82,11 @@ async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Node(NodeCommand::List) => node::run(app).await,
         Command::Gpu(GpuCommand::List(args)) => gpu::run(app, &args).await,
         Command::Cluster(ClusterCommand::Status) => cluster::run(app).await,
+        Command::Cluster(ClusterCommand::Audit(args)) => cluster_audit::run(app, args).await,
+        Command::Token(command) => token::run(app, command).await,
         Command::Dev(args) => dev::run(app, &args).await,
-        Command::Scheduler(_)
+        Command::Cluster(ClusterCommand::Init(_) | ClusterCommand::Certificate(_))
+        | Command::Scheduler(_)
         | Command::Worker(_)
         | Command::Schema(_)
         | Command::Completion(_)

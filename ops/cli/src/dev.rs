@@ -3,12 +3,14 @@
 
 mod fleet;
 mod layout;
+mod pki;
 mod plan;
 mod ready;
 mod sweep;
 
 pub(crate) use fleet::Fleet;
 pub(crate) use layout::Layout;
+pub(crate) use pki::issue;
 pub(crate) use plan::{Plan, Wishes};
 pub(crate) use ready::{banner, wait};
 pub(crate) use sweep::Sweep;

@@ -1,12 +1,19 @@
 //! Which schedulers a command speaks to. The order: `--endpoint`, `--context`, `YARD_ENDPOINT`,
-//! the default context of `config.toml`, the running `yard dev`, this machine's default port.
-//! Anything but loopback is refused here, because the connection is plaintext.
+//! the default context of `config.toml`, the running `yard dev`, this machine's default port. And
+//! as whom: `--pki`, `YARD_PKI`, the context's directory, that of the `yard dev`, the user's own.
 
-use std::{collections::BTreeMap, fmt, fs, net::IpAddr, path::Path, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use serde::Deserialize;
 
-use crate::{error::CliError, places::Places};
+use trainyard_pki::Credentials;
+
+use crate::{error::CliError, exit::Exit, places::Places};
 
 /// Where a scheduler listens when nothing else is said.
 pub(crate) const DEFAULT: &str = "127.0.0.1:7401";
@@ -17,7 +24,12 @@ pub(crate) const DEV_FILE: &str = "endpoint";
 /// The directory that `yard dev` uses unless told otherwise.
 pub(crate) const DEV_DIRECTORY: &str = ".trainyard";
 
-/// A scheduler's address on this machine.
+/// The file of a `yard dev` directory that holds its owner's certificate.
+pub(crate) fn dev_pki(directory: &Path) -> PathBuf {
+    directory.join("pki/admin")
+}
+
+/// A scheduler's address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Endpoint(String);
 
@@ -31,30 +43,17 @@ impl FromStr for Endpoint {
     type Err = CliError;
 
     fn from_str(text: &str) -> Result<Self, CliError> {
-        let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        let address = text.strip_prefix("https://").unwrap_or(text).trim_end_matches('/');
         let split = address.rsplit_once(':').filter(|(host, port)| {
             !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
         });
-        let Some((host, _)) = split.filter(|(host, _)| !host.contains("://")) else {
+        let odd = |host: &str| host.contains(['/', ' ', '@']);
+        if split.is_none_or(|(host, _)| odd(host)) {
             return Err(CliError::usage(format!("`{text}` is not an endpoint"))
                 .help("write HOST:PORT, such as 127.0.0.1:7401; several with commas"));
-        };
-        if !is_loopback(host) {
-            return Err(CliError::usage(format!(
-                "endpoint `{text}` is not on this machine, and the connection would be plaintext"
-            ))
-            .help(format!(
-                "open a tunnel and use its end here: ssh -N -L 7401:{address} {host}, then \
-                 --endpoint 127.0.0.1:7401"
-            )));
         }
         Ok(Self(address.to_owned()))
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What a user keeps in `~/.config/yard/config.toml`.
@@ -65,21 +64,35 @@ struct UserConfig {
     contexts: BTreeMap<String, Context>,
 }
 
-/// A named list of endpoints.
+/// A named list of endpoints, and as whom to speak to them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Context {
     endpoints: Vec<String>,
+    #[serde(default)]
+    pki: Option<PathBuf>,
+    #[serde(default)]
+    token_file: Option<PathBuf>,
 }
 
-/// The endpoints to try, in order; never empty.
+/// Where to ask, and who one is there.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// In the order in which to try them; never empty.
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// The directory of certificates that goes with them, if one does.
+    pub(crate) pki: Option<PathBuf>,
+    /// The file with the token that goes with them, if one does.
+    pub(crate) token_file: Option<PathBuf>,
+}
+
 pub(crate) fn resolve(
     endpoint: Option<&str>,
     context: Option<&str>,
     places: &Places,
-) -> Result<Vec<Endpoint>, CliError> {
+) -> Result<Route, CliError> {
     if let Some(list) = endpoint {
-        return parse_list(list);
+        return named(list, places);
     }
     let config = places.config.as_ref().map(|dir| read_config(&dir.join("config.toml")));
     let config = config.transpose()?.unwrap_or_default();
@@ -87,14 +100,52 @@ pub(crate) fn resolve(
         return from_context(&config, name);
     }
     if let Some(list) = &places.endpoint {
-        return parse_list(list);
+        return named(list, places);
     }
     if let Some(name) = &config.context {
         return from_context(&config, name);
     }
-    let running = dev_endpoints(&places.here.join(DEV_DIRECTORY))
-        .or_else(|| dev_endpoints(&places.dev_directory()?));
-    parse_list(running.as_deref().unwrap_or(DEFAULT))
+    match dev(places) {
+        Some(running) => Ok(running),
+        None => Ok(Route { endpoints: parse_list(DEFAULT)?, pki: None, token_file: None }),
+    }
+}
+
+/// Endpoints that somebody wrote out. Those of the running `yard dev` are known with all else.
+fn named(list: &str, places: &Places) -> Result<Route, CliError> {
+    let endpoints = parse_list(list)?;
+    let running = dev(places).filter(|dev| endpoints.iter().any(|at| dev.endpoints.contains(at)));
+    Ok(Route { endpoints, pki: running.and_then(|dev| dev.pki), token_file: None })
+}
+
+/// The running `yard dev`: of this directory, or the one that was started last.
+fn dev(places: &Places) -> Option<Route> {
+    let of = |directory: &Path| {
+        let endpoints = parse_list(&dev_endpoints(directory)?).ok()?;
+        Some(Route { endpoints, pki: Some(dev_pki(directory)), token_file: None })
+    };
+    of(&places.here.join(DEV_DIRECTORY)).or_else(|| of(&places.dev_directory()?))
+}
+
+/// As whom to speak: the flag, `YARD_PKI`, what goes with the endpoints, or the user's own.
+pub(crate) fn credentials(
+    flag: Option<&Path>,
+    route: &Route,
+    places: &Places,
+) -> Result<Credentials, CliError> {
+    let own = || places.config.as_ref().map(|dir| dir.join("pki")).filter(|dir| dir.is_dir());
+    let dir = flag
+        .map(Path::to_owned)
+        .or_else(|| places.pki.clone())
+        .or_else(|| route.pki.clone())
+        .or_else(own);
+    let dir = dir.ok_or_else(|| {
+        CliError::new(Exit::Auth, "no certificates are named, so nobody can be trusted").help(
+            "--pki DIR or YARD_PKI names the directory that an administrator gave you; `yard dev` \
+             starts a cluster here that needs neither",
+        )
+    })?;
+    Ok(Credentials::person(&dir)?)
 }
 
 /// What the `yard dev` of a directory answers on, if it runs.
@@ -122,12 +173,12 @@ fn read_config(path: &Path) -> Result<UserConfig, CliError> {
     };
     toml::from_str(&text).map_err(|error| {
         CliError::usage(format!("cannot read `{}`: {error}", path.display())).help(
-            "it holds `context = \"NAME\"` and [contexts.NAME] with `endpoints = [\"HOST:PORT\"]`",
+            "it holds `context = \"NAME\"` and [contexts.NAME] with `endpoints = [\"HOST:PORT\"]` and `pki = \"DIR\"`",
         )
     })
 }
 
-fn from_context(config: &UserConfig, name: &str) -> Result<Vec<Endpoint>, CliError> {
+fn from_context(config: &UserConfig, name: &str) -> Result<Route, CliError> {
     let context = config.contexts.get(name).ok_or_else(|| {
         let known: Vec<&str> = config.contexts.keys().map(String::as_str).collect();
         CliError::usage(format!("there is no context `{name}`")).help(if known.is_empty() {
@@ -136,7 +187,9 @@ fn from_context(config: &UserConfig, name: &str) -> Result<Vec<Endpoint>, CliErr
             format!("there are: {}", known.join(", "))
         })
     })?;
-    parse_list(&context.endpoints.join(","))
+    let endpoints = parse_list(&context.endpoints.join(","))?;
+    let (pki, token_file) = (context.pki.clone(), context.token_file.clone());
+    Ok(Route { endpoints, pki, token_file })
 }
 
 #[cfg(test)]

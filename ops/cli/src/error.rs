@@ -6,6 +6,7 @@ use std::{fmt, io, path::Path};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, Report};
 use tonic::Status;
+use trainyard_pki::PkiError;
 
 use crate::exit::Exit;
 
@@ -105,6 +106,20 @@ impl CliError {
         match handler.with_links(false).render_report(&mut text, report.as_ref()) {
             Ok(()) => text,
             Err(fmt::Error) => format!("{report}\n"),
+        }
+    }
+}
+
+impl From<PkiError> for CliError {
+    fn from(error: PkiError) -> Self {
+        let exit = match error {
+            PkiError::File { .. } | PkiError::Authority(_) | PkiError::Tls(_) => Exit::Internal,
+            _ => Exit::Auth,
+        };
+        let text = error.to_string();
+        match text.rsplit_once("; ") {
+            Some((what, hint)) => Self::new(exit, what).help(hint),
+            None => Self::new(exit, text),
         }
     }
 }

@@ -15,12 +15,18 @@ mod endpoint;
 mod error;
 mod exit;
 mod follow;
+mod join;
 mod output;
 mod places;
+mod token;
 mod view;
 
 #[cfg(test)]
 mod testing;
+
+/// The C library's allocator grows each thread's heap by system calls, more than one a submit.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How wide errors are set, in characters.
 const WIDTH: usize = 80;

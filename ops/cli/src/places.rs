@@ -20,6 +20,22 @@ pub(crate) struct Places {
     pub(crate) here: PathBuf,
     /// `YARD_ENDPOINT`.
     pub(crate) endpoint: Option<String>,
+    /// `YARD_TOKEN`.
+    pub(crate) token: Option<Secretive>,
+    /// `YARD_PKI`.
+    pub(crate) pki: Option<PathBuf>,
+    /// `YARD_JOIN`, which is not shown in the list of processes as a flag is.
+    pub(crate) join: Option<String>,
+}
+
+/// Text that no debug output shows.
+#[derive(Clone)]
+pub(crate) struct Secretive(pub(crate) String);
+
+impl std::fmt::Debug for Secretive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
 }
 
 impl Places {
@@ -39,6 +55,9 @@ impl Places {
             state: base("XDG_STATE_HOME", ".local/state"),
             here: env::current_dir().unwrap_or_default(),
             endpoint: set("YARD_ENDPOINT").and_then(|value| value.into_string().ok()),
+            token: set("YARD_TOKEN").and_then(|value| value.into_string().ok()).map(Secretive),
+            join: set("YARD_JOIN").and_then(|value| value.into_string().ok()),
+            pki: set("YARD_PKI").map(PathBuf::from),
         }
     }
 

@@ -2,14 +2,22 @@
 
 use std::{
     collections::VecDeque,
+    io,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use futures::Stream;
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::{
+    io::{copy_bidirectional, duplex},
+    net::TcpListener,
+};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
+use trainyard_jobs::{ClusterId, Role};
+use trainyard_pki::{
+    AUTHORITY_LIFE, Authority, Clients, Credentials, Holder, Limits, NODE_LIFE, PkiDir, Protocol,
+    Subject, accept,
+};
 use trainyard_proto::{
     LEADER_METADATA,
     v1::{
@@ -21,6 +29,43 @@ use trainyard_proto::{
 use crate::endpoint::Endpoint;
 
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn authority() -> &'static Authority {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    let cluster = ClusterId(uuid::Uuid::from_u128(7));
+    AUTHORITY.get_or_init(|| Authority::create(cluster, AUTHORITY_LIFE).unwrap())
+}
+
+/// A directory of certificates of `authority`, which may go once it was read.
+fn issue(authority: &Authority, holder: Holder, subject: Subject) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = PkiDir::new(dir.path());
+    pki.write_roots(authority.certificate()).unwrap();
+    pki.write_issued(holder, &authority.issue(subject, NODE_LIFE).unwrap()).unwrap();
+    dir
+}
+
+fn as_node() -> Credentials {
+    let dir = issue(authority(), Holder::Node, Subject::Scheduler(1));
+    Credentials::node(dir.path()).unwrap()
+}
+
+fn person(authority: &Authority) -> Credentials {
+    let subject = Subject::Person { role: Role::Admin, name: "ada".into() };
+    let dir = issue(authority, Holder::Person, subject);
+    Credentials::person(dir.path()).unwrap()
+}
+
+/// Somebody of the cluster that the fakes are of.
+pub(crate) fn somebody() -> Credentials {
+    person(authority())
+}
+
+/// Somebody of another cluster.
+pub(crate) fn stranger() -> Credentials {
+    let cluster = ClusterId(uuid::Uuid::from_u128(8));
+    person(&Authority::create(cluster, AUTHORITY_LIFE).unwrap())
+}
 
 /// What one call brings: its messages, and how the stream ends.
 #[derive(Debug, Clone)]
@@ -54,7 +99,15 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let service = ClientServer::new(self.clone());
-        let incoming = TcpListenerStream::new(listener);
+        let tls = as_node().server(Clients::Anybody, Protocol::Http2).unwrap();
+        let incoming = accept(listener, tls, Limits::default(), Arc::default());
+        let incoming = futures::stream::unfold(incoming, async |mut incoming| {
+            let mut secured = incoming.next().await;
+            // What the server speaks through is of a kind that it knows.
+            let (near, mut far) = duplex(1 << 16);
+            tokio::spawn(async move { copy_bidirectional(&mut secured, &mut far).await });
+            Some((Ok::<_, io::Error>(near), incoming))
+        });
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
         address.to_string().parse().unwrap()
     }

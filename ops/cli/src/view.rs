@@ -8,6 +8,7 @@ pub(crate) mod gpu;
 pub(crate) mod job;
 pub(crate) mod model;
 pub(crate) mod node;
+pub(crate) mod token;
 
 /// Zero on the wire means «not yet» or «none».
 const fn present(value: u64) -> Option<u64> {

@@ -34,7 +34,7 @@ pub struct Identity {
 #[error("`{0}` names no identity: expected trainyard://CLUSTER/KIND/NAME")]
 pub struct InvalidIdentity(String);
 
-const SCHEME: &str = "trainyard://";
+pub(crate) const SCHEME: &str = "trainyard://";
 
 /// Longest name of a person, in bytes.
 const MAX_NAME: usize = 64;

@@ -1,11 +1,14 @@
 //! How commands, replies and snapshots become bytes: `MessagePack` with field names, so that a
 //! field can be added; a snapshot starts with its format number.
 
+use std::io;
+
 use serde::{Serialize, de::DeserializeOwned};
 use trainyard_jobs::Digest;
 
 use crate::{
     State,
+    archive::ArchiveHead,
     command::{Envelope, FEATURE_LEVEL},
 };
 
@@ -74,11 +77,16 @@ pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, CodecError> {
     struct Level {
         level: u16,
     }
-    let Level { level } = decode("a command", bytes)?;
+    // The level is looked at by itself only if the rest cannot be read: this is the hot path.
+    let envelope = decode("a command", bytes);
+    let level = match &envelope {
+        Ok(Envelope { level, .. }) => *level,
+        Err(_) => decode::<Level>("a command", bytes)?.level,
+    };
     if level > FEATURE_LEVEL {
         return Err(CodecError::NewerCommand { found: level });
     }
-    decode("a command", bytes)
+    envelope
 }
 
 /// The whole state as bytes.
@@ -89,23 +97,58 @@ pub fn snapshot(state: &State) -> Vec<u8> {
     bytes
 }
 
+/// Writes what [`snapshot`] gives, piece by piece.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_snapshot(state: &State, out: &mut dyn io::Write) -> io::Result<()> {
+    out.write_all(&SNAPSHOT_FORMAT.to_be_bytes())?;
+    let mut out = out;
+    rmp_serde::encode::write_named(&mut out, state).map_err(io::Error::other)
+}
+
 /// Reads a snapshot back.
 ///
 /// # Errors
 /// When it is cut off, of a newer format, or not a snapshot.
 pub fn restore(bytes: &[u8]) -> Result<State, CodecError> {
+    let mut state: State = decode("a snapshot", body(bytes)?)?;
+    state.rebuild();
+    Ok(state)
+}
+
+fn body(bytes: &[u8]) -> Result<&[u8], CodecError> {
     let (format, body) = bytes.split_first_chunk().ok_or(CodecError::CutOff)?;
     let found = u32::from_be_bytes(*format);
     if found > SNAPSHOT_FORMAT {
         return Err(CodecError::NewerSnapshot { found });
     }
-    let mut state: State = decode("a snapshot", body)?;
-    state.rebuild();
-    Ok(state)
+    Ok(body)
 }
 
-/// The hash of the state: equal on every replica at equal log index.
+/// What a snapshot says of the archive that it relies on, without reading the rest of it.
+///
+/// # Errors
+/// As [`restore`].
+pub fn snapshot_archive(bytes: &[u8]) -> Result<ArchiveHead, CodecError> {
+    /// The one field; the others are passed over.
+    #[derive(serde::Deserialize)]
+    struct Head {
+        #[serde(default)]
+        archive: ArchiveHead,
+    }
+    let Head { archive } = decode("a snapshot", body(bytes)?)?;
+    Ok(archive)
+}
+
+/// The hash of the state: equal on every replica at equal log index. Level 1 hashes the whole
+/// encoded state; from level 2 on it is a hash of digests, of which a job's is computed again only
+/// after the job has changed.
 #[must_use]
 pub fn state_hash(state: &State) -> Digest {
-    Digest::of(&encode(state))
+    if state.feature_level < 2 {
+        return Digest::of(&encode(state));
+    }
+    let (rest, jobs) = state.digests();
+    rest.chain(jobs.as_bytes())
 }

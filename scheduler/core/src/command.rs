@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{
     AttemptNo, AttemptRef, CheckpointId, CheckpointPart, Digest, FileEntry, IdempotencyKey,
-    Inventory, JobId, JobSpec, NodeId, RankExit, SessionId, Timestamp, UnitId,
+    Inventory, JobId, JobSpec, JoinRole, Millis, NodeId, RankExit, SessionId, Timestamp, TokenId,
+    TokenKind, UnitId,
 };
 
 /// The highest feature level that this code can apply, and the one that a new cluster starts with.
@@ -107,6 +108,59 @@ pub enum Command {
         /// The level.
         to: u16,
     },
+    /// Make a token. Its secret stays with whoever asked for it.
+    CreateToken(Box<CreateToken>),
+    /// End a token before its time.
+    RevokeToken {
+        /// Names this mutation.
+        mutation: Mutation,
+        /// The token.
+        token: TokenId,
+    },
+    /// A machine joins with a token, which is used up by it.
+    RedeemToken {
+        /// The token.
+        token: TokenId,
+        /// Digest of the secret that the machine showed.
+        digest: Digest,
+        /// Digest of the machine's public key: the same one may ask again, and is answered the
+        /// same.
+        requester: Digest,
+    },
+    /// Put on record the schedulers that the configuration names.
+    SetMembers {
+        /// Their addresses by id.
+        members: BTreeMap<u64, String>,
+    },
+    /// Give out the id of a new scheduler.
+    AddMember {
+        /// Where it listens.
+        address: String,
+        /// The member whose place it takes.
+        replaces: Option<u64>,
+    },
+    /// A scheduler is to be removed.
+    LeaveMember {
+        /// Which.
+        id: u64,
+    },
+    /// A scheduler has been removed.
+    ForgetMember {
+        /// Which.
+        id: u64,
+    },
+    /// Somebody decided to stop an attempt that a node holds and the state does not know.
+    ReleaseAttempt {
+        /// The node.
+        node: NodeId,
+        /// The attempt.
+        attempt: AttemptRef,
+    },
+    /// Move ended jobs to the archive.
+    Archive {
+        /// The jobs, in the order in which they are to lie there.
+        jobs: Vec<JobId>,
+    },
 }
 
 impl Command {
@@ -115,7 +169,16 @@ impl Command {
     #[must_use]
     pub const fn level(&self) -> u16 {
         match self {
-            Self::RaiseFeatureLevel { .. } => 2,
+            Self::RaiseFeatureLevel { .. }
+            | Self::CreateToken(_)
+            | Self::RevokeToken { .. }
+            | Self::RedeemToken { .. }
+            | Self::SetMembers { .. }
+            | Self::AddMember { .. }
+            | Self::LeaveMember { .. }
+            | Self::ForgetMember { .. }
+            | Self::ReleaseAttempt { .. }
+            | Self::Archive { .. } => 2,
             _ => 1,
         }
     }
@@ -145,6 +208,21 @@ pub struct Submit {
     pub bundle: Option<Digest>,
     /// The git commit of the work directory, if it was one.
     pub commit: Option<String>,
+}
+
+/// Make a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateToken {
+    /// Names this mutation.
+    pub mutation: Mutation,
+    /// The token's id, drawn by the leader.
+    pub token: TokenId,
+    /// What it is good for.
+    pub kind: TokenKind,
+    /// Digest of its secret.
+    pub digest: Digest,
+    /// How long it is good.
+    pub ttl: Millis,
 }
 
 /// Start a whole gang.
@@ -208,4 +286,15 @@ pub enum Reply {
     },
     /// The attempt that was started.
     Started(AttemptRef),
+    /// The token that was made, now or when the key was first used.
+    TokenCreated(TokenId),
+    /// The machine may join.
+    TokenRedeemed(JoinRole),
+    /// The scheduler's id.
+    Member(u64),
+    /// The jobs of the command that could be archived were.
+    Archived {
+        /// How many.
+        jobs: u64,
+    },
 }

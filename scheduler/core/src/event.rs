@@ -46,6 +46,8 @@ pub enum Event {
         /// The checkpoint.
         checkpoint: CheckpointId,
     },
+    /// The schedulers changed.
+    Members,
     /// A model version was registered.
     Model {
         /// The model.
@@ -53,6 +55,8 @@ pub enum Event {
         /// The version.
         version: u32,
     },
+    /// Another member's snapshot replaced the state: anything may have changed.
+    Restored,
 }
 
 impl Event {
@@ -66,7 +70,7 @@ impl Event {
             Self::AttemptStarted(attempt)
             | Self::RanksStarted { attempt, .. }
             | Self::AttemptEnding { attempt, .. } => Some(&attempt.job),
-            Self::Node(_) | Self::Model { .. } => None,
+            Self::Node(_) | Self::Members | Self::Model { .. } | Self::Restored => None,
         }
     }
 }

@@ -6,10 +6,13 @@
 //! point here. Time is an argument, ids come with the command.
 
 mod apply;
+pub mod archive;
 pub mod codec;
 pub mod command;
 pub mod event;
+mod keys;
 pub mod placement;
+pub mod recovery;
 pub mod refusal;
 pub mod state;
 #[cfg(test)]

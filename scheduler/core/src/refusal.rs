@@ -1,7 +1,7 @@
 //! Why a command changed nothing.
 
 use serde::{Deserialize, Serialize};
-use trainyard_jobs::{AttemptRef, JobId, NodeId};
+use trainyard_jobs::{AttemptRef, JobId, NodeId, TokenId};
 
 /// Why a command changed nothing. Refusing is deterministic: every replica refuses alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -50,6 +50,30 @@ pub enum Refusal {
     /// The checkpoint is needed.
     #[error("checkpoint {0} is in use")]
     Pinned(u64),
+    /// No such token.
+    #[error("there is no token {0}: `yard token list` lists them")]
+    NoToken(TokenId),
+    /// The token does not let anybody join. Why is not told to somebody who has not proved that
+    /// the token is theirs.
+    #[error("the join token is not valid: make a new one with `yard token create`")]
+    BadToken,
+    /// The token was used by another machine.
+    #[error(
+        "join token {0} was used before, and is good once: make a new one with `yard token create`"
+    )]
+    TokenUsed(TokenId),
+    /// There are too many tokens.
+    #[error("there are {0} tokens, which is the most: revoke some and let others expire")]
+    TooManyTokens(usize),
+    /// No such scheduler.
+    #[error("there is no member {0}: `yard cluster members` lists them")]
+    NoMember(u64),
+    /// The schedulers cannot be changed so.
+    #[error("{0}")]
+    Members(String),
+    /// The node does not hold the attempt for anybody's word.
+    #[error("the cluster knows attempt {0}: `yard cancel` stops its job")]
+    Known(AttemptRef),
     /// The command contradicts itself.
     #[error("malformed: {0}")]
     Malformed(String),

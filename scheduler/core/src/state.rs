@@ -1,20 +1,32 @@
 //! What is replicated: jobs with their attempts and checkpoint catalogue, nodes with the owners
-//! of their units, model versions, idempotency keys. Ordered maps and integers only.
+//! of their units, model versions, idempotency keys, tokens. Ordered maps and integers only.
 
 mod job;
+mod jobs;
+mod member;
 mod node;
+mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{
-    ClusterId, Digest, IdempotencyKey, JobId, ModelName, ModelVersion, NodeId, Revision, Timestamp,
+    ClusterId, Digest, IdempotencyKey, JobId, JobPhase, ModelName, ModelVersion, NodeId, Revision,
+    Timestamp, TokenId,
 };
 
 pub use job::{Attempt, Checkpoint, Job, Outcome, Placement, PlacementState};
+pub use jobs::Jobs;
+pub use member::Member;
 pub use node::{Node, NodeState};
+pub use token::{Redeemed, TokenRecord};
 
-use crate::command::{FEATURE_LEVEL, Reply};
+use crate::{
+    archive::{ArchiveHead, ArchiveRecord},
+    codec,
+    command::{FEATURE_LEVEL, Reply},
+    keys::drawn_at,
+};
 
 /// The replicated state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,16 +36,36 @@ pub struct State {
     pub(crate) feature_level: u16,
     pub(crate) time: Timestamp,
     pub(crate) index: u64,
-    pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) jobs: Jobs,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) models: BTreeMap<ModelName, BTreeMap<u32, ModelVersion>>,
     pub(crate) keys: BTreeMap<IdempotencyKey, KeyRecord>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
+    /// Tokens by when they expire, so that forgetting the old ones costs nothing.
+    #[serde(skip)]
+    pub(crate) tokens_by_expiry: BTreeSet<(Timestamp, TokenId)>,
+    /// The schedulers; none where the state is of a version that did not know them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) members: BTreeMap<u64, Member>,
+    /// The id that the next scheduler gets.
+    #[serde(default, skip_serializing_if = "member::is_zero")]
+    pub(crate) next_member: u64,
+    /// Model versions up to this number may be known from a history that a recovery cut off.
+    #[serde(default, skip_serializing_if = "member::is_zero_u32")]
+    pub(crate) version_floor: u32,
+    /// What is known of the jobs that left.
+    #[serde(default, skip_serializing_if = "ArchiveHead::is_empty")]
+    pub(crate) archive: ArchiveHead,
     /// Keys by age, so that forgetting the old ones costs nothing while there are none.
     #[serde(skip)]
     pub(crate) keys_by_age: BTreeSet<(Timestamp, IdempotencyKey)>,
-    /// Jobs that have not ended.
+    /// The key that made each job, while it is known.
     #[serde(skip)]
-    pub(crate) live: BTreeSet<JobId>,
+    pub(crate) key_of: BTreeMap<JobId, IdempotencyKey>,
+    /// Records that wait to be taken by whoever applies commands.
+    #[serde(skip)]
+    pub(crate) outbox: Vec<ArchiveRecord>,
 }
 
 /// What an idempotency key was used for.
@@ -48,27 +80,39 @@ pub(crate) struct KeyRecord {
 impl State {
     /// The state of a new cluster.
     #[must_use]
-    pub const fn new(cluster: ClusterId) -> Self {
+    pub fn new(cluster: ClusterId) -> Self {
         Self {
             cluster,
             epoch: 1,
             feature_level: FEATURE_LEVEL,
             time: Timestamp(0),
             index: 0,
-            jobs: BTreeMap::new(),
+            jobs: Jobs::default(),
             nodes: BTreeMap::new(),
             models: BTreeMap::new(),
             keys: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            tokens_by_expiry: BTreeSet::new(),
+            members: BTreeMap::new(),
+            next_member: 0,
+            version_floor: 0,
+            archive: ArchiveHead::default(),
             keys_by_age: BTreeSet::new(),
-            live: BTreeSet::new(),
+            key_of: BTreeMap::new(),
+            outbox: Vec::new(),
         }
     }
 
     /// Derives what a snapshot does not carry.
     pub(crate) fn rebuild(&mut self) {
-        let live = |(id, job): (&JobId, &Job)| (!job.phase.is_final()).then(|| id.clone());
-        self.live = self.jobs.iter().filter_map(live).collect();
-        self.keys_by_age = self.keys.iter().map(|(key, record)| (record.used, *key)).collect();
+        let expiry = |(id, token): (&TokenId, &TokenRecord)| (token.expires, id.clone());
+        self.tokens_by_expiry = self.tokens.iter().map(expiry).collect();
+        // A key that carries no time was given by name: it is not forgotten for its age.
+        let aged = self.keys.iter().filter(|(key, _)| drawn_at(**key).is_some());
+        self.keys_by_age = aged.map(|(key, record)| (record.used, *key)).collect();
+        let made =
+            self.keys.iter().filter_map(|(key, record)| Some((record.made()?.clone(), *key)));
+        self.key_of = made.filter(|(job, _)| self.jobs.contains_key(job)).collect();
     }
 
     /// The cluster.
@@ -95,9 +139,9 @@ impl State {
         self.time
     }
 
-    /// All jobs by id.
+    /// All jobs that are not archived, by id.
     #[must_use]
-    pub const fn jobs(&self) -> &BTreeMap<JobId, Job> {
+    pub const fn jobs(&self) -> &Jobs {
         &self.jobs
     }
 
@@ -107,9 +151,42 @@ impl State {
         self.jobs.get(id)
     }
 
-    /// The jobs that have not ended.
-    pub fn live_jobs(&self) -> impl Iterator<Item = &Job> {
-        self.live.iter().filter_map(|id| self.jobs.get(id))
+    /// The jobs that have not ended, oldest first.
+    pub fn live_jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
+        self.jobs.live()
+    }
+
+    /// The jobs that have not ended and were submitted before the log index `before`, the newest
+    /// first.
+    pub fn newest_live_jobs(&self, before: u64) -> impl Iterator<Item = &Job> {
+        self.jobs.newest(false, before)
+    }
+
+    /// The same of the jobs that have ended and are not archived.
+    pub fn newest_ended_jobs(&self, before: u64) -> impl Iterator<Item = &Job> {
+        self.jobs.newest(true, before)
+    }
+
+    /// The ended jobs that are not archived; those that ended first come first.
+    pub fn jobs_by_end(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.by_end()
+    }
+
+    /// The jobs that have checkpoints to delete.
+    pub fn jobs_with_surplus(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.with_surplus()
+    }
+
+    /// How many jobs are in `phase`, archived ones aside.
+    #[must_use]
+    pub fn jobs_in_phase(&self, phase: JobPhase) -> usize {
+        self.jobs.in_phase(phase)
+    }
+
+    /// How many jobs are archived, and the digest over them.
+    #[must_use]
+    pub const fn archive(&self) -> ArchiveHead {
+        self.archive
     }
 
     /// All nodes by id.
@@ -130,10 +207,94 @@ impl State {
         &self.models
     }
 
+    /// All tokens by id, those too that expired or were revoked not long ago.
+    #[must_use]
+    pub const fn tokens(&self) -> &BTreeMap<TokenId, TokenRecord> {
+        &self.tokens
+    }
+
+    /// One token.
+    #[must_use]
+    pub fn token(&self, id: &TokenId) -> Option<&TokenRecord> {
+        self.tokens.get(id)
+    }
+
+    /// The schedulers by id. Empty until a leader has put them on record.
+    #[must_use]
+    pub const fn members(&self) -> &BTreeMap<u64, Member> {
+        &self.members
+    }
+
+    /// Whether a scheduler of this id was a member once and is no more.
+    #[must_use]
+    pub fn is_former_member(&self, id: u64) -> bool {
+        id < self.next_member && !self.members.contains_key(&id)
+    }
+
     /// Jobs whose id starts with `prefix`, at most two: enough to tell one from several.
     #[must_use]
     pub fn jobs_with_prefix(&self, prefix: &str) -> Vec<&Job> {
-        let starts = |job: &&Job| job.id.as_str().starts_with(prefix);
-        self.jobs.values().filter(starts).take(2).collect()
+        self.jobs_starting_with(prefix).take(2).collect()
+    }
+
+    /// All jobs whose id starts with `prefix`.
+    pub fn jobs_starting_with(&self, prefix: &str) -> impl Iterator<Item = &Job> {
+        let first = JobId::lowest_with_prefix(prefix);
+        let from = first.map(|first| self.jobs.from(first)).into_iter().flatten();
+        from.take_while(move |job| job.id.as_str().starts_with(prefix))
+    }
+
+    /// A copy to encode or to hash elsewhere while this one goes on: without what is derived, and
+    /// sharing its jobs.
+    #[must_use]
+    pub fn frozen(&self) -> Self {
+        // By name, so that a field that is added cannot be left out.
+        let Self {
+            cluster,
+            epoch,
+            feature_level,
+            time,
+            index,
+            jobs,
+            nodes,
+            models,
+            keys,
+            tokens,
+            members,
+            next_member,
+            version_floor,
+            archive,
+            tokens_by_expiry: _,
+            keys_by_age: _,
+            key_of: _,
+            outbox: _,
+        } = self;
+        Self {
+            cluster: *cluster,
+            epoch: *epoch,
+            feature_level: *feature_level,
+            time: *time,
+            index: *index,
+            jobs: jobs.frozen(),
+            nodes: nodes.clone(),
+            models: models.clone(),
+            keys: keys.clone(),
+            tokens: tokens.clone(),
+            members: members.clone(),
+            next_member: *next_member,
+            version_floor: *version_floor,
+            archive: *archive,
+            tokens_by_expiry: BTreeSet::new(),
+            keys_by_age: BTreeSet::new(),
+            key_of: BTreeMap::new(),
+            outbox: Vec::new(),
+        }
+    }
+
+    /// The digest of everything but the jobs, and the digest of all jobs.
+    pub(crate) fn digests(&self) -> (Digest, Digest) {
+        let mut rest = self.frozen();
+        let jobs = std::mem::take(&mut rest.jobs);
+        (Digest::of(&codec::encode(&rest)), jobs.digest())
     }
 }

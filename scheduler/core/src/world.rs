@@ -3,19 +3,24 @@
 
 #![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "small test numbers")]
 
+mod tokens;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use tokens::secret;
 use trainyard_jobs::{
     AttemptPhase, AttemptRef, Bytes, CheckpointPart, Device, DeviceKind, Digest, FileEntry,
     IdempotencyKey, Inventory, JobId, JobPhase, JobSpec, NodeId, RankExit, SessionId, Timestamp,
-    UnitId,
+    TokenId, UnitId,
 };
 use uuid::Uuid;
 
 use crate::{
     Command, Delta, Envelope, Event, Planner, Refusal, Reply, State,
+    archive::{Archive, ArchiveHead, Archived},
     command::{EndedReport, FEATURE_LEVEL, Mutation, Submit},
     placement::WorkBudget,
+    state::Job,
 };
 
 pub(crate) struct World {
@@ -26,6 +31,47 @@ pub(crate) struct World {
     index: u64,
     drawn: u64,
     ended: BTreeMap<JobId, JobPhase>,
+    /// Which machine used which token, and which tokens were revoked.
+    redeemed: BTreeMap<TokenId, Digest>,
+    revoked: BTreeSet<TokenId>,
+    pub(crate) records: Records,
+    /// Every command with its index.
+    pub(crate) log: Vec<(u64, Envelope)>,
+}
+
+/// The archive as a list in memory.
+#[derive(Default, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Records {
+    pub(crate) head: ArchiveHead,
+    pub(crate) all: Vec<Archived>,
+}
+
+impl Records {
+    /// Takes in what a command archived; replaying one changes nothing.
+    pub(crate) fn keep(&mut self, state: &mut State) {
+        for record in state.take_archived() {
+            let archived = Archived::decode(&record.bytes).expect("records read back");
+            assert_eq!(record.names, archived.names());
+            if let Some(known) = self.all.get(record.position as usize) {
+                assert_eq!(*known, archived, "the same record at the same position");
+                continue;
+            }
+            assert_eq!(record.position, self.head.count, "without a gap");
+            self.head = self.head.after(&record.bytes);
+            self.all.push(archived);
+        }
+    }
+}
+
+impl Archive for Records {
+    fn by_key(&self, key: IdempotencyKey, count: u64) -> Option<Archived> {
+        let mut first = self.all.iter().take(count as usize);
+        first.find(|archived| archived.names().key == Some(key)).cloned()
+    }
+
+    fn contains(&self, id: &JobId, count: u64) -> bool {
+        self.all.iter().take(count as usize).any(|archived| archived.job.id == *id)
+    }
 }
 
 pub(crate) fn node_id(n: u64) -> NodeId {
@@ -65,14 +111,22 @@ pub(crate) fn inventory(name: &str, slots: u32) -> Inventory {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let state = State::new(trainyard_jobs::ClusterId(Uuid::from_u128(1)));
+        Self::of(State::new(trainyard_jobs::ClusterId(Uuid::from_u128(1))))
+    }
+
+    /// Goes on from a state.
+    pub(crate) fn of(state: State) -> Self {
         Self {
             planner: Planner::of(&state),
+            now: state.time.0.max(1_000_000_000_000),
+            index: state.index,
             state,
-            now: 1_000_000_000_000,
-            index: 0,
             drawn: 0,
             ended: BTreeMap::new(),
+            redeemed: BTreeMap::new(),
+            revoked: BTreeSet::new(),
+            records: Records::default(),
+            log: Vec::new(),
         }
     }
 
@@ -81,9 +135,12 @@ impl World {
         let envelope = Envelope { level: FEATURE_LEVEL, time: Timestamp(self.now), command };
         let bytes = crate::codec::encode(&envelope);
         let envelope = crate::codec::decode_envelope(&bytes).expect("commands read back");
+        self.log.push((self.index, envelope.clone()));
         let before = self.state.clone();
         let mut events = Vec::new();
-        let applied = self.state.apply(self.index, envelope, &mut events);
+        let applied = self.state.apply(self.index, envelope, &self.records, &mut events);
+        self.records.keep(&mut self.state);
+        assert_eq!(self.records.head, self.state.archive(), "the state vouches for its archive");
         if applied.is_err() {
             let unchanged = State { index: self.index, time: self.state.time, ..before };
             assert_eq!(self.state, unchanged, "a refused command changes nothing");
@@ -160,7 +217,17 @@ impl World {
     }
 
     pub(crate) fn phase(&self, job: &JobId) -> JobPhase {
-        self.state.job(job).expect("known").phase
+        self.job(job).phase
+    }
+
+    /// A job, archived or not.
+    pub(crate) fn job(&self, id: &JobId) -> &Job {
+        let archived = || self.records.all.iter().map(|a| &a.job).find(|job| job.id == *id);
+        self.state.job(id).or_else(archived).expect("known")
+    }
+
+    fn all_jobs(&self) -> impl Iterator<Item = &Job> {
+        self.state.jobs().values().chain(self.records.all.iter().map(|archived| &archived.job))
     }
 
     pub(crate) fn started(&mut self, attempt: &AttemptRef) {
@@ -171,7 +238,7 @@ impl World {
     }
 
     pub(crate) fn nodes_of(&self, attempt: &AttemptRef) -> Vec<NodeId> {
-        let job = self.state.job(&attempt.job).expect("known");
+        let job = self.job(&attempt.job);
         let found = job.attempts.iter().find(|a| a.number == attempt.attempt).expect("known");
         found.placements.iter().map(|p| p.node.clone()).collect()
     }
@@ -182,7 +249,7 @@ impl World {
         node: &NodeId,
         code: i32,
     ) -> Result<Reply, Refusal> {
-        let job = self.state.job(&attempt.job).expect("known");
+        let job = self.job(&attempt.job);
         let placement = job
             .attempts
             .iter()
@@ -227,6 +294,7 @@ impl World {
     fn check(&mut self) {
         self.units_belong_to_one_attempt();
         self.jobs_are_owned_by_their_last_attempt();
+        self.tokens_are_used_once();
         let mut rebuilt = self.state.clone();
         rebuilt.rebuild();
         assert_eq!(rebuilt, self.state, "what is derived is up to date");
@@ -254,7 +322,8 @@ impl World {
 
     fn jobs_are_owned_by_their_last_attempt(&mut self) {
         let mut registered = BTreeSet::new();
-        for job in self.state.jobs().values() {
+        let mut ended = std::mem::take(&mut self.ended);
+        for job in self.all_jobs() {
             for attempt in &job.attempts {
                 assert_eq!(attempt.world_size(), job.spec.resources.gpus, "gangs are whole");
             }
@@ -265,10 +334,11 @@ impl World {
                 assert!(registered.insert(version.clone()), "a version is of one run");
             }
             if job.phase.is_final() {
-                let first = self.ended.entry(job.id.clone()).or_insert(job.phase);
+                let first = ended.entry(job.id.clone()).or_insert(job.phase);
                 assert_eq!(*first, job.phase, "ended is ended");
             }
         }
+        self.ended = ended;
         let versions: usize = self.state.models().values().map(BTreeMap::len).sum();
         assert_eq!(versions, registered.len(), "a run registers once");
     }

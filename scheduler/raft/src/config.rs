@@ -64,6 +64,9 @@ pub struct Config {
     pub snapshot_every: u64,
     /// A snapshot is also taken when the log holds more bytes than this.
     pub snapshot_log_bytes: u64,
+    /// The entries' file is used again in pieces of this many bytes, in a directory made now; each
+    /// holds whole commands.
+    pub log_region_bytes: u64,
     /// Applied entries kept in the log behind a snapshot, so that a member that was away briefly
     /// needs no snapshot.
     pub keep_entries: u64,
@@ -86,6 +89,9 @@ pub struct Config {
     pub snapshot_send_ticks: u32,
 }
 
+/// More than a log record adds to a command.
+const ENTRY_OVERHEAD: u64 = 4096;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -100,6 +106,7 @@ impl Default for Config {
             election_window: None,
             snapshot_every: 10_000,
             snapshot_log_bytes: 256 << 20,
+            log_region_bytes: 16 << 20,
             keep_entries: 2_000,
             max_command_bytes: 4 << 20,
             max_message_bytes: 512 << 10,
@@ -180,6 +187,14 @@ impl Config {
                 "must reach max_message_bytes and max_command_bytes",
             );
         }
+        if self.log_region_bytes < command.saturating_add(ENTRY_OVERHEAD)
+            || !self.log_region_bytes.is_multiple_of(4096)
+        {
+            return refuse(
+                "log_region_bytes",
+                "must be a multiple of 4096 and hold a command of max_command_bytes",
+            );
+        }
         if self.read_timeout_ticks == 0 || self.snapshot_send_ticks == 0 {
             return refuse("read_timeout_ticks", "and snapshot_send_ticks must be above 0");
         }
@@ -216,6 +231,9 @@ impl Config {
             max_committed_size_per_ready: 16 << 20,
             max_inflight_msgs: self.max_inflight_messages,
             batch_append: true,
+            // Followers learn of a commit with the next entries or heartbeat: nobody waits for them
+            // to apply, and a message each for every batch is as dear as the batch.
+            skip_bcast_commit: true,
             ..raft::Config::default()
         }
     }

@@ -117,9 +117,10 @@ pub enum OpenError {
         /// The newest format known here.
         known: u32,
     },
-    /// Snapshots without a log: starting anew would forget votes and acknowledged entries.
+    /// A directory that was in use without its log: starting anew would forget votes and
+    /// acknowledged entries.
     #[error(
-        "the data directory {} has snapshots but no log; bring log.redb back, or wipe the directory and join under a new id",
+        "the data directory {} was in use, but its log.redb is gone or empty; bring log.redb back, or wipe the directory and join under a new id",
         dir.display()
     )]
     LogMissing {
@@ -182,6 +183,9 @@ pub enum Fatal {
         /// The index that came.
         found: u64,
     },
+    /// No thread could be started to write a snapshot.
+    #[error("cannot start a thread to write a snapshot: {0}")]
+    Thread(io::Error),
     /// The driver failed before.
     #[error("the raft driver has stopped after an earlier failure")]
     Stopped,

@@ -23,7 +23,7 @@ use crate::{
     machine::{StateMachine, Transport},
     runner::{Runner, Work},
     status::Status,
-    storage::open_database,
+    storage::open_disk,
 };
 
 /// Opens the data directory and starts the member on a thread of its own.
@@ -40,12 +40,13 @@ pub fn start(
 ) -> Result<RaftHandle, OpenError> {
     config.validate()?;
     let counters = SharedCounters::default();
-    let db = open_database(&config.dir)?;
-    let driver = Driver::open_on(&config, db, Box::new(machine), Arc::clone(&counters))?;
+    let disk = open_disk(&config.dir)?;
+    let driver = Driver::open_on(&config, disk, Box::new(machine), Arc::clone(&counters))?;
     let (work, inbox) = sync_channel(config.queue);
     let (publisher, status) = watch::channel(driver.status());
     let farewell_ticks = config.election_ticks.saturating_mul(2);
     let runner = Runner {
+        part: driver.part(),
         driver,
         transport,
         work: inbox,
@@ -122,6 +123,11 @@ impl RaftHandle {
         }
     }
 
+    /// Counts a message that was refused before it came here.
+    pub fn count_refused(&self) {
+        self.counters.messages_refused.add(1);
+    }
+
     /// Tells that a message to `peer` was lost, so that it is probed instead of flooded.
     pub fn report_unreachable(&self, peer: u64) {
         // When the queue is full the next heartbeat finds out.
@@ -141,7 +147,7 @@ impl RaftHandle {
         let _ = self.queue(Input::Transfer(to));
     }
 
-    /// The member's own view, updated after every round of work.
+    /// The member's own view, updated every tick, and at once when it plays another part.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()

@@ -30,5 +30,5 @@ pub use error::{
     ChangeError, ConfigError, Fatal, OpenError, ProposeError, ReadError, StorageError,
 };
 pub use handle::{RaftHandle, start};
-pub use machine::{RestoreError, StateMachine, Transport};
+pub use machine::{Capture, RestoreError, StateMachine, Transport};
 pub use status::{PeerProgress, PeerState, Role, Status};

@@ -6,15 +6,16 @@
 //! returns its error.
 
 use std::{
-    panic::{self, AssertUnwindSafe},
+    panic::{self, AssertUnwindSafe, resume_unwind},
     sync::mpsc::{Receiver, RecvTimeoutError},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 
 use crate::{
-    driver::{Driver, Input},
+    driver::{Driver, Input, Part},
     error::{ChangeError, Fatal, ProposeError, ReadError},
     machine::Transport,
     status::Status,
@@ -46,6 +47,8 @@ pub(crate) struct Runner<T> {
     pub(crate) work: Receiver<Work>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) tick: Duration,
+    /// The part that was told last.
+    pub(crate) part: Part,
     /// How long a leader that shuts down waits for a successor.
     pub(crate) farewell_ticks: u32,
 }
@@ -74,10 +77,13 @@ impl<T: Transport> Runner<T> {
     fn run(mut self) -> Result<(), Fatal> {
         let mut due = Instant::now() + self.tick;
         let mut farewell = None;
+        let mut writer: Option<JoinHandle<_>> = None;
+        self.driver.snapshots_elsewhere();
         loop {
             let wake = self.take_inputs(due);
             let now = Instant::now();
-            if now >= due {
+            let ticks = now >= due;
+            if ticks {
                 // One tick however late: a process that was suspended must not run for election
                 // before it has read what came meanwhile.
                 self.driver.step(Input::Tick);
@@ -94,8 +100,15 @@ impl<T: Transport> Runner<T> {
                 Wake::Deserted => farewell = Some(0),
                 Wake::Inputs | Wake::Shutdown => {}
             }
+            if let Some(written) = writer.take_if(|writer| writer.is_finished()) {
+                self.driver.snapshot_taken(written.join().unwrap_or_else(|p| resume_unwind(p)));
+            }
             self.driver.flush(&mut self.transport)?;
-            self.publish();
+            if let Some(snapshot) = self.driver.fetch_snapshot() {
+                let thread = thread::Builder::new().name("snapshot".to_owned());
+                writer = Some(thread.spawn(move || snapshot.run()).map_err(Fatal::Thread)?);
+            }
+            self.publish(ticks);
             // A leader hands over first, so that the others need no election timeout; nobody to
             // hand over to, or no answer in time, and it just goes.
             let alone = self.driver.leading().is_none() || self.driver.successor().is_none();
@@ -103,6 +116,9 @@ impl<T: Transport> Runner<T> {
                 break;
             }
         }
+        // Another life must not find it writing.
+        let unrecorded = writer.map(JoinHandle::join);
+        drop(unrecorded);
         self.driver.close();
         for work in self.work.try_iter() {
             refuse(work);
@@ -130,7 +146,14 @@ impl<T: Transport> Runner<T> {
         wake
     }
 
-    fn publish(&self) {
+    /// Tells the status: at once if another part is played, else with the next tick, since indices
+    /// move with every command and each telling wakes all who watch.
+    fn publish(&mut self, ticks: bool) {
+        let part = self.driver.part();
+        if !ticks && self.part == part {
+            return;
+        }
+        self.part = part;
         let status = self.driver.status();
         self.status.send_if_modified(|published| {
             if *published == status {

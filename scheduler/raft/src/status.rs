@@ -1,4 +1,4 @@
-//! What a member tells about itself, published after every round of work.
+//! What a member tells about itself, published every tick, and at once when it plays another part.
 //!
 //! A report only: nothing decides by it whether a command is committed.
 

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use trainyard_jobs::{JobId, Timestamp};
+use trainyard_jobs::{JobId, Timestamp, TokenId};
 
 /// The wall clock, as proposals carry it.
 pub(crate) fn now() -> Timestamp {
@@ -24,4 +24,14 @@ pub(crate) fn monotonic() -> Duration {
 /// Draws a job's id.
 pub(crate) fn draw_job_id() -> JobId {
     JobId::from_random(rand::random())
+}
+
+/// Draws a token's id.
+pub(crate) fn draw_token_id() -> TokenId {
+    TokenId::from_random(rand::random())
+}
+
+/// Draws what names a request.
+pub(crate) fn draw_request_id() -> String {
+    uuid::Uuid::new_v4().to_string()
 }

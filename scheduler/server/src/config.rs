@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,9 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{ClusterId, Millis};
+use trainyard_pki::NODE_LIFE;
+
+use crate::access::LimitsConfig;
 
 /// One scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,17 +33,35 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Bundles, checkpoints, logs and artifacts: `file:///…` or `s3://bucket/prefix`.
     pub store: String,
-    /// Prometheus metrics; none when absent.
+    /// Certificates and keys: `ca.crt`, `ca.key`, `node.crt`, `node.key`. Default: `pki` in
+    /// `data_dir`.
+    pub pki_dir: Option<PathBuf>,
+    /// How long the certificates are valid that this member signs for nodes, its own too. Each is
+    /// renewed when two thirds are over.
+    pub certificate_life: Millis,
+    /// Prometheus metrics, for who shows a certificate of the cluster; none when absent.
     pub metrics_listen: Option<SocketAddr>,
+    /// Serves metrics without TLS, to this machine alone.
+    pub metrics_plaintext: bool,
     /// How long a node may be silent before it is called lost.
     pub node_grace: Millis,
     /// How often workers report.
     pub heartbeat: Millis,
     /// Applied commands between two snapshots.
     pub snapshot_every: u64,
+    /// Applied commands kept in the log behind a snapshot: a member that was away for no more than
+    /// these needs no snapshot.
+    pub keep_entries: u64,
+    /// How long an ended job stays in memory before it moves to the archive, where it is still
+    /// found.
+    pub archive_after: Millis,
     /// Raft's unit of time. A follower waits 50 to 100 of them for a leader's word, drawn anew
     /// each time, and a leader speaks every 10: fine enough that votes rarely split.
     pub tick: Millis,
+    /// The longest that records of the audit trail wait for their export.
+    pub audit_every: Millis,
+    /// What one caller may ask for.
+    pub limits: LimitsConfig,
 }
 
 impl Default for Config {
@@ -52,14 +73,24 @@ impl Default for Config {
             peers: BTreeMap::new(),
             data_dir: PathBuf::from("/var/lib/trainyard/scheduler"),
             store: String::new(),
+            pki_dir: None,
+            certificate_life: Millis(NODE_LIFE.as_secs() * 1000),
             metrics_listen: None,
+            metrics_plaintext: false,
             node_grace: Millis(30_000),
             heartbeat: Millis(1000),
             snapshot_every: 10_000,
+            keep_entries: 2_000,
+            archive_after: Millis(3_600_000),
             tick: Millis(10),
+            audit_every: Millis(600_000),
+            limits: LimitsConfig::default(),
         }
     }
 }
+
+/// Shorter lives would be over before they are renewed.
+const SHORTEST_LIFE: Millis = Millis(5000);
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +121,12 @@ impl Config {
         figment.merge(Env::prefixed("YARD_SCHEDULER_")).extract().map_err(|e| Box::new(e).into())
     }
 
+    /// Where certificates and keys lie.
+    #[must_use]
+    pub fn pki_dir(&self) -> PathBuf {
+        self.pki_dir.clone().unwrap_or_else(|| self.data_dir.join("pki"))
+    }
+
     /// Checks what types cannot say.
     ///
     /// # Errors
@@ -109,26 +146,21 @@ impl Config {
         if !matches!(self.peers.len(), 1 | 3 | 5) {
             return invalid("peers", "must name 1, 3 or 5 members: others gain nothing");
         }
-        if !self.listen.ip().is_loopback() || !self.peers.values().all(|p| is_loopback(p)) {
+        let open = |address: &SocketAddr| !address.ip().is_loopback();
+        if self.metrics_plaintext && self.metrics_listen.as_ref().is_some_and(open) {
             return invalid(
-                "listen",
-                "and `peers` must be loopback addresses: traffic between machines needs TLS, which this version does not have yet",
+                "metrics_plaintext",
+                "is for loopback addresses: leave it out, and let Prometheus show a certificate",
             );
         }
-        if self.metrics_listen.is_some_and(|address| !address.ip().is_loopback()) {
-            return invalid("metrics_listen", "must be a loopback address");
+        if self.certificate_life < SHORTEST_LIFE {
+            return invalid("certificate_life", "must be at least 5s: clocks are not that exact");
         }
         if self.heartbeat.0 == 0 || self.node_grace.0 < 3 * self.heartbeat.0 {
             return invalid("node_grace", "must be at least three times `heartbeat`");
         }
         Ok(())
     }
-}
-
-fn is_loopback(address: &str) -> bool {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// TOML's keys are text: reads `[peers] 1 = "…"`.
@@ -192,12 +224,13 @@ mod tests {
     #[test]
     fn plaintext_never_leaves_the_machine() {
         let mut config = valid();
-        config.listen = SocketAddr::from(([0, 0, 0, 0], 7401));
+        let open = SocketAddr::from(([0, 0, 0, 0], 7401));
+        config.listen = open;
+        config.metrics_listen = Some(open);
+        config.validate().unwrap();
+        config.metrics_plaintext = true;
         let error = config.validate().unwrap_err().to_string();
         assert!(error.contains("loopback"), "{error}");
-        config = valid();
-        config.peers.insert(1, "192.0.2.1:7401".to_owned());
-        assert!(config.validate().is_err());
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Why a scheduler cannot run, and how a failed request becomes a gRPC status: one map.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use tonic::{Code, Status, metadata::MetadataValue};
 use trainyard_core::Refusal;
+use trainyard_pki::PkiError;
 use trainyard_proto::{LEADER_METADATA, convert::Invalid};
 use trainyard_raft::{OpenError, ProposeError, ReadError};
 use trainyard_store::StoreError;
 
-use crate::config::ConfigError;
+use crate::{archive::ArchiveError, config::ConfigError};
 
 /// Why a scheduler cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -26,12 +27,34 @@ pub enum SchedulerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The certificate is not of a scheduler.
+    #[error("the certificate in `{}` is of {found}, not of a scheduler: check `pki_dir`", path.display())]
+    NotScheduler {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+    },
     /// The object store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The data directory cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The audit trail cannot be kept.
+    #[error("cannot keep the audit trail in {path}: {source}; make room, or mend the directory")]
+    Audit {
+        /// Its directory.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// Serving failed.
     #[error("serving on {address} failed: {source}")]
     Serve {
@@ -72,9 +95,21 @@ pub enum Failure {
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
+    /// The caller may not.
+    #[error("{0}")]
+    Denied(String),
+    /// The audit trail's directory cannot be read.
+    #[error("cannot read the audit trail: {0}")]
+    Audit(#[source] std::io::Error),
     /// The object store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A task of the daemon's own did not come to its end.
+    #[error("the scheduler was interrupted: {0}; ask again")]
+    Interrupted(String),
 }
 
 impl From<Invalid> for Failure {
@@ -111,12 +146,19 @@ const fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::KeyConflict | Refusal::IdTaken(_) | Refusal::NameTaken { .. } => {
             Code::AlreadyExists
         }
-        Refusal::NoJob(_) | Refusal::NoNode(_) => Code::NotFound,
+        Refusal::NoJob(_) | Refusal::NoNode(_) | Refusal::NoMember(_) | Refusal::NoToken(_) => {
+            Code::NotFound
+        }
+        Refusal::BadToken => Code::Unauthenticated,
+        Refusal::TooManyTokens(_) => Code::ResourceExhausted,
         Refusal::KeyExpired | Refusal::Malformed(_) => Code::InvalidArgument,
         Refusal::Stale(_) => Code::Aborted,
-        Refusal::Superseded(_) | Refusal::WrongPhase { .. } | Refusal::Pinned(_) => {
-            Code::FailedPrecondition
-        }
+        Refusal::Superseded(_)
+        | Refusal::WrongPhase { .. }
+        | Refusal::Pinned(_)
+        | Refusal::Members(_)
+        | Refusal::Known(_)
+        | Refusal::TokenUsed(_) => Code::FailedPrecondition,
     }
 }
 
@@ -132,9 +174,14 @@ impl From<Failure> for Status {
                 }
                 status
             }
-            Failure::Unknown | Failure::Busy | Failure::NoQuorum | Failure::Store(_) => {
-                Self::unavailable(text)
-            }
+            Failure::Denied(_) => Self::permission_denied(text),
+            Failure::Audit(_) => Self::internal(text),
+            Failure::Unknown
+            | Failure::Busy
+            | Failure::NoQuorum
+            | Failure::Store(_)
+            | Failure::Interrupted(_) => Self::unavailable(text),
+            Failure::Archive(_) => Self::data_loss(text),
             Failure::Invalid(_) => Self::invalid_argument(text),
             Failure::Impossible(_) => Self::failed_precondition(text),
             Failure::NotFound(_) => Self::not_found(text),

@@ -1,21 +1,24 @@
 //! Answers that cost a pass over the state, kept for as long as they are true, or nearly: why
-//! jobs wait, and the state's hash. However many ask, the state is gone through a few times a
-//! second, and plans are made outside its lock.
+//! jobs wait, and the state's hash. However many ask, the queue is gone through a few times a second;
+//! the state's lock is held for what changed alone.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::time::Instant;
-use trainyard_core::{
-    Planner, State, codec,
-    placement::{Blocker, Delta},
+use tokio::{
+    sync::broadcast::{Receiver, error::TryRecvError},
+    time::Instant,
 };
-use trainyard_jobs::JobId;
+use trainyard_core::{
+    Event, Planner, State, codec,
+    placement::{Blockers, Delta, Explanation},
+};
+use trainyard_jobs::{JobId, NodeId};
 
-use crate::{clock, replica::Replica};
+use crate::{clock, machine::Events, replica::Replica};
 
 /// How long reasons serve while the state goes on.
 const NEARLY: Duration = Duration::from_millis(100);
@@ -23,42 +26,103 @@ const NEARLY: Duration = Duration::from_millis(100);
 /// How long they serve while it does not: units come and go outside it as well.
 const TRUE: Duration = Duration::from_millis(500);
 
-/// Why each waiting job waits, in one line.
-type Lines = Arc<BTreeMap<JobId, String>>;
+/// Why each waiting job waits.
+type All = Arc<BTreeMap<JobId, Blockers>>;
 
-/// The reasons given last, with when and for which log index.
+/// A planner that follows the state for those who ask why, and the reasons given last.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Reasons(Arc<Mutex<Option<(Instant, u64, Lines)>>>);
+pub(crate) struct Reasons(Arc<Mutex<Option<Follower>>>);
+
+#[derive(Debug)]
+struct Follower {
+    planner: Planner,
+    events: Receiver<Events>,
+    /// Nodes whose units' troubles the planner knows.
+    heard: BTreeSet<NodeId>,
+    /// When and for which log index they were given.
+    last: Option<(Instant, u64, All)>,
+}
 
 impl Reasons {
     /// Why each waiting job waits.
-    pub(crate) fn of(&self, replica: &Replica) -> Lines {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn of(&self, replica: &Replica) -> All {
+        let mut follower = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let index = replica.look(|state| state.revision().index);
-        if let Some((at, then, lines)) = last.as_ref() {
+        let follower = follower.get_or_insert_with(|| Follower::begin(replica));
+        if let Some((at, then, all)) = &follower.last {
             let age = at.elapsed();
             if age < NEARLY || (*then == index && age < TRUE) {
-                return Arc::clone(lines);
+                return Arc::clone(all);
             }
         }
-        let planner = replica.look(|state| planner(replica, state));
-        let line = |(id, blockers): (JobId, Vec<Blocker>)| {
-            let texts: Vec<String> = blockers.into_iter().map(|b| b.message).collect();
-            (id, texts.join("; "))
-        };
-        let lines = Lines::new(planner.reasons(clock::now()).into_iter().map(line).collect());
-        *last = Some((Instant::now(), index, Arc::clone(&lines)));
-        lines
+        follower.catch_up(replica);
+        let all = All::new(follower.planner.reasons(clock::now()));
+        follower.last = Some((Instant::now(), index, Arc::clone(&all)));
+        all
+    }
+
+    /// Why one job waits, in one line, if it does.
+    pub(crate) fn line(all: &BTreeMap<JobId, Blockers>, job: &JobId) -> Option<String> {
+        let texts: Vec<&str> = all.get(job)?.iter().map(|b| b.message.as_str()).collect();
+        Some(texts.join("; "))
+    }
+
+    /// Everything that there is to say of why a job waits: dozens of plans, so not for a thread
+    /// that others wait for.
+    pub(crate) fn explain(&self, replica: &Replica, job: &JobId) -> Explanation {
+        let mut follower = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let follower = follower.get_or_insert_with(|| Follower::begin(replica));
+        follower.catch_up(replica);
+        follower.planner.explain(job, clock::now()).unwrap_or_default()
     }
 }
 
-/// A planner that knows the state and what the leader hears of its workers.
-pub(crate) fn planner(replica: &Replica, state: &State) -> Planner {
-    let mut planner = Planner::of(state);
-    for (node, units) in replica.sessions.unusable() {
-        planner.update(Delta::Unusable(node, units));
+impl Follower {
+    fn begin(replica: &Replica) -> Self {
+        // Subscribed before the state is read, so that no change falls between.
+        let events = replica.events.subscribe();
+        let planner = replica.look(Planner::of);
+        Self { planner, events, heard: BTreeSet::new(), last: None }
     }
-    planner
+
+    /// Takes in what happened since; all of the state, if that was too much to follow.
+    fn catch_up(&mut self, replica: &Replica) {
+        let (mut jobs, mut nodes) = (BTreeSet::new(), BTreeSet::new());
+        loop {
+            match self.events.try_recv() {
+                Ok(batch) if batch.contains(&Event::Restored) => {
+                    return *self = Self::begin(replica);
+                }
+                Ok(batch) => {
+                    for event in batch.iter() {
+                        jobs.extend(event.job().cloned());
+                        if let Event::Node(node) = event {
+                            nodes.insert(node.clone());
+                        }
+                    }
+                }
+                Err(TryRecvError::Lagged(_)) => return *self = Self::begin(replica),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        replica.look(|state| {
+            for job in jobs {
+                self.planner.update(Delta::of_job(state, &job));
+            }
+            for node in nodes {
+                self.planner.update(Delta::of_node(state, &node));
+            }
+        });
+        let unusable = replica.sessions.unusable();
+        // Of those who are not heard any more nothing is known.
+        for node in self.heard.iter().filter(|node| !unusable.contains_key(*node)) {
+            self.planner.update(Delta::Unusable(node.clone(), BTreeMap::new()));
+        }
+        self.heard = unusable.keys().cloned().collect();
+        for (node, units) in unusable {
+            self.planner.update(Delta::Unusable(node, units));
+        }
+    }
 }
 
 /// The hash computed last, with its log index.
@@ -66,17 +130,19 @@ pub(crate) fn planner(replica: &Replica, state: &State) -> Planner {
 pub(crate) struct StateHash(Arc<Mutex<Option<(u64, String)>>>);
 
 impl StateHash {
-    /// The state's hash.
-    pub(crate) fn of(&self, state: &State) -> String {
-        let index = state.revision().index;
+    /// The state's hash and the log index that it is of. The state's lock is held for a cheap copy
+    /// alone.
+    pub(crate) fn of(&self, replica: &Replica) -> (u64, String) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = replica.look(|state| state.revision().index);
         if let Some((then, hash)) = last.as_ref()
             && *then == index
         {
-            return hash.clone();
+            return (index, hash.clone());
         }
-        let hash = codec::state_hash(state).to_string();
-        *last = Some((index, hash.clone()));
-        hash
+        let state = replica.look(State::frozen);
+        let hashed = (state.revision().index, codec::state_hash(&state).to_string());
+        *last = Some(hashed.clone());
+        hashed
     }
 }

@@ -12,12 +12,16 @@ use trainyard_raft::{RaftHandle, Status};
 use trainyard_store::Store;
 
 use crate::{
+    archive::{ArchiveError, ArchiveStore},
+    audit::Audit,
     clock,
     config::Config,
     decide::watch::HandedOn,
     error::Failure,
     machine::{self, Events, Shared},
+    pki::Pki,
     reasons::{Reasons, StateHash},
+    seen::SeenBundles,
     sessions::Sessions,
 };
 
@@ -27,6 +31,7 @@ pub(crate) struct Replica {
     pub(crate) raft: RaftHandle,
     pub(crate) state: Shared,
     pub(crate) events: broadcast::Sender<Events>,
+    pub(crate) archive: ArchiveStore,
     pub(crate) store: Store,
     pub(crate) config: Arc<Config>,
     pub(crate) sessions: Sessions,
@@ -34,6 +39,11 @@ pub(crate) struct Replica {
     pub(crate) handed_on: Arc<Mutex<HandedOn>>,
     pub(crate) reasons: Reasons,
     pub(crate) hash: StateHash,
+    pub(crate) bundles: SeenBundles,
+    /// Who did what, and was denied what.
+    pub(crate) audit: Audit,
+    /// Who this member is, and what it signs.
+    pub(crate) pki: Arc<Pki>,
 }
 
 impl Replica {
@@ -67,6 +77,16 @@ impl Replica {
     /// Reads the state as it is here.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         machine::read(&self.state, look)
+    }
+
+    /// Reads the archive, off the runtime's threads: it may have to wait for the disk.
+    pub(crate) async fn archived<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&ArchiveStore) -> Result<T, ArchiveError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let archive = self.archive.clone();
+        let read = tokio::task::spawn_blocking(move || look(&archive)).await;
+        Ok(read.map_err(|error| Failure::Interrupted(error.to_string()))??)
     }
 
     /// This member's own view of the consensus.

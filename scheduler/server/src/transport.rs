@@ -10,11 +10,14 @@ use std::{
 use tokio::{runtime::Handle, sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
+use trainyard_pki::{Connector, Credentials, Expected};
 use trainyard_proto::{
     CHUNK_BYTES, MAX_MESSAGE_BYTES,
-    v1::{RaftChunk, raft_client::RaftClient},
+    v1::{ArchiveHeadRequest, ArchivePiece, RaftChunk, raft_client::RaftClient},
 };
 use trainyard_raft::{RaftHandle, Transport};
+
+use crate::archive::{ArchiveError, ArchiveStore};
 
 /// Messages that may wait for one peer.
 const QUEUE: usize = 4096;
@@ -37,6 +40,7 @@ pub(crate) struct Peers {
     from: u64,
     cluster: String,
     raft: LateHandle,
+    archive: ArchiveStore,
     peers: BTreeMap<u64, Peer>,
 }
 
@@ -51,21 +55,25 @@ impl Peers {
         from: u64,
         cluster: String,
         addresses: &BTreeMap<u64, String>,
+        credentials: &Credentials,
         raft: &LateHandle,
-    ) -> Result<Self, tonic::transport::Error> {
+        archive: &ArchiveStore,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let mut peers = BTreeMap::new();
         for (&to, address) in addresses.iter().filter(|(id, _)| **id != from) {
-            let channel = Endpoint::from_shared(format!("http://{address}"))?
+            let connector = Connector::to(credentials, Expected::Scheduler(to))?;
+            let channel = Endpoint::from_shared(format!("https://{address}"))?
                 .connect_timeout(Duration::from_secs(1))
                 .http2_keep_alive_interval(Duration::from_secs(5))
                 .keep_alive_timeout(Duration::from_secs(5))
-                .connect_lazy();
+                .connect_with_connector_lazy(connector);
             let (queue, messages) = mpsc::channel(QUEUE);
             let link = Link { from, to, cluster: cluster.clone(), channel: channel.clone() };
             tokio::spawn(link.feed(messages, Arc::clone(raft)));
             peers.insert(to, Peer { queue, channel });
         }
-        Ok(Self { runtime: Handle::current(), from, cluster, raft: Arc::clone(raft), peers })
+        let (runtime, raft) = (Handle::current(), Arc::clone(raft));
+        Ok(Self { runtime, from, cluster, raft, archive: archive.clone(), peers })
     }
 }
 
@@ -86,9 +94,21 @@ impl Transport for Peers {
             channel: peer.channel.clone(),
         };
         let raft = Arc::clone(&self.raft);
+        let archive = self.archive.clone();
         self.runtime.spawn(async move {
-            let arrived = tokio::time::timeout(SNAPSHOT_TIME, link.send_one(message)).await;
-            let arrived = matches!(arrived, Ok(Ok(())));
+            let send = async {
+                // First what the snapshot relies on: without it the peer would refuse it.
+                link.send_archive(&archive).await?;
+                link.send_one(message).await
+            };
+            let arrived = match tokio::time::timeout(SNAPSHOT_TIME, send).await {
+                Ok(Ok(())) => true,
+                Ok(Err(status)) => {
+                    tracing::warn!(to, code = ?status.code(), message = status.message(), "snapshot not sent");
+                    false
+                }
+                Err(_) => false,
+            };
             if let Some(raft) = raft.get() {
                 raft.report_snapshot(to, arrived);
             }
@@ -149,8 +169,42 @@ impl Link {
 
     /// Sends one message over a stream of its own, and waits until the peer has it.
     async fn send_one(&self, message: Vec<u8>) -> Result<(), tonic::Status> {
-        let chunks: Vec<_> = self.chunks(message, true).collect();
+        let chunks = self.chunks(message, true);
         self.client().exchange(tokio_stream::iter(chunks)).await.map(drop)
+    }
+
+    /// Sends the archived jobs that the peer lacks, and waits until they are on its disk.
+    async fn send_archive(&self, archive: &ArchiveStore) -> Result<(), tonic::Status> {
+        let end = archive.head().count;
+        if end == 0 {
+            return Ok(());
+        }
+        let (cluster, from, to) = (self.cluster.clone(), self.from, self.to);
+        let ask = ArchiveHeadRequest { cluster: cluster.clone(), from, to };
+        let has = self.client().archive_head(ask).await?.into_inner().count;
+        if has >= end {
+            return Ok(());
+        }
+        tracing::info!(to, records = end - has, "sending archived jobs");
+        let (pieces, outgoing) = mpsc::channel(2);
+        let archive = archive.clone();
+        let read = tokio::task::spawn_blocking(move || -> Result<(), ArchiveError> {
+            let mut position = has;
+            while position < end {
+                let records = archive.piece(position, end)?;
+                let next = position.saturating_add(u64::try_from(records.len()).unwrap_or(1));
+                let cluster = if position == has { cluster.clone() } else { String::new() };
+                let piece = ArchivePiece { cluster, from, to, position, records };
+                if pieces.blocking_send(piece).is_err() {
+                    break;
+                }
+                position = next;
+            }
+            Ok(())
+        });
+        self.client().take_archive(ReceiverStream::new(outgoing)).await?;
+        let read = read.await.map_err(|error| tonic::Status::internal(error.to_string()))?;
+        read.map_err(|error| tonic::Status::data_loss(error.to_string()))
     }
 
     fn client(&self) -> RaftClient<Channel> {

@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::OnceLock, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Streaming, transport::Channel};
-use trainyard_jobs::{ClusterId, Millis};
+use trainyard_jobs::{ClusterId, Millis, Role};
+use trainyard_pki::{
+    AUTHORITY_LIFE, Authority, Connector, Credentials, Expected, Holder, NODE_LIFE, PkiDir, Subject,
+};
 use trainyard_proto::v1::{
     self, client_client::ClientClient, scheduler_message::Body, worker_client::WorkerClient,
     worker_message,
@@ -28,14 +31,42 @@ fn free_address() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+fn authority() -> &'static Authority {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    let cluster = ClusterId(Uuid::from_u128(7));
+    AUTHORITY.get_or_init(|| Authority::create(cluster, AUTHORITY_LIFE).unwrap())
+}
+
+/// A connector of somebody, whose directory may go once it was read.
+fn connector(holder: Holder, subject: Subject) -> Connector {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = PkiDir::new(dir.path());
+    pki.write_roots(authority().certificate()).unwrap();
+    pki.write_issued(holder, &authority().issue(subject, NODE_LIFE).unwrap()).unwrap();
+    let credentials = match holder {
+        Holder::Node => Credentials::node(dir.path()),
+        Holder::Person => Credentials::person(dir.path()),
+    };
+    Connector::to(&credentials.unwrap(), Expected::AnyScheduler).unwrap()
+}
+
+fn admin() -> Connector {
+    connector(Holder::Person, Subject::Person { role: Role::Admin, name: "ada".into() })
+}
+
 fn config(dir: &std::path::Path) -> Config {
     let listen = free_address();
+    let pki = PkiDir::new(dir.join("pki"));
+    pki.write_authority(authority().certificate(), &authority().key()).unwrap();
+    let issued = authority().issue(Subject::Scheduler(1), NODE_LIFE).unwrap();
+    pki.write_issued(Holder::Node, &issued).unwrap();
     Config {
         id: 1,
         cluster: ClusterId(Uuid::from_u128(7)),
         listen,
         peers: BTreeMap::from([(1, listen.to_string())]),
         data_dir: dir.join("scheduler"),
+        pki_dir: Some(dir.join("pki")),
         store: format!("file://{}", dir.join("store").display()),
         node_grace: Millis(600),
         heartbeat: Millis(100),
@@ -54,15 +85,15 @@ impl Daemon {
     }
 
     async fn client(&self) -> ClientClient<Channel> {
-        ClientClient::new(self.channel().await)
+        ClientClient::new(self.channel(admin()).await)
     }
 
-    async fn channel(&self) -> Channel {
-        let url = format!("http://{}", self.config.listen);
+    async fn channel(&self, connector: Connector) -> Channel {
+        let url = format!("https://{}", self.config.listen);
         let endpoint = tonic::transport::Endpoint::from_shared(url).unwrap();
         timeout(PATIENCE, async {
             loop {
-                if let Ok(channel) = endpoint.connect().await {
+                if let Ok(channel) = endpoint.connect_with_connector(connector.clone()).await {
                     return channel;
                 }
                 tokio::task::yield_now().await;
@@ -141,7 +172,9 @@ fn hello(node: &str, name: &str, slots: u32) -> v1::Hello {
 
 impl Worker {
     async fn connect(daemon: &Daemon, hello: v1::Hello) -> Result<Self, tonic::Status> {
-        let mut client = WorkerClient::new(daemon.channel().await);
+        let node = Subject::Worker(hello.node.parse().unwrap());
+        let channel = daemon.channel(connector(Holder::Node, node)).await;
+        let mut client = WorkerClient::new(channel);
         let (up, messages) = mpsc::channel(8);
         let body = Some(worker_message::Body::Hello(hello));
         up.send(v1::WorkerMessage { body }).await.unwrap();
@@ -280,5 +313,59 @@ async fn malformed_requests_are_told_what_is_wrong() {
         v1::Hello { cluster: Uuid::from_u128(8).to_string(), ..hello("000000000001", "n", 1) };
     let error = Worker::connect(&daemon, foreign).await.err().unwrap();
     assert_eq!(error.code(), Code::FailedPrecondition);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archived_job_is_found_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { archive_after: Millis(1), ..config(dir.path()) };
+    let daemon = Daemon::start(config).await;
+    let mut client = daemon.client().await;
+    let mut jobs = Vec::new();
+    let first = now_key(1);
+    for n in 1..=6 {
+        let request = submit_request(if n == 1 { first } else { now_key(n) }, 1);
+        jobs.push(client.submit(request).await.unwrap().into_inner().job);
+    }
+    for (n, job) in (10..).zip(&jobs[..4]) {
+        let key = Uuid::from_u128(now_key(n)).to_string();
+        client.cancel(v1::CancelRequest { key, job: job.clone() }).await.unwrap();
+    }
+    daemon.until(|status| status.archived == 4).await;
+    let list = |before: &str, limit, all| v1::ListJobsRequest {
+        all,
+        limit,
+        before: before.to_owned(),
+        ..Default::default()
+    };
+    let newest: Vec<String> = jobs.iter().rev().cloned().collect();
+    let ids = |answer: &v1::ListJobsAnswer| -> Vec<String> {
+        answer.jobs.iter().map(|job| job.id.clone()).collect()
+    };
+    let (mut daemon, mut client) = (daemon, client);
+    for restarted in [false, true] {
+        let all = client.list_jobs(list("", 0, true)).await.unwrap().into_inner();
+        assert_eq!((ids(&all), all.more), (newest.clone(), false), "restarted: {restarted}");
+        let page = client.list_jobs(list("", 4, true)).await.unwrap().into_inner();
+        assert_eq!((ids(&page), page.more), (newest[..4].to_vec(), true));
+        let rest = client.list_jobs(list(&newest[3], 4, true)).await.unwrap().into_inner();
+        assert_eq!((ids(&rest), rest.more), (newest[4..].to_vec(), false));
+        let live = client.list_jobs(list("", 0, false)).await.unwrap().into_inner();
+        assert_eq!(ids(&live), newest[..2]);
+        let config = daemon.stop().await;
+        daemon = Daemon::start(config).await;
+        client = daemon.client().await;
+    }
+    let get = v1::GetJobRequest { job: jobs[0][..9].to_owned(), stale: false };
+    let job = client.get_job(get.clone()).await.unwrap().into_inner().job.unwrap();
+    assert_eq!((&job.id, job.phase.as_str()), (&jobs[0], "cancelled"));
+    let explained = client.explain(get.clone()).await.unwrap().into_inner();
+    assert_eq!(explained.summary, "cancelled: cancelled");
+    let mut watch = client.watch_job(get).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().job.unwrap().id, jobs[0]);
+    assert!(watch.message().await.unwrap().is_none(), "it has ended");
+    let again = client.submit(submit_request(first, 1)).await.unwrap().into_inner();
+    assert_eq!((&again.job, again.existed), (&jobs[0], true), "the key went along");
     daemon.stop().await;
 }

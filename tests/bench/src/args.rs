@@ -17,6 +17,12 @@ pub(crate) struct Args {
     /// Seconds of load in a round of `submit`.
     #[arg(long, default_value_t = 3.0)]
     pub(crate) seconds: f64,
+    /// Clients of `submit`, a case each.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
+    pub(crate) clients: Vec<usize>,
+    /// The one system that `submit` measures, `trainyard` or `etcd`. Default: both, in turns.
+    #[arg(long)]
+    pub(crate) only: Option<String>,
     /// Jobs in a round of `jobs`.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) jobs: u32,
@@ -26,6 +32,30 @@ pub(crate) struct Args {
     /// Timed steps in a round of `ddp`, at width 512.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub(crate) steps: u32,
+    /// Leaders killed in `failover`.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) kills: u32,
+    /// Leaders stopped in good order in `failover`.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) transfers: u32,
+    /// Workers killed in `failover`.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) losses: u32,
+    /// Leaders of each of the peers killed, and stopped, in `failover`.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) peer_kills: u32,
+    /// Print the report as JSON, and write no files.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Finished jobs of `scale`.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) finished: u32,
+    /// Live jobs of `scale`.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) live_jobs: u32,
+    /// A folder in which `scale` keeps what it fills, to measure it again. Default: none is kept.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) scale_dir: Option<PathBuf>,
     /// Where the systems keep their data: must be a disk, or durability is not measured.
     #[arg(long, default_value = "target/bench")]
     pub(crate) data: PathBuf,
@@ -54,12 +84,16 @@ pub(crate) enum Bench {
     Jobs,
     /// Data-parallel steps a second, beside PyTorch.
     Ddp,
+    /// The time without a leader after its death, beside etcd; what a lost worker costs.
+    Failover,
+    /// Memory, start and answers of a scheduler with many jobs; prints JSON. Not part of `all`.
+    Scale,
 }
 
 impl Bench {
     pub(crate) fn each(self) -> Vec<Self> {
         match self {
-            Self::All => vec![Self::Submit, Self::Jobs, Self::Ddp],
+            Self::All => vec![Self::Submit, Self::Jobs, Self::Ddp, Self::Failover],
             one => vec![one],
         }
     }

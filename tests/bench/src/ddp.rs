@@ -148,5 +148,6 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Section> {
                 agreement.join(", ")
             ),
         ],
+        ..Section::default()
     })
 }

@@ -69,6 +69,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Section> {
              journal, driven through its Python package."
                 .to_owned(),
         ],
+        ..Section::default()
     })
 }
 

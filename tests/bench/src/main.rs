@@ -11,19 +11,20 @@ use clap::Parser as _;
 mod args;
 mod cluster;
 mod ddp;
+mod failover;
 mod jobs;
 mod machine;
 mod process;
 mod report;
 mod rounds;
+mod scale;
 mod submit;
 
 use args::{Args, Bench};
 use report::{Report, Section};
 
-#[tokio::main]
-async fn main() -> std::process::ExitCode {
-    match run(&Args::parse()).await {
+fn main() -> std::process::ExitCode {
+    match run(&Args::parse()) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             progress(&format!("error: {error:#}"));
@@ -32,34 +33,56 @@ async fn main() -> std::process::ExitCode {
     }
 }
 
-async fn run(args: &Args) -> anyhow::Result<()> {
-    let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    // Leaving by any of these drops what runs, and with it the daemons.
-    let report = tokio::select! {
-        report = measure(args) => report?,
-        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
-        _ = stop.recv() => anyhow::bail!("terminated"),
-    };
+fn run(args: &Args) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&args.data)
+        .with_context(|| format!("cannot make {}", args.data.display()))?;
+    if args.bench == Bench::Scale {
+        return runtime(Bench::Scale)?.block_on(interruptible(scale::run(args)))?;
+    }
+    let mut report = Report::begin(&args.data);
+    for bench in args.bench.each() {
+        progress(&format!("{bench:?}"));
+        let section = runtime(bench)?.block_on(interruptible(measure(bench, args)))?;
+        report.sections.push(section.unwrap_or_else(|error| Section::failed(bench, &error)));
+    }
+    if args.json {
+        serde_json::to_writer_pretty(std::io::stdout(), &report)?;
+        std::io::stdout().write_all(b"\n")?;
+        return Ok(());
+    }
     let markdown = report.markdown();
     write_files(&report, &markdown, &args.out)?;
     std::io::stdout().write_all(markdown.as_bytes())?;
     Ok(())
 }
 
-async fn measure(args: &Args) -> anyhow::Result<Report> {
-    std::fs::create_dir_all(&args.data)
-        .with_context(|| format!("cannot make {}", args.data.display()))?;
-    let mut report = Report::begin(&args.data);
-    for bench in args.bench.each() {
-        progress(&format!("{bench:?}"));
-        let section = match bench {
-            Bench::Submit => submit::run(args).await,
-            Bench::Jobs => jobs::run(args).await,
-            _ => ddp::run(args).await,
-        };
-        report.sections.push(section.unwrap_or_else(|error| Section::failed(bench, &error)));
+/// The load of `submit` comes from one thread: clients that wake each other across threads would
+/// take the processor from what they measure.
+fn runtime(bench: Bench) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = match bench {
+        Bench::Submit => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
+}
+
+async fn interruptible<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    // Leaving by any of these drops what runs, and with it the daemons.
+    tokio::select! {
+        done = work => Ok(done),
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = stop.recv() => anyhow::bail!("terminated"),
     }
-    Ok(report)
+}
+
+async fn measure(bench: Bench, args: &Args) -> anyhow::Result<Section> {
+    match bench {
+        Bench::Submit => submit::run(args).await,
+        Bench::Jobs => jobs::run(args).await,
+        Bench::Failover => failover::run(args).await,
+        _ => ddp::run(args).await,
+    }
 }
 
 fn write_files(report: &Report, markdown: &str, out: &std::path::Path) -> anyhow::Result<()> {

@@ -42,6 +42,11 @@ impl Daemon {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// An error with its last words if it has ended.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
@@ -49,12 +54,54 @@ impl Daemon {
             Some(status) => bail!("{} ended with {status}: {}", self.name, tail(&self.log)),
         }
     }
+
+    /// Seconds of processor time that it has used.
+    pub(crate) fn cpu(&self) -> f64 {
+        cpu(&self.child.id().to_string())
+    }
+}
+
+impl Daemon {
+    /// Kills it without a warning, with its group.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        let _ = killpg(self.leader_of_group()?, Signal::SIGKILL);
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end, and does not wait.
+    pub(crate) fn terminate(&self) -> anyhow::Result<()> {
+        Ok(kill(self.leader_of_group()?, Signal::SIGTERM)?)
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn leader_of_group(&self) -> anyhow::Result<Pid> {
+        Ok(Pid::from_raw(i32::try_from(self.child.id())?))
+    }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         stop_group(&mut self.child);
     }
+}
+
+/// Seconds of processor time that a process (`self` for this one) has used, user and system.
+pub(crate) fn cpu(process: &str) -> f64 {
+    let line = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name in parentheses may hold anything; the 14th and 15th fields are the 12th and 13th
+    // after it. A tick is 10 ms wherever Linux has run for long.
+    let fields = line.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let ticks = fields.split(' ').skip(11).take(2).filter_map(|n| n.parse::<u32>().ok());
+    ticks.map(f64::from).sum::<f64>() / 100.0
 }
 
 /// Runs a program to its end in a group of its own and gives what it printed. Dropped, it ends

@@ -33,6 +33,11 @@ pub(crate) struct Section {
     /// Systems in the table's order, the first is Trainyard.
     pub(crate) systems: Vec<System>,
     pub(crate) rows: Vec<Row>,
+    /// Whether a smaller figure is the better one: the ratio is then the peer's to Trainyard's.
+    pub(crate) less_is_better: bool,
+    /// What was counted besides, such as losses: each must be 0.
+    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub(crate) counts: std::collections::BTreeMap<String, u64>,
     /// How it was measured.
     pub(crate) notes: Vec<String>,
 }
@@ -89,7 +94,8 @@ impl Report {
              | Disk | {} |\n| Load before | {} |\n\n\
              All systems ran on this one machine, on loopback, in one run; rounds alternate. A \
              cell is the median of the rounds with their range; a ratio above 1 means that \
-             Trainyard did more.\n",
+             Trainyard did more, or was \
+             faster.\n",
             self.command, self.taken, m.cpu, m.cores, m.memory, m.kernel, m.disk, m.load_before
         );
         for section in &self.sections {
@@ -111,6 +117,9 @@ impl Section {
         if !self.rows.is_empty() {
             self.table(page);
             page.push('\n');
+        }
+        for (what, count) in &self.counts {
+            let _ = writeln!(page, "- {what}: {count}.");
         }
         for note in &self.notes {
             let _ = writeln!(page, "- {note}");
@@ -149,15 +158,22 @@ impl Section {
         if latency {
             head.extend(self.systems.iter().map(|s| format!("{} p50 / p99 ms", s.name)));
         }
+        let cpu = self.rows.iter().any(Row::has_cpu);
+        if cpu {
+            head.extend(self.systems.iter().map(|s| format!("{} CPU µs: daemons + load", s.name)));
+        }
         let rule: Vec<&str> =
             (0..head.len()).map(|column| if column == 0 { "---" } else { "---:" }).collect();
         let _ = writeln!(page, "| {} |\n| {} |", head.join(" | "), rule.join(" | "));
         for row in &self.rows {
             let mut cells = vec![row.case.clone()];
             cells.extend(row.figures.iter().map(rate_cell));
-            cells.extend((1..self.systems.len()).map(|peer| row.ratio(peer)));
+            cells.extend((1..self.systems.len()).map(|peer| row.ratio(peer, self.less_is_better)));
             if latency {
                 cells.extend(row.figures.iter().map(latency_cell));
+            }
+            if cpu {
+                cells.extend(row.figures.iter().map(cpu_cell));
             }
             let _ = writeln!(page, "| {} |", cells.join(" | "));
         }
@@ -169,9 +185,15 @@ impl Row {
         self.figures.iter().flatten().any(|figures| !figures.p50_ms.is_empty())
     }
 
-    fn ratio(&self, peer: usize) -> String {
+    fn has_cpu(&self) -> bool {
+        self.figures.iter().flatten().any(|figures| !figures.daemons_cpu_us.is_empty())
+    }
+
+    fn ratio(&self, peer: usize, less_is_better: bool) -> String {
         let median = |i: usize| self.figures.get(i)?.as_ref()?.median();
-        match (median(0), median(peer)) {
+        let pair =
+            if less_is_better { (median(peer), median(0)) } else { (median(0), median(peer)) };
+        match pair {
             (Some(ours), Some(theirs)) if theirs > 0.0 => format!("{:.2}", ours / theirs),
             _ => "–".to_owned(),
         }
@@ -194,6 +216,13 @@ fn latency_cell(figures: &Option<Figures>) -> String {
     let ms = |values: &[f64]| median(values).map(|ms| format!("{ms:.1}"));
     let both = figures.as_ref().and_then(|f| Some((ms(&f.p50_ms)?, ms(&f.p99_ms)?)));
     both.map_or_else(|| "–".to_owned(), |(p50, p99)| format!("{p50} / {p99}"))
+}
+
+fn cpu_cell(figures: &Option<Figures>) -> String {
+    let us = |values: &[f64]| median(values).map(|us| format!("{us:.0}"));
+    let both =
+        figures.as_ref().and_then(|f| Some((us(&f.daemons_cpu_us)?, us(&f.clients_cpu_us)?)));
+    both.map_or_else(|| "–".to_owned(), |(daemons, load)| format!("{daemons} + {load}"))
 }
 
 /// Three figures are all that such a measurement carries.
@@ -235,6 +264,7 @@ mod tests {
                 ],
             }],
             notes: vec!["As it is.".into()],
+            ..Section::default()
         };
         let mut page = String::new();
         section.markdown(&mut page);

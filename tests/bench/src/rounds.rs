@@ -11,6 +11,12 @@ pub(crate) struct Figures {
     /// Milliseconds, 99 of 100 operations were faster.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) p99_ms: Vec<f64>,
+    /// Microseconds of processor time that the system's daemons used an operation; one a round.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) daemons_cpu_us: Vec<f64>,
+    /// The same of the load generator.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) clients_cpu_us: Vec<f64>,
     /// Operations that failed, over all rounds.
     pub(crate) errors: u64,
     /// Why a round gave no figure.

@@ -4,6 +4,7 @@
 //! cluster ends every process that names its folder, shims and ranks included.
 
 mod daemon;
+mod faults;
 mod options;
 mod scheduler;
 mod worker;
@@ -17,9 +18,10 @@ use std::{
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
+use trainyard_jobs::Role;
 
 use crate::{
-    Answer, Yard, ports, process, until,
+    Answer, Network, Pki, Yard, ports, process, until,
     view::{Job, List, Node, Status, Version},
 };
 pub use options::{CLUSTER, Options};
@@ -35,6 +37,7 @@ pub struct Cluster {
     yard: Yard,
     schedulers: Vec<Scheduler>,
     workers: Vec<Worker>,
+    pki: Pki,
     _ports: ports::Block,
     folder: TempDir,
 }
@@ -44,34 +47,92 @@ pub fn on_cluster(
     options: Options,
     test: impl FnOnce(&mut Cluster) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut cluster = Cluster::new(options)?;
-    let result = cluster.start().and_then(|()| test(&mut cluster));
-    result.map_err(|error| {
-        let logs = cluster.logs();
-        error.context(format!("the daemons' last words:\n{logs}\n"))
-    })
+    on_prepared_cluster(options, |_| Ok(()), |cluster, ()| test(cluster))
+}
+
+/// The same, with `prepare` between the cluster's making and its start. What it gives is dropped
+/// after the cluster's processes have ended.
+pub fn on_prepared_cluster<P>(
+    options: Options,
+    prepare: impl FnOnce(&mut Cluster) -> anyhow::Result<P>,
+    test: impl FnOnce(&mut Cluster, &P) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (mut cluster, prepared);
+    cluster = Cluster::new(options)?;
+    prepared = prepare(&mut cluster)?;
+    cluster.run_test(|cluster| test(cluster, &prepared))
+}
+
+/// Runs `test` on a cluster whose daemons are machines of a network of their own, named
+/// `scheduler-1` and on, `node-1` and on.
+pub fn on_networked_cluster(
+    options: Options,
+    test: impl FnOnce(&mut Cluster, &Network) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let schedulers = (1..=options.schedulers).map(|id| format!("scheduler-{id}"));
+    let workers = (1..=options.workers).map(|n| format!("node-{n}"));
+    let network = Network::new(schedulers.chain(workers))?;
+    let mut cluster = Cluster::laid_out(options, Some(&network))?;
+    cluster.run_test(|cluster| test(cluster, &network))
 }
 
 impl Cluster {
-    /// A cluster that is laid out but not started.
+    /// A cluster that is laid out but not started, on loopback.
     pub fn new(options: Options) -> anyhow::Result<Self> {
+        Self::laid_out(options, None)
+    }
+
+    fn laid_out(options: Options, network: Option<&Network>) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("trainyard-test-").tempdir()?;
         let ports = ports::Block::take()?;
         let root = folder.path();
         fs::create_dir_all(root.join("client"))?;
+        let member = |id: u16| {
+            let host = network.map(|n| n.address(&format!("scheduler-{id}"))).transpose()?;
+            let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
+            Ok(format!("{host}:{}", ports.port(id - 1)))
+        };
         let members: Vec<String> =
-            (0..options.schedulers).map(|n| format!("127.0.0.1:{}", ports.port(n))).collect();
-        let schedulers = (1..=options.schedulers)
-            .map(|id| Scheduler::new(root, id, &members, &options))
+            (1..=options.schedulers).map(member).collect::<anyhow::Result<_>>()?;
+        let pki = Pki::new(&root.join("pki"), options.id)?;
+        let mut schedulers: Vec<Scheduler> = (1..=options.schedulers)
+            .map(|id| Scheduler::new(root, id, &members, &pki, &options))
             .collect::<anyhow::Result<_>>()?;
-        let workers = (1..=options.workers)
+        let mut workers: Vec<Worker> = (1..=options.workers)
             .map(|n| {
                 let first = ports.port(20 * n);
-                Worker::new(root, &format!("node-{n}"), (first, first + 19), &members, &options)
+                let ports = (first, first + 19);
+                Worker::new(root, &format!("node-{n}"), ports, &members, &pki, &options)
             })
             .collect::<anyhow::Result<_>>()?;
-        let yard = Yard::new(&members.join(","), &root.join("client"));
-        Ok(Self { yard, schedulers, workers, _ports: ports, folder })
+        if let Some(network) = network {
+            for (id, scheduler) in (1..).zip(&mut schedulers) {
+                scheduler.daemon().live_in(network.namespace(&format!("scheduler-{id}"))?);
+            }
+            for worker in &mut workers {
+                let name = worker.name().to_owned();
+                let address = network.address(&name)?;
+                worker.daemon().live_in(network.namespace(&name)?);
+                worker.daemon().configure(&format!("address = \"{address}\"\n"))?;
+            }
+        }
+        let admin = pki.person("admin", Role::Admin)?;
+        let yard = Yard::new(&members.join(","), &admin, &root.join("client"));
+        Ok(Self { yard, schedulers, workers, pki, _ports: ports, folder })
+    }
+
+    /// Starts everything, tests, and ends everything.
+    fn run_test(
+        &mut self,
+        test: impl FnOnce(&mut Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let result = self.start().and_then(|()| test(self));
+        let result = result.map_err(|error| {
+            let logs = self.logs();
+            error.context(format!("the daemons' last words:\n{logs}\n"))
+        });
+        self.end();
+        result
     }
 
     /// Starts every daemon and waits until a leader knows all workers.
@@ -98,6 +159,12 @@ impl Cluster {
     #[must_use]
     pub fn yard(&self) -> &Yard {
         &self.yard
+    }
+
+    /// Who issues the certificates of this cluster.
+    #[must_use]
+    pub fn pki(&self) -> &Pki {
+        &self.pki
     }
 
     /// Runs `yard` against this cluster.
@@ -183,6 +250,15 @@ impl Cluster {
         })
     }
 
+    /// Waits until another scheduler than `old` leads, and gives its number, from 0.
+    pub fn next_leader(&self, old: usize) -> anyhow::Result<usize> {
+        until("another leader", START, || {
+            let leader = self.status()?.leader.context("nobody leads")?;
+            let leader = usize::try_from(leader)?.checked_sub(1);
+            Ok(leader.filter(|leader| *leader != old))
+        })
+    }
+
     fn is_up(&self, scheduler: usize) -> bool {
         self.schedulers.get(scheduler).is_some_and(Scheduler::is_up)
     }
@@ -254,6 +330,15 @@ impl Cluster {
         ranks
     }
 
+    /// The ranks of one job on all workers: process ids by rank.
+    #[must_use]
+    pub fn ranks_of(&self, job: &str) -> Vec<(u32, i32)> {
+        let of_job = |worker: &Worker| process::ranks_of(worker.data(), job);
+        let mut ranks: Vec<_> = self.workers.iter().flat_map(of_job).collect();
+        ranks.sort_unstable();
+        ranks
+    }
+
     /// Waits until `count` ranks run, and gives them.
     pub fn wait_for_ranks(&self, count: usize, limit: Duration) -> anyhow::Result<Vec<(u32, i32)>> {
         until(&format!("{count} ranks to run"), limit, || {
@@ -276,11 +361,18 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        // Daemons first, in their own drop, so that nothing starts ranks anew; then what outlives them.
+impl Cluster {
+    /// Ends every process. Daemons first, in their own drop, so that nothing starts ranks anew;
+    /// then what outlives them.
+    fn end(&mut self) {
         self.workers.clear();
         self.schedulers.clear();
         let _ = process::kill_all(self.folder.path());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -81,10 +81,21 @@ pub fn of_folder(folder: &Path) -> Vec<Process> {
 /// The ranks that run under shims of `folder`: the process id of each, by rank.
 #[must_use]
 pub fn ranks(folder: &Path) -> BTreeMap<u32, i32> {
+    ranks_that(folder, |_| true)
+}
+
+/// The ranks of one job that run under shims of `folder`.
+#[must_use]
+pub fn ranks_of(folder: &Path, job: &str) -> BTreeMap<u32, i32> {
+    ranks_that(folder, |rank| rank.variable("YARD_JOB") == Some(job))
+}
+
+fn ranks_that(folder: &Path, wanted: impl Fn(&Process) -> bool) -> BTreeMap<u32, i32> {
     let all = of_folder(folder);
     let shims: Vec<i32> = all.iter().filter(|p| p.is_shim()).map(|p| p.pid).collect();
     all.iter()
         .filter(|process| shims.contains(&process.parent) && !process.is_shim())
+        .filter(|process| wanted(process))
         .filter_map(|process| Some((process.variable("RANK")?.parse().ok()?, process.pid)))
         .collect()
 }

@@ -1,5 +1,7 @@
 //! Job specs that several tests use.
 
+use std::path::Path;
+
 use crate::programs;
 
 /// Two ranks that run `script` in a shell, at most one a node.
@@ -40,4 +42,21 @@ pub fn python(workdir: &str, arguments: &[&str]) -> anyhow::Result<String> {
          [run]\ncommand = {command:?}\nworkdir = {workdir:?}\n\
          [run.env]\nOMP_NUM_THREADS = \"1\"\n[limits]\nmax_restarts = 0\n"
     ))
+}
+
+/// A rank that counts until it is told to end, and leaves a checkpoint each time it is asked for
+/// one by a file `checkpoint-<attempt>` in the `client`'s folder. It leaves a
+/// model.
+#[must_use]
+pub fn checkpointing(client: &Path) -> String {
+    let folder = client.display();
+    let script = format!(
+        "n=$((TORCHELASTIC_RESTART_COUNT + 1)); s=0; while [ ! -e {folder}/go ]; do \
+         if [ -e {folder}/checkpoint-$n ]; then rm {folder}/checkpoint-$n; s=$((s+1)); \
+         d=$YARD_CHECKPOINT_DIR/step-00000000000$s; mkdir $d.tmp; echo $n > $d.tmp/weights; \
+         echo \"{{\\\"format\\\":1,\\\"step\\\":$s}}\" > $d.tmp/checkpoint.json; mv $d.tmp $d; fi; \
+         sleep 0.05; done; echo 1 > $YARD_ARTIFACT_DIR/weights"
+    );
+    let spec = single(&script).replace("max_restarts = 0", "max_restarts = 5");
+    format!("{spec}[register]\nmodel = \"late\"\n")
 }

@@ -15,7 +15,9 @@ use crate::programs;
 #[derive(Debug, Clone)]
 pub struct Yard {
     endpoint: String,
+    pki: PathBuf,
     folder: PathBuf,
+    token: Option<String>,
 }
 
 /// What a run of `yard` gave.
@@ -31,10 +33,24 @@ pub struct Answer {
 }
 
 impl Yard {
-    /// Against the schedulers at `endpoint` (a list with commas), run in `folder`.
+    /// Against the schedulers at `endpoint` (a list with commas), with the certificate in `pki`, run
+    /// in `folder`.
     #[must_use]
-    pub fn new(endpoint: &str, folder: &Path) -> Self {
-        Self { endpoint: endpoint.to_owned(), folder: folder.to_owned() }
+    pub fn new(endpoint: &str, pki: &Path, folder: &Path) -> Self {
+        let (endpoint, pki, folder) = (endpoint.to_owned(), pki.to_owned(), folder.to_owned());
+        Self { endpoint, pki, folder, token: None }
+    }
+
+    /// The same for somebody who bears a token, and has only the certificates in `pki`.
+    #[must_use]
+    pub fn bearing(&self, pki: &Path, token: Option<&str>) -> Self {
+        Self { pki: pki.to_owned(), token: token.map(str::to_owned), ..self.clone() }
+    }
+
+    /// The same person, asking other schedulers.
+    #[must_use]
+    pub fn at(&self, endpoint: &str) -> Self {
+        Self { endpoint: endpoint.to_owned(), ..self.clone() }
     }
 
     /// The schedulers that it asks.
@@ -49,6 +65,7 @@ impl Yard {
         without_settings(&mut command);
         command
             .env("YARD_ENDPOINT", &self.endpoint)
+            .env("YARD_PKI", &self.pki)
             .env("HOME", &self.folder)
             .env("XDG_CONFIG_HOME", self.folder.join("config"))
             .env("XDG_STATE_HOME", self.folder.join("state"))
@@ -56,6 +73,9 @@ impl Yard {
             .env("RUST_LOG", "off")
             .current_dir(&self.folder)
             .stdin(Stdio::null());
+        if let Some(token) = &self.token {
+            command.env("YARD_TOKEN", token);
+        }
         Ok(command)
     }
 

@@ -12,6 +12,7 @@ use anyhow::{Context as _, ensure};
 use trainyard_tests::{
     Cluster, Options,
     cluster::CLUSTER,
+    ledger::check_count,
     on_cluster, process, specs, until,
     view::{Job, List, Node, Version},
 };
@@ -31,28 +32,6 @@ fn ticking(cluster: &Cluster, code: u8) -> String {
          echo \"rank=$RANK last=$i.\"; exit {code}",
         go.display()
     ))
-}
-
-/// Whether the ticks of the first `ranks` ranks are all there in `logs`, up to the last.
-fn check_ticks(logs: &str, ranks: u32) -> anyhow::Result<()> {
-    for rank in 0..ranks {
-        let mark = format!("rank={rank} ");
-        let mut ticks = 0;
-        let mut last = None;
-        for line in logs.lines().filter_map(|line| Some(line.split_once(&mark)?.1)) {
-            if let Some(number) = line.strip_prefix("last=") {
-                last = Some(number.trim_end_matches('.').parse::<usize>()?);
-            } else {
-                ensure!(
-                    line == format!("tick={ticks}."),
-                    "tick {ticks} of rank {rank} is {line:?}"
-                );
-                ticks += 1;
-            }
-        }
-        ensure!(last == Some(ticks), "rank {rank} told {ticks} of {last:?} ticks");
-    }
-    Ok(())
 }
 
 #[test]
@@ -107,7 +86,7 @@ fn without_a_quorum_nothing_is_decided_and_nothing_is_stopped() -> anyhow::Resul
         ensure!(cluster.ranks() == ranks, "the ranks were touched");
         cluster.write("go", "")?;
         cluster.run(&["wait", &job])?.ok()?;
-        check_ticks(&cluster.run(&["logs", &job])?.ok()?.stdout, 2)
+        check_count(&cluster.run(&["logs", &job])?.ok()?.stdout, 2)
     })
 }
 
@@ -128,7 +107,7 @@ fn a_dead_leader_is_not_noticed_by_the_ranks() -> anyhow::Result<()> {
         cluster.write("go", "")?;
         cluster.run(&["wait", &job])?.ok()?;
         ensure!(cluster.job(&job)?.attempts.len() == 1, "it was started again");
-        check_ticks(&cluster.run(&["logs", &job])?.ok()?.stdout, 2)
+        check_count(&cluster.run(&["logs", &job])?.ok()?.stdout, 2)
     })
 }
 
@@ -157,7 +136,7 @@ fn all_schedulers_die_and_everything_is_still_there() -> anyhow::Result<()> {
         cluster.write("go", "")?;
         cluster.run(&["wait", &job])?.ok()?;
         ensure!(cluster.job(&job)?.attempts.len() == 1, "it was started again");
-        check_ticks(&cluster.run(&["logs", &job])?.ok()?.stdout, 2)
+        check_count(&cluster.run(&["logs", &job])?.ok()?.stdout, 2)
     })
 }
 
@@ -204,7 +183,7 @@ fn an_agent_that_was_away_tells_how_its_rank_ended() -> anyhow::Result<()> {
         let done = cluster.job(&job)?;
         let reason = done.reason.as_deref().unwrap_or_default();
         ensure!(reason.contains("rank 0 failed: exit code 3"), "{done:#?}");
-        check_ticks(&cluster.run(&["logs", &job])?.ok()?.stdout, 1)
+        check_count(&cluster.run(&["logs", &job])?.ok()?.stdout, 1)
     })
 }
 

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use redb::{Database, TableDefinition};
 use trainyard_tests::{
-    Answer, Cluster, Options, Yard,
+    Answer, Cluster, Options, Pki, Yard,
     cluster::CLUSTER,
     on_cluster, specs, text,
     view::{List, Node},
@@ -33,6 +33,14 @@ fn joined(cluster: &Cluster) -> anyhow::Result<PathBuf> {
     until("node-1 to join", SOON, || {
         Ok(fs::read_to_string(&identity)?.contains(CLUSTER).then(|| identity.clone()))
     })
+}
+
+/// A configuration with another value of `key`.
+fn with(config: &str, key: &str, value: &str) -> String {
+    let is_key = |line: &&str| line.starts_with(&format!("{key} = "));
+    let lines = config.lines().filter(|line| !is_key(line));
+    let lines: Vec<&str> = lines.collect();
+    format!("{key} = \"{value}\"\n{}\n", lines.join("\n"))
 }
 
 const GOOD: &str = "name = \"job\"\n[resources]\ndevice = \"cpu\"\n[run]\ncommand = [\"true\"]\n";
@@ -98,6 +106,8 @@ fn a_second_worker_of_the_same_name_is_refused() -> anyhow::Result<()> {
     on_cluster(Options::default(), |cluster| {
         let config = fs::read_to_string(cluster.worker_config("node-1")?)?;
         let config = config.replace("/node-1/data", "/impostor/data");
+        let own = cluster.pki().worker("impostor")?.display().to_string();
+        let config = with(&config, "pki_dir", &own);
         let config = cluster.write("impostor.toml", &config)?;
         let answer = cluster.daemon("worker", &config)?.expect_code(2)?;
         let nodes: List<Node> = cluster.json(&["node", "list"])?;
@@ -136,7 +146,14 @@ fn a_data_directory_of_another_cluster_is_refused() -> anyhow::Result<()> {
         cluster.kill_schedulers()?;
         let config = fs::read_to_string(cluster.scheduler_config(0)?)?;
         let other = CLUSTER.replace("0001", "0002");
-        let theirs = cluster.write("other.toml", &config.replace(CLUSTER, &other))?;
+        let config = config.replace(CLUSTER, &other);
+        // The certificate is of this cluster, and nothing is opened with it.
+        let theirs = cluster.write("other.toml", &config)?;
+        let answer = cluster.daemon("scheduler", &theirs)?;
+        insta::assert_snapshot!("certificate_of_another_cluster", seen(&answer, cluster));
+        let pki = Pki::new(&cluster.folder().join("other"), &other)?.scheduler(1)?;
+        let config = with(&config, "pki_dir", &pki.display().to_string());
+        let theirs = cluster.write("other.toml", &config)?;
         let answer = cluster.daemon("scheduler", &theirs)?;
         insta::assert_snapshot!("scheduler_of_another_cluster", seen(&answer, cluster));
         ensure!(answer.code != Some(0), "it ran");

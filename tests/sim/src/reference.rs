@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use trainyard_core::{Command, Event, Refusal, Reply, State, codec};
+use trainyard_core::{Command, Event, Refusal, Reply, State, archive::NoArchive, codec};
 use trainyard_jobs::{ClusterId, Digest};
 
 use crate::scheduler::CLUSTER;
@@ -60,7 +60,7 @@ impl Reference {
         let envelope = codec::decode_envelope(command).map_err(|error| error.to_string())?;
         let command = envelope.command.clone();
         let mut events = Vec::new();
-        let outcome = self.state.apply(index, envelope, &mut events);
+        let outcome = self.state.apply(index, envelope, &NoArchive, &mut events);
         if let Some(hash) = hash {
             let own = codec::state_hash(&self.state);
             self.hashes.insert(index, own);

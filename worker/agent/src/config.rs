@@ -41,8 +41,12 @@ pub struct Config {
     pub slots: Option<u32>,
     /// First and last port from which an attempt's `MASTER_PORT` is chosen.
     pub ports: (u16, u16),
-    /// Where to serve Prometheus metrics; loopback only.
+    /// Certificates and keys: `ca.crt`, `node.crt`, `node.key`. Default: `pki` in `data_dir`.
+    pub pki_dir: Option<PathBuf>,
+    /// Where to serve Prometheus metrics, for who shows a certificate of the cluster.
     pub metrics_listen: Option<SocketAddr>,
+    /// Serves metrics without TLS, to this machine alone.
+    pub metrics_plaintext: bool,
     /// The NVML library, where it is not found by its name.
     pub nvml_library: Option<PathBuf>,
     /// The native trainer, `yard-train`. Default: beside this program, then on `PATH`.
@@ -67,7 +71,9 @@ impl Default for Config {
             address: None,
             slots: None,
             ports: (20_000, 20_999),
+            pki_dir: None,
             metrics_listen: None,
+            metrics_plaintext: false,
             nvml_library: None,
             trainer: None,
             labels: BTreeMap::new(),
@@ -110,8 +116,9 @@ impl Config {
         if first > last || first < FIRST_FREE_PORT {
             return Err(ConfigError::Ports { first, last });
         }
-        if let Some(address) = self.metrics_listen.filter(|a| !a.ip().is_loopback()) {
-            return Err(ConfigError::MetricsNotLoopback { address });
+        let open = self.metrics_listen.filter(|a| self.metrics_plaintext && !a.ip().is_loopback());
+        if let Some(address) = open {
+            return Err(ConfigError::OpenMetrics { address });
         }
         if let Some(slots) = self.slots.filter(|slots| *slots > MAX_SLOTS) {
             return Err(ConfigError::Slots { slots, max: MAX_SLOTS });
@@ -120,6 +127,12 @@ impl Config {
             return Err(ConfigError::RelativeDataDir { path: self.data_dir.clone() });
         }
         Ok(())
+    }
+
+    /// Where certificates and keys lie.
+    #[must_use]
+    pub fn pki_dir(&self) -> PathBuf {
+        self.pki_dir.clone().unwrap_or_else(|| self.data_dir.join("pki"))
     }
 
     /// Where other nodes' ranks reach this one.

@@ -3,7 +3,8 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use trainyard_jobs::ClusterId;
+use trainyard_jobs::{ClusterId, NodeId};
+use trainyard_pki::PkiError;
 use trainyard_store::StoreError;
 
 /// The configuration cannot be used.
@@ -41,9 +42,9 @@ pub enum ConfigError {
     },
     /// The metrics would be open to everybody.
     #[error(
-        "metrics_listen = {address} is not a loopback address: metrics have no authentication; listen on 127.0.0.1"
+        "metrics_listen = {address} is not a loopback address: leave `metrics_plaintext` out, and let Prometheus show a certificate"
     )]
-    MetricsNotLoopback {
+    OpenMetrics {
         /// The address as given.
         address: SocketAddr,
     },
@@ -111,6 +112,38 @@ pub enum WorkerError {
         own: ClusterId,
         /// The scheduler's cluster.
         theirs: ClusterId,
+    },
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The certificate is not of a worker.
+    #[error("the certificate in `{}` is of {found}, not of a worker: check `pki_dir`", path.display())]
+    NotWorker {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+    },
+    /// The certificate and the data directory are of different nodes.
+    #[error(
+        "the certificate in `{}` is of node {certificate}, the data directory of node {own}: check `pki_dir` and `data_dir`",
+        path.display()
+    )]
+    OtherNode {
+        /// The directory of the certificate.
+        path: PathBuf,
+        /// The node that it names.
+        certificate: NodeId,
+        /// The node that the data directory is of.
+        own: NodeId,
+    },
+    /// A scheduler's certificate, or ours to it, is of somebody else's cluster.
+    #[error("there is no trust between this worker and {endpoint}: {message}")]
+    Untrusted {
+        /// The scheduler's address.
+        endpoint: String,
+        /// What is wrong, and what to try.
+        message: String,
     },
     /// The scheduler refuses this worker for good.
     #[error("the scheduler at {endpoint} refuses this worker: {message}")]

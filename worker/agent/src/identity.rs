@@ -1,5 +1,5 @@
-//! Who this worker is, kept in its data directory: the node id, the cluster that it joined, and
-//! the highest revision that it accepted. What is accepted here is on disk before it is acted
+//! Who this worker is, kept in its data directory: the node id that its certificate names, the
+//! cluster that it joined, and the highest revision that it accepted. What is accepted here is on disk before it is acted
 //! upon. One agent at a time holds the directory.
 
 use std::{
@@ -39,8 +39,9 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Takes the data directory `dir` and reads who we are; draws an id if it is new.
-    pub(crate) fn open(dir: &Path) -> Result<Self, WorkerError> {
+    /// Takes the data directory `dir` and reads who we are; a new one belongs to `node`, whom the
+    /// certificate names.
+    pub(crate) fn open(dir: &Path, node: &NodeId) -> Result<Self, WorkerError> {
         durable::private_dir(dir).map_err(WorkerError::data(dir))?;
         let lock = durable::lock_file(&dir.join("lock")).map_err(WorkerError::data(dir))?;
         match lock.try_lock() {
@@ -62,7 +63,7 @@ impl Identity {
         let drawn = state.is_none();
         let state = state.unwrap_or_else(|| State {
             format: FORMAT,
-            node: NodeId::from_random(rand::random()),
+            node: node.clone(),
             cluster: None,
             revision: Revision::default(),
         });
@@ -126,13 +127,14 @@ mod tests {
     fn an_identity_outlives_the_agent() {
         let dir = tempfile::tempdir().unwrap();
         let cluster = ClusterId(uuid::Uuid::from_u128(7));
-        let mut first = Identity::open(dir.path()).unwrap();
-        let node = first.node().clone();
+        let node = NodeId::from_random(7);
+        let mut first = Identity::open(dir.path(), &node).unwrap();
         first.join(cluster).unwrap();
         assert!(first.accept(Revision { epoch: 1, index: 9 }).unwrap());
-        assert!(matches!(Identity::open(dir.path()), Err(WorkerError::Busy { .. })));
+        assert!(matches!(Identity::open(dir.path(), &node), Err(WorkerError::Busy { .. })));
         drop(first);
-        let mut again = Identity::open(dir.path()).unwrap();
+        let other = NodeId::from_random(8);
+        let mut again = Identity::open(dir.path(), &other).unwrap();
         assert_eq!((again.node(), again.standing().cluster), (&node, Some(cluster)));
         assert!(!again.accept(Revision { epoch: 1, index: 8 }).unwrap());
         assert!(again.accept(Revision { epoch: 1, index: 9 }).unwrap());
@@ -144,9 +146,10 @@ mod tests {
     fn a_newer_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("identity.json"), r#"{"format":2,"who":"x"}"#).unwrap();
-        let error = Identity::open(dir.path()).unwrap_err();
+        let node = NodeId::from_random(7);
+        let error = Identity::open(dir.path(), &node).unwrap_err();
         assert!(matches!(error, WorkerError::NewerFormat { found: 2, known: 1, .. }));
         std::fs::write(dir.path().join("identity.json"), "{").unwrap();
-        assert!(matches!(Identity::open(dir.path()), Err(WorkerError::DataDir { .. })));
+        assert!(matches!(Identity::open(dir.path(), &node), Err(WorkerError::DataDir { .. })));
     }
 }

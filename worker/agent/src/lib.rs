@@ -18,6 +18,7 @@ mod identity;
 mod metrics;
 mod node;
 pub mod reconcile;
+mod renewal;
 mod report;
 mod run;
 mod session;

@@ -1,5 +1,6 @@
 //! Prometheus metrics. GPU series carry dcgm-exporter's names, so that existing dashboards
-//! work; the agent's own begin with `trainyard_worker_`. Served on loopback alone.
+//! work; the agent's own begin with `trainyard_worker_`. Served over TLS to who shows a certificate of
+//! the cluster; in plaintext only to this machine, if the configuration says so.
 
 use std::{net::SocketAddr, sync::Arc, sync::atomic::AtomicU64};
 
@@ -11,6 +12,7 @@ use prometheus_client::{
 };
 use tokio::net::TcpListener;
 use trainyard_jobs::Inventory;
+use trainyard_pki::{Clients, Credentials, Protocol, TlsPort};
 use trainyard_proto::v1::{DeviceSample, NodeSample};
 
 use crate::error::WorkerError;
@@ -162,14 +164,20 @@ type Source = Arc<dyn Fn() -> Snapshot + Send + Sync>;
 /// Listens for scrapes; the future that is returned serves them until it is dropped.
 pub(crate) async fn serve(
     address: SocketAddr,
+    tls: Option<&Credentials>,
     metrics: Metrics,
     source: Source,
-) -> Result<impl Future<Output = ()> + Send, WorkerError> {
+) -> Result<impl Future<Output = ()> + Send + use<>, WorkerError> {
     let failed = |source| WorkerError::Metrics { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let app = Router::new().route("/metrics", get(scrape)).with_state((Arc::new(metrics), source));
+    let tls = tls.map(|own| own.server(Clients::Known, Protocol::Http1)).transpose()?;
     Ok(async move {
-        if let Err(error) = axum::serve(listener, app).await {
+        let served = match tls {
+            Some(tls) => axum::serve(TlsPort::metrics(listener, tls, Arc::default()), app).await,
+            None => axum::serve(listener, app).await,
+        };
+        if let Err(error) = served {
             tracing::error!(%error, "metrics are no longer served");
         }
     })

@@ -9,6 +9,7 @@ use tokio::{
 };
 use tonic::{Code, Status};
 use trainyard_jobs::{ClusterId, Revision, SessionId};
+use trainyard_pki::{Connector, Credentials, Expected, PkiError, Subject};
 use trainyard_proto::v1::DesiredSet;
 use trainyard_store::Store;
 
@@ -19,6 +20,7 @@ use crate::{
     identity::Identity,
     metrics::{Counters, Metrics, Snapshot, serve},
     node::Node,
+    renewal,
     report::{Leader, Reporter},
     session::{News, Session},
     shim,
@@ -70,7 +72,8 @@ struct Agent {
 impl Agent {
     async fn start(config: &Config) -> Result<Self, WorkerError> {
         let dir = &config.data_dir;
-        let identity = Identity::open(dir)?;
+        let credentials = Credentials::node(&config.pki_dir())?;
+        let identity = own_identity(config, &credentials)?;
         let store = Store::open(&config.store)?;
         let gpus = Gpus::open(config.nvml_library.as_deref());
         tracing::info!(node = %identity.node(), telemetry = gpus.state(), "agent starts");
@@ -92,10 +95,13 @@ impl Agent {
         if let Some(address) = config.metrics_listen {
             let metrics = Metrics::new(inventory.clone(), &counters);
             let source = source(&sampler, &registry, leaders);
-            node.tasks.spawn(serve(address, metrics, source).await?);
+            let tls = (!config.metrics_plaintext).then_some(&credentials);
+            node.tasks.spawn(serve(address, tls, metrics, source).await?);
         }
         let standing = watch::Sender::new(identity.standing());
         let (sender, news) = mpsc::channel(16);
+        let connector = Connector::to(&credentials, Expected::AnyScheduler)?;
+        let (known, schedulers) = watch::channel(config.endpoints.clone());
         let session = Session {
             node: identity.node().to_string(),
             session,
@@ -107,8 +113,12 @@ impl Agent {
             leader,
             news: sender,
             endpoints: config.endpoints.iter().cloned().collect(),
+            connector: connector.clone(),
+            strangers: 0,
+            known,
         };
         node.adopt()?;
+        node.tasks.spawn(renewal::run(credentials, connector, schedulers));
         node.tasks.spawn(session.run());
         Ok(Self { node, registry, counters, standing, news, identity })
     }
@@ -155,6 +165,7 @@ impl Agent {
         let message = status.message().to_owned();
         self.unless_ranks_run(match status.code() {
             Code::AlreadyExists => WorkerError::DuplicateName { endpoint, message },
+            Code::Unauthenticated => WorkerError::Untrusted { endpoint, message },
             _ => WorkerError::Refused { endpoint, message },
         })
     }
@@ -193,6 +204,28 @@ impl Agent {
             tracing::error!(%revision, %error, "desired set cannot be read: ignored");
         }
     }
+}
+
+/// Takes the data directory, which must be of the node that the certificate names.
+fn own_identity(config: &Config, credentials: &Credentials) -> Result<Identity, WorkerError> {
+    let path = config.pki_dir();
+    let node = match credentials.identity().map(|identity| identity.subject) {
+        Some(Subject::Worker(node)) => node,
+        other => {
+            let found = other.map_or_else(|| "nobody".to_owned(), |other| other.to_string());
+            return Err(WorkerError::NotWorker { path, found });
+        }
+    };
+    let identity = Identity::open(&config.data_dir, &node)?;
+    let theirs = credentials.cluster();
+    if let Some(own) = identity.standing().cluster.filter(|own| *own != theirs) {
+        return Err(PkiError::OtherCluster { own, theirs }.into());
+    }
+    if *identity.node() != node {
+        let own = identity.node().clone();
+        return Err(WorkerError::OtherNode { path, certificate: node, own });
+    }
+    Ok(identity)
 }
 
 fn start_sampler(

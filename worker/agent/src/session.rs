@@ -14,6 +14,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use trainyard_jobs::{ClusterId, Inventory, SessionId};
+use trainyard_pki::{Connector, advice};
 use trainyard_proto::{
     LEADER_METADATA, MAX_MESSAGE_BYTES,
     v1::{
@@ -27,10 +28,17 @@ use crate::{
     telemetry::Sampler,
 };
 
-const CONNECT: Duration = Duration::from_secs(2);
+/// How long a scheduler may take to welcome us, at first: one that is frozen must not keep us from
+/// the one that leads. Doubled after each round in vain, for a leader with many to welcome.
+const FIRST_WELCOME: Duration = Duration::from_secs(1);
 const WELCOME: Duration = Duration::from_secs(5);
+/// The longest that a connection may take to open.
+const CONNECT: Duration = Duration::from_secs(2);
+/// A leader that is frozen, or cut off, must be left well within any grace: its successor counts
+/// that from the moment it leads.
+const PING: Duration = Duration::from_secs(1);
 /// A peer that does not answer a ping this long is gone.
-const PING: Duration = Duration::from_secs(3);
+const PONG: Duration = Duration::from_secs(1);
 const HEARTBEATS: std::ops::RangeInclusive<u64> = 50..=60_000;
 const MAX_ENDPOINTS: usize = 64;
 
@@ -57,6 +65,11 @@ pub(crate) struct Session {
     pub news: mpsc::Sender<News>,
     /// Known schedulers; the one to try next stands first.
     pub endpoints: VecDeque<String>,
+    pub connector: Connector,
+    /// How many schedulers in a row could not be trusted, or did not trust us, before any did.
+    pub strangers: usize,
+    /// Tells others of the agent which schedulers there are.
+    pub known: watch::Sender<Vec<String>>,
 }
 
 /// How a stream ended.
@@ -65,6 +78,8 @@ enum End {
     Follow(String),
     /// This scheduler refuses us.
     Refused(Status),
+    /// Its certificate or ours is of somebody else's cluster.
+    Stranger(String),
     /// The agent has gone.
     Over,
     /// Anything else; `welcomed` tells whether we had been taken in.
@@ -76,9 +91,10 @@ impl Session {
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::scheduler();
         let mut failures = 0;
+        let mut patience = FIRST_WELCOME;
         loop {
             let Some(endpoint) = self.endpoints.front().cloned() else { return };
-            let end = self.stream(&endpoint).await;
+            let end = self.stream(&endpoint, patience).await;
             self.leader.send_replace(None);
             match end {
                 End::Over => return,
@@ -95,12 +111,27 @@ impl Session {
                     self.endpoints.rotate_left(1);
                     backoff.wait().await;
                 }
+                End::Stranger(reason) => {
+                    tracing::warn!(endpoint, reason, "no trust");
+                    self.strangers += 1;
+                    if self.strangers >= self.endpoints.len() {
+                        self.strangers = 0;
+                        let status = Status::unauthenticated(reason);
+                        if self.news.send(News::Refused { endpoint, status }).await.is_err() {
+                            return;
+                        }
+                        backoff.wait().await;
+                    }
+                    self.endpoints.rotate_left(1);
+                }
                 End::Broken { welcomed, reason } => {
+                    self.strangers = 0;
                     tracing::debug!(endpoint, reason, "no stream");
                     if welcomed {
                         tracing::warn!(endpoint, reason, "the leader is gone");
                         backoff.reset();
                         failures = 0;
+                        patience = FIRST_WELCOME;
                     }
                     failures += 1;
                     self.endpoints.rotate_left(1);
@@ -108,6 +139,7 @@ impl Session {
             }
             if failures >= self.endpoints.len() {
                 failures = 0;
+                patience = (patience * 2).min(WELCOME);
                 backoff.wait().await;
             }
         }
@@ -120,13 +152,13 @@ impl Session {
         self.endpoints.truncate(MAX_ENDPOINTS);
     }
 
-    async fn stream(&mut self, endpoint: &str) -> End {
+    async fn stream(&mut self, endpoint: &str, patience: Duration) -> End {
         let broken = |reason: String| End::Broken { welcomed: false, reason };
-        let mut client = match connect(endpoint).await {
+        let mut client = match connect(endpoint, &self.connector, patience.min(CONNECT)).await {
             Ok(channel) => WorkerClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            Err(error) => return broken(error),
+            Err(end) => return end,
         };
         let (up, messages) = mpsc::channel(4);
         let hello = WorkerMessage { body: Some(Up::Hello(self.hello())) };
@@ -138,7 +170,7 @@ impl Session {
             let first = down.message().await?;
             Ok((down, first))
         };
-        let (down, first) = match timeout(WELCOME, opening).await {
+        let (down, first) = match timeout(patience, opening).await {
             Err(_) => return broken("no welcome in time".into()),
             Ok(Err(status)) => return sort(status, false),
             Ok(Ok((down, Some(SchedulerMessage { body: Some(Down::Welcome(welcome)) })))) => {
@@ -180,6 +212,7 @@ impl Session {
                     self.endpoints.push_back(endpoint.clone());
                 }
             }
+            self.known.send_replace(self.endpoints.iter().cloned().collect());
         }
         Some(stay)
     }
@@ -244,17 +277,24 @@ impl Session {
     }
 }
 
-async fn connect(endpoint: &str) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{endpoint}"))
-        .map_err(|error| format!("not an address: {error}"))?
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
+async fn connect(
+    endpoint: &str,
+    connector: &Connector,
+    patience: Duration,
+) -> Result<Channel, End> {
+    let broken = |reason: String| End::Broken { welcomed: false, reason };
+    let endpoint = Endpoint::from_shared(format!("https://{endpoint}"))
+        .map_err(|error| broken(format!("not an address: {error}")))?
+        .connect_timeout(patience)
         .http2_keep_alive_interval(PING)
-        .keep_alive_timeout(PING)
+        .keep_alive_timeout(PONG)
         .keep_alive_while_idle(true);
-    endpoint.connect().await.map_err(|error| {
+    endpoint.connect_with_connector(connector.clone()).await.map_err(|error| {
+        if let Some(reason) = advice(&error) {
+            return End::Stranger(reason);
+        }
         let cause = std::error::Error::source(&error).map(ToString::to_string);
-        cause.unwrap_or_else(|| error.to_string())
+        broken(cause.unwrap_or_else(|| error.to_string()))
     })
 }
 
@@ -262,9 +302,17 @@ fn sort(status: Status, welcomed: bool) -> End {
     let leader = status.metadata().get(LEADER_METADATA).and_then(|value| value.to_str().ok());
     match (status.code(), leader) {
         (Code::Unavailable, Some(leader)) if !leader.is_empty() => End::Follow(leader.to_owned()),
-        (Code::AlreadyExists | Code::FailedPrecondition | Code::InvalidArgument, _) => {
-            End::Refused(status)
-        }
-        _ => End::Broken { welcomed, reason: status.message().to_owned() },
+        (
+            Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::InvalidArgument
+            | Code::PermissionDenied
+            | Code::Unauthenticated,
+            _,
+        ) => End::Refused(status),
+        _ => match advice(&status) {
+            Some(reason) if !welcomed => End::Stranger(reason),
+            _ => End::Broken { welcomed, reason: status.message().to_owned() },
+        },
     }
 }

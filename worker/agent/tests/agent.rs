@@ -7,9 +7,10 @@ mod support;
 
 use std::{collections::BTreeSet, fs, net::SocketAddr};
 
-use support::{Node, Scheduler, attempt, desired, how, kill_shim, wait, within};
+use support::{Node, Scheduler, attempt, desired, how, kill_shim, pki, wait, within};
 use tonic::{Code, Status};
 use trainyard_jobs::FileEntry;
+use trainyard_pki::{AUTHORITY_LIFE, Authority, Subject};
 use trainyard_proto::v1::{self, rank_exit::How};
 use trainyard_worker::WorkerError;
 
@@ -262,6 +263,34 @@ async fn a_duplicate_name_or_another_cluster_ends_the_agent() {
     let other = Scheduler::start_at("127.0.0.1:0", other).await;
     let error = refused(&node, &[other.address]).await;
     assert!(matches!(error, WorkerError::OtherCluster { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_of_another_authority_is_not_spoken_to() {
+    let node = Node::new();
+    let stranger = Authority::create(support::CLUSTER.parse().unwrap(), AUTHORITY_LIFE).unwrap();
+    let scheduler = Scheduler::start_as("127.0.0.1:0", support::CLUSTER, &stranger).await;
+    let error = refused(&node, &[scheduler.address]).await;
+    assert!(matches!(error, WorkerError::Untrusted { .. }), "{error}");
+    assert!(scheduler.told.lock().unwrap().hellos.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_somebody_else_is_refused_before_anything_is_touched() {
+    let node = Node::new();
+    let config = || node.config(&["127.0.0.1:1".parse().unwrap()]);
+    pki::write(&node.pki(), pki::authority(), Subject::Scheduler(1));
+    let ended = trainyard_worker::run(config(), std::future::pending());
+    let error = within("the agent's end", ended).await.unwrap_err();
+    assert!(matches!(error, WorkerError::NotWorker { .. }), "{error}");
+    assert!(!node.data().exists());
+
+    pki::worker(&node.pki());
+    trainyard_worker::run(config(), async {}).await.unwrap();
+    pki::worker(&node.pki());
+    let ended = trainyard_worker::run(config(), std::future::pending());
+    let error = within("the agent's end", ended).await.unwrap_err();
+    assert!(matches!(error, WorkerError::OtherNode { .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -168,3 +168,20 @@ async fn a_bundle_is_stored_under_the_digest_of_its_bytes_alone() {
         assert!(matches!(error, StoreError::NotFound { .. }));
     }
 }
+
+#[tokio::test]
+async fn segments_of_the_audit_trail_are_written_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&format!("file://{}", dir.path().display())).unwrap();
+    assert!(store.list_audit_segments().await.unwrap().is_empty());
+    for (scheduler, first) in [(2, 1), (1, 10), (1, 1)] {
+        store.put_audit_segment(scheduler, first, "a\n".into()).await.unwrap();
+    }
+    store.put_audit_segment(1, 1, "a\n".into()).await.unwrap();
+    let other = store.put_audit_segment(1, 1, "b\n".into()).await;
+    assert!(matches!(other, Err(StoreError::Conflict { .. })), "{other:?}");
+    let found = store.list_audit_segments().await.unwrap();
+    let numbers: Vec<_> = found.iter().map(|s| (s.scheduler, s.first)).collect();
+    assert_eq!(numbers, [(1, 1), (1, 10), (2, 1)]);
+    assert_eq!(store.read_audit_segment(&found[0].key).await.unwrap(), "a\n");
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::testing::{Fake, Script, not_leader};
+use crate::testing::{Fake, Script, not_leader, somebody, stranger};
 use trainyard_proto::v1;
 
 fn job(phase: &str) -> v1::Job {
@@ -27,7 +27,7 @@ async fn the_named_leader_is_asked_next_and_remembered() {
     leader.0.lock().unwrap().jobs.push_back(Ok(job("running")));
     let lead = leader.serve().await;
     follower.0.lock().unwrap().jobs.push_back(Err(not_leader(Some(&lead))));
-    let cluster = Cluster::new(vec![nobody().await, follower.serve().await]);
+    let cluster = Cluster::new(vec![nobody().await, follower.serve().await], &somebody()).unwrap();
     assert_eq!(get(&cluster).await.unwrap().job.unwrap().phase, "running");
     assert_eq!(get(&cluster).await.unwrap().job.unwrap().phase, "running");
     assert_eq!((follower.calls(), leader.calls()), (1, 2));
@@ -38,7 +38,7 @@ async fn an_election_is_waited_for() {
     let fake = Fake::default();
     let answers = [Err(not_leader(None)), Err(not_leader(None)), Ok(job("queued"))];
     fake.0.lock().unwrap().jobs.extend(answers);
-    let cluster = Cluster::new(vec![fake.serve().await]);
+    let cluster = Cluster::new(vec![fake.serve().await], &somebody()).unwrap();
     assert_eq!(get(&cluster).await.unwrap().job.unwrap().phase, "queued");
     assert_eq!(fake.calls(), 3);
 }
@@ -47,15 +47,28 @@ async fn an_election_is_waited_for() {
 async fn a_refusal_is_final() {
     let fake = Fake::default();
     fake.0.lock().unwrap().jobs.push_back(Err(Status::permission_denied("not yours")));
-    let cluster = Cluster::new(vec![fake.serve().await, nobody().await]);
+    let cluster = Cluster::new(vec![fake.serve().await, nobody().await], &somebody()).unwrap();
     let error = get(&cluster).await.unwrap_err();
     assert_eq!((error.exit(), fake.calls()), (Exit::Auth, 1));
 }
 
 #[tokio::test]
+async fn without_trust_nothing_is_asked_and_nothing_is_repeated() {
+    let fake = Fake::default();
+    let endpoint = fake.serve().await;
+    let cluster = Cluster::new(vec![endpoint.clone()], &stranger()).unwrap();
+    let error = get(&cluster).await.unwrap_err();
+    assert_eq!((error.exit(), fake.calls()), (Exit::Auth, 0));
+    let text = error.render(false, 80).replace(&endpoint.to_string(), "127.0.0.1:7401");
+    insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
 async fn when_nobody_answers_it_says_who_was_asked() {
     let endpoint = nobody().await;
-    let cluster = Cluster::new(vec![endpoint.clone()]).patient(Duration::from_millis(300));
+    let cluster = Cluster::new(vec![endpoint.clone()], &somebody())
+        .unwrap()
+        .patient(Duration::from_millis(300));
     let error = get(&cluster).await.unwrap_err();
     assert_eq!(error.exit(), Exit::Unavailable);
     let text = error.render(false, 80).replace(&endpoint.to_string(), "127.0.0.1:7401");
@@ -74,7 +87,7 @@ async fn a_watch_survives_the_loss_of_its_scheduler() {
         .watches
         .push_back(Script { items: vec![job("running"), job("succeeded")], end: None });
     let (one, two) = (first.serve().await, second.serve().await);
-    let cluster = Cluster::new(vec![one]);
+    let cluster = Cluster::new(vec![one], &somebody()).unwrap();
     let mut watch = JobWatch::new(&cluster, "a".into());
     assert_eq!(watch.next().await.unwrap().unwrap().phase, "queued");
     {
@@ -101,7 +114,7 @@ async fn logs_come_once_over_a_broken_stream() {
     let broken = Script { items: vec![line(1, "a"), line(1, "b")], end: Some(not_leader(None)) };
     let whole = Script { items: vec![line(1, "a"), line(1, "b"), line(2, "c")], end: None };
     fake.0.lock().unwrap().logs.extend([broken, whole]);
-    let cluster = Cluster::new(vec![fake.serve().await]);
+    let cluster = Cluster::new(vec![fake.serve().await], &somebody()).unwrap();
     let mut tail = LogTail::new(&cluster, v1::LogsRequest::default());
     let mut texts = Vec::new();
     while let Some(lines) = tail.next().await.unwrap() {

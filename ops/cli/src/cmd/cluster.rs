@@ -38,6 +38,17 @@ fn page(app: &App, view: &ClusterView) -> Result<Page, CliError> {
 
 /// Asks the endpoints, then the members that the answers name.
 async fn view(cluster: &Cluster) -> ClusterView {
+    let (mut asked, members) = ask_everybody(cluster).await;
+    for (address, id) in members {
+        if let Some(asked) = asked.get_mut(&address) {
+            asked.id = Some(id);
+        }
+    }
+    ClusterView::new(asked.into_values().collect())
+}
+
+/// What each said, by address, and the members by address.
+async fn ask_everybody(cluster: &Cluster) -> (BTreeMap<String, Asked>, BTreeMap<String, u64>) {
     let mut asked: BTreeMap<String, Asked> = BTreeMap::new();
     let first: Vec<String> = cluster.endpoints().iter().map(ToString::to_string).collect();
     ask_all(cluster, first, &mut asked).await;
@@ -48,12 +59,23 @@ async fn view(cluster: &Cluster) -> ClusterView {
         .collect();
     let more = members.keys().filter(|address| !asked.contains_key(*address)).cloned().collect();
     ask_all(cluster, more, &mut asked).await;
-    for (address, id) in members {
-        if let Some(asked) = asked.get_mut(&address) {
-            asked.id = Some(id);
+    (asked, members)
+}
+
+/// Where schedulers answer, and which do not.
+pub(crate) async fn everybody(cluster: &Cluster) -> (Vec<Endpoint>, Vec<String>) {
+    let (mut answer, mut silent) = (Vec::new(), Vec::new());
+    for (address, asked) in ask_everybody(cluster).await.0 {
+        match (asked.answer, address.parse()) {
+            (Ok(_), Ok(endpoint)) => answer.push(endpoint),
+            _ => silent.push(address),
         }
     }
-    ClusterView::new(asked.into_values().collect())
+    if answer.is_empty() {
+        // Asked again, they say why.
+        answer = cluster.endpoints().to_vec();
+    }
+    (answer, silent)
 }
 
 async fn ask_all(cluster: &Cluster, addresses: Vec<String>, asked: &mut BTreeMap<String, Asked>) {

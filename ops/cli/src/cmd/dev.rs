@@ -10,6 +10,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
 use trainyard_jobs::Millis;
+use trainyard_pki::Credentials;
 
 use super::daemon;
 use crate::{
@@ -77,6 +78,7 @@ pub(crate) async fn run(app: &App, args: &DevArgs) -> Result<Exit, CliError> {
     };
     let plan = Plan::load(&layout, wishes)?;
     plan.write_configs(&layout, wishes)?;
+    dev::issue(&layout, &plan, wishes.workers)?;
 
     let mut fleet = Fleet::new(&layout)?;
     let result = live(app, &layout, &plan, wishes.workers, &mut fleet).await;
@@ -103,10 +105,11 @@ async fn live(
         fleet.start(&name)?;
     }
     let endpoints = plan.endpoints();
+    let owner = Credentials::person(&layout.admin())?;
     let stop = daemon::asked_to_stop();
     tokio::pin!(stop);
     let nodes = tokio::select! {
-        nodes = dev::wait(&endpoints, &workers) => nodes?,
+        nodes = dev::wait(&endpoints, &workers, &owner) => nodes?,
         died = fleet.died() => return Err(died.into_error()),
         () = &mut stop => return Ok(()),
     };

@@ -20,14 +20,23 @@ pub(crate) struct ListArgs {
     /// At most this many
     #[arg(long, value_name = "N", default_value_t = 1000, hide_default_value = true)]
     limit: u32,
+    /// Only those submitted before this job: the last of the page before
+    #[arg(long, value_name = "JOB")]
+    before: Option<String>,
 }
 
 /// Lists jobs.
 pub(crate) async fn run(app: &App, args: &ListArgs) -> Result<Exit, CliError> {
     let cluster = app.cluster()?;
     let project = app.global.project.clone().unwrap_or_default();
-    let request =
-        v1::ListJobsRequest { project, all: args.all, stale: app.global.stale, limit: args.limit };
+    let before = args.before.as_deref().map(|job| app.places.job(job)).transpose()?;
+    let request = v1::ListJobsRequest {
+        project,
+        all: args.all,
+        stale: app.global.stale,
+        limit: args.limit,
+        before: before.unwrap_or_default(),
+    };
     app.show(async || {
         let answer = cluster
             .call("list the jobs", async |mut service| service.list_jobs(request.clone()).await)

@@ -5,10 +5,11 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use trainyard_jobs::NodeName;
+use trainyard_pki::Subject;
 use trainyard_worker::{Config, WorkerError};
 
 use super::daemon::{self, LogArgs};
-use crate::{app::App, error::CliError, exit::Exit};
+use crate::{app::App, error::CliError, exit::Exit, join};
 
 /// How to run it. Flags win over `YARD_WORKER_…`, which wins over the file. The schedulers are
 /// named by the global `--endpoint`.
@@ -32,6 +33,12 @@ pub(crate) struct WorkerArgs {
     /// Where Prometheus metrics are served
     #[arg(long, value_name = "ADDRESS")]
     metrics_listen: Option<SocketAddr>,
+    /// Certificates and keys, a directory
+    #[arg(long, value_name = "DIR")]
+    pki_dir: Option<PathBuf>,
+    /// Join with this token first, unless that is done [env: YARD_JOIN]
+    #[arg(long, value_name = "TOKEN")]
+    join: Option<String>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -40,8 +47,14 @@ pub(crate) struct WorkerArgs {
 pub(crate) fn run(app: &App, args: WorkerArgs) -> Result<Exit, CliError> {
     daemon::trace_daemon(&args.log, app.global.verbose);
     let endpoints = app.global.endpoint.as_deref();
+    let token = args.join.clone().or_else(|| app.places.join.clone());
     let config = configure(args, endpoints).map_err(|error| failure(&error))?;
     daemon::block_on(async {
+        if let Some(token) = token {
+            let pki = config.pki_dir();
+            let subject = Subject::Worker(join::node(&config.data_dir, &pki));
+            join::join(&token, &subject, pki, &config.endpoints).await?;
+        }
         trainyard_worker::run(config, daemon::asked_to_stop())
             .await
             .map_err(|error| failure(&error))
@@ -57,6 +70,7 @@ fn configure(args: WorkerArgs, endpoints: Option<&str>) -> Result<Config, Worker
     config.name = args.name.unwrap_or(config.name);
     config.slots = args.slots.or(config.slots);
     config.data_dir = args.data_dir.unwrap_or(config.data_dir);
+    config.pki_dir = args.pki_dir.or(config.pki_dir);
     config.store = args.store.unwrap_or(config.store);
     config.metrics_listen = args.metrics_listen.or(config.metrics_listen);
     config.validate()?;

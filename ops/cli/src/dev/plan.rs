@@ -139,6 +139,11 @@ impl Plan {
         Ok(())
     }
 
+    /// The cluster.
+    pub(crate) fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
     /// Where the schedulers listen.
     pub(crate) fn endpoints(&self) -> Vec<String> {
         self.schedulers.iter().map(|ports| loopback(ports.listen)).collect()
@@ -186,6 +191,7 @@ impl Plan {
             ("listen".into(), loopback(ports.listen).into()),
             ("metrics_listen".into(), loopback(ports.metrics).into()),
             ("data_dir".into(), path(&layout.data(name))),
+            ("pki_dir".into(), path(&layout.pki(name))),
             ("store".into(), store(layout)),
             ("node_grace".into(), format!("{}ms", wishes.node_grace.0).into()),
             ("peers".into(), Value::Table(peers.collect())),
@@ -207,6 +213,7 @@ impl Plan {
             ("endpoints".into(), endpoints.into()),
             ("metrics_listen".into(), loopback(ports.metrics).into()),
             ("data_dir".into(), path(&layout.data(name))),
+            ("pki_dir".into(), path(&layout.pki(name))),
             ("store".into(), store(layout)),
             ("ports".into(), ranks.map(|port| Value::from(i64::from(port))).to_vec().into()),
         ]);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::{Instant, sleep};
+use trainyard_pki::Credentials;
 
 use super::Layout;
 use crate::{
@@ -17,9 +18,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) async fn wait(
     endpoints: &[String],
     workers: &[String],
+    credentials: &Credentials,
 ) -> Result<Vec<NodeView>, CliError> {
     let list = endpoints.iter().map(|at| at.parse()).collect::<Result<Vec<Endpoint>, _>>()?;
-    let cluster = Cluster::new(list).patient(LIMIT);
+    let cluster = Cluster::new(list, credentials)?.patient(LIMIT);
     let give_up = Instant::now() + LIMIT;
     let wanted: BTreeSet<&str> = workers.iter().map(String::as_str).collect();
     loop {

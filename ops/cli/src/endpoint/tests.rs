@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn texts(endpoints: Result<Vec<Endpoint>, CliError>) -> Vec<String> {
-    endpoints.unwrap().iter().map(ToString::to_string).collect()
+fn texts(route: Result<Route, CliError>) -> Vec<String> {
+    route.unwrap().endpoints.iter().map(ToString::to_string).collect()
 }
 
 fn refusal(text: &str) -> String {
@@ -45,7 +45,7 @@ fn the_dev_directory_of_another_terminal_is_found() {
 
 #[test]
 fn what_is_no_endpoint_is_refused() {
-    for text in ["", "host", ":7401", "127.0.0.1:0", "127.0.0.1:99999", "https://localhost:1"] {
+    for text in ["", "host", ":7401", "127.0.0.1:0", "127.0.0.1:99999", "http://localhost:1"] {
         assert!(text.parse::<Endpoint>().is_err(), "{text}");
     }
     insta::assert_snapshot!(refusal("localhost"), @"
@@ -55,12 +55,34 @@ fn what_is_no_endpoint_is_refused() {
 }
 
 #[test]
-fn plaintext_to_another_machine_is_refused() {
-    insta::assert_snapshot!(refusal("gpu7.lab:7401"), @"
-    × endpoint `gpu7.lab:7401` is not on this machine, and the connection would
-    │ be plaintext
-    help: open a tunnel and use its end here: ssh -N -L 7401:gpu7.lab:7401
-          gpu7.lab, then --endpoint 127.0.0.1:7401
+fn other_machines_are_endpoints_too() {
+    for text in ["gpu7.lab:7401", "https://gpu7.lab:7401/", "[2001:db8::1]:7401"] {
+        assert!(text.parse::<Endpoint>().is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn the_certificates_go_with_the_endpoints() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[contexts.lab]\nendpoints = ['gpu7.lab:3']\npki = '/lab'\n";
+    fs::write(dir.path().join("config.toml"), config).unwrap();
+    fs::write(dir.path().join(DEV_FILE), "127.0.0.1:77\n").unwrap();
+    let mut places = Places { state: Some(dir.path().join("state")), ..Places::default() };
+    places.config = Some(dir.path().to_owned());
+    places.remember_dev(dir.path()).unwrap();
+    let dev = Some(dev_pki(dir.path()));
+    assert_eq!(resolve(None, None, &places).unwrap().pki, dev);
+    assert_eq!(resolve(Some("127.0.0.1:77"), None, &places).unwrap().pki, dev);
+    assert_eq!(resolve(Some("127.0.0.1:78"), None, &places).unwrap().pki, None);
+    let lab = resolve(None, Some("lab"), &places).unwrap();
+    assert_eq!(lab.pki.as_deref(), Some(Path::new("/lab")));
+    let nobody = Route { pki: None, ..lab };
+    let error = credentials(None, &nobody, &Places::default()).unwrap_err();
+    assert_eq!(error.exit(), Exit::Auth);
+    insta::assert_snapshot!(error.render(false, 80), @"
+    × no certificates are named, so nobody can be trusted
+    help: --pki DIR or YARD_PKI names the directory that an administrator gave
+          you; `yard dev` starts a cluster here that needs neither
     ");
 }
 

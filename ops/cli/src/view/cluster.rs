@@ -19,6 +19,7 @@ pub(crate) struct ClusterView {
     nodes: u32,
     queued: u32,
     running: u32,
+    archived: u64,
     schedulers: Vec<SchedulerView>,
 }
 
@@ -73,6 +74,7 @@ impl ClusterView {
             nodes: base.nodes,
             queued: base.queued,
             running: base.running,
+            archived: base.archived,
             schedulers,
         }
     }

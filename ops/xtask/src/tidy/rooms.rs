@@ -64,7 +64,29 @@ const ROOMS: &[(&str, &[&str])] = &[
             "trainyard-worker",
         ],
     ),
-    ("trainyard-bench", &["trainyard-jobs", "trainyard-pki", "trainyard-proto"]),
+    (
+        "trainyard-fuzz",
+        &[
+            "trainyard-core",
+            "trainyard-jobs",
+            "trainyard-proto",
+            "trainyard-raft",
+            "trainyard-scheduler",
+            "trainyard-store",
+            "trainyard-worker",
+        ],
+    ),
+    (
+        "trainyard-bench",
+        &[
+            "trainyard-core",
+            "trainyard-jobs",
+            "trainyard-pki",
+            "trainyard-proto",
+            "trainyard-raft",
+            "trainyard-scheduler",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

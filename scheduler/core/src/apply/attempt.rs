@@ -15,6 +15,9 @@ use crate::{
     state::{Attempt, Job, NodeState, Outcome, Placement, PlacementState, State},
 };
 
+/// Generations that one epoch may give out.
+const GENERATIONS: u32 = 1 << 16;
+
 impl State {
     /// Starts all ranks of a gang or none: every precondition is checked before anything is
     /// changed.
@@ -31,9 +34,10 @@ impl State {
         let master_addr = master.map(|n| n.inventory.address.clone()).unwrap_or_default();
         let job = self.jobs.get_mut(&start.job).ok_or_else(|| Refusal::NoJob(start.job.clone()))?;
         let number = AttemptNo(job.current().map_or(0, |a| a.number.0) + 1);
+        let generation = first_generation(revision.epoch);
         job.attempts.push(Attempt {
             number,
-            generation: Generation(1),
+            generation,
             phase: AttemptPhase::Active,
             started_at: revision,
             started: time,
@@ -47,8 +51,7 @@ impl State {
         job.phase = JobPhase::Running;
         job.version += 1;
         job.parts.clear();
-        let attempt =
-            AttemptRef { job: start.job.clone(), attempt: number, generation: Generation(1) };
+        let attempt = AttemptRef { job: start.job.clone(), attempt: number, generation };
         for assignment in start.placements {
             if let Some(node) = self.nodes.get_mut(&assignment.node) {
                 node.owners.extend(assignment.units.into_iter().map(|u| (u, attempt.clone())));
@@ -138,6 +141,9 @@ impl State {
     /// job.
     pub(super) fn report_ended(&mut self, report: EndedReport, events: &mut Vec<Event>) -> Applied {
         let attempt = report.attempt.clone();
+        if self.released(&report.node, &attempt, events) {
+            return Ok(Reply::Done);
+        }
         let job = self.job(&attempt.job).ok_or_else(|| Refusal::NoJob(attempt.job.clone()))?;
         let current = job.is_current(&attempt);
         let reason = end_reason(&report);
@@ -205,6 +211,13 @@ impl State {
             self.stop_current(&attempt.job, reason, events);
         }
     }
+}
+
+/// The generation of a first start. A history that a recovery cut off may have given out the next
+/// attempt's number, so each epoch has generations of its own.
+fn first_generation(epoch: u64) -> Generation {
+    let epochs = u32::try_from(epoch.saturating_sub(1)).unwrap_or(u32::MAX);
+    Generation(epochs.saturating_mul(GENERATIONS).saturating_add(1))
 }
 
 /// Why the ranks of this report ended, unless all of them ended well.

@@ -30,7 +30,8 @@ impl State {
         reached("core: a model is registered");
         let mut version = self.model_version(job, &register);
         let versions = self.models.entry(register.model.clone()).or_default();
-        let number = versions.last_key_value().map_or(1, |(last, _)| last + 1);
+        let last = versions.last_key_value().map_or(0, |(last, _)| *last);
+        let number = last.max(self.version_floor).saturating_add(1);
         version.version = number;
         versions.insert(number, version);
         if let Some(job) = self.jobs.get_mut(id) {

@@ -2,16 +2,20 @@
 //! What a command does stands in a file by subject; what follows from a change (a gang that is
 //! whole again gone, a job that may be queued once more) stands in `settle`.
 
+mod archive;
 mod attempt;
 mod checkpoint;
 mod ending;
+mod member;
 mod node;
 mod settle;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use crate::{
+    archive::Archive,
     command::{Command, Envelope, Reply},
     event::Event,
     refusal::Refusal,
@@ -23,16 +27,34 @@ pub(crate) type Applied = Result<Reply, Refusal>;
 
 impl State {
     /// Applies the command committed at `index`. Events are appended to `events`. A refused
-    /// command changes nothing but the state's time and index.
+    /// command changes nothing but the state's time and index. What it archives is then to be
+    /// taken with [`State::take_archived`]; `archive` answers for what was archived before.
     ///
     /// # Errors
     /// When the command's preconditions do not hold.
-    pub fn apply(&mut self, index: u64, envelope: Envelope, events: &mut Vec<Event>) -> Applied {
+    pub fn apply(
+        &mut self,
+        index: u64,
+        envelope: Envelope,
+        archive: &dyn Archive,
+        events: &mut Vec<Event>,
+    ) -> Applied {
         self.index = index;
         self.time = self.time.max(envelope.time);
-        match envelope.command {
-            Command::Submit(submit) => self.submit(*submit, events),
-            Command::Cancel { mutation, job } => self.cancel(&mutation, &job, events),
+        let applied = self.carry_out(envelope.command, archive, events);
+        self.jobs.settle();
+        applied
+    }
+
+    fn carry_out(
+        &mut self,
+        command: Command,
+        archive: &dyn Archive,
+        events: &mut Vec<Event>,
+    ) -> Applied {
+        match command {
+            Command::Submit(submit) => self.submit(*submit, archive, events),
+            Command::Cancel { mutation, job } => self.cancel(&mutation, &job, archive, events),
             Command::RegisterNode { node, session, inventory, running } => {
                 self.register_node(&node, session, inventory, &running, events)
             }
@@ -57,6 +79,21 @@ impl State {
                 self.feature_level = self.feature_level.max(to);
                 Ok(Reply::Done)
             }
+            Command::CreateToken(create) => self.create_token(*create, archive),
+            Command::RevokeToken { mutation, token } => {
+                self.revoke_token(&mutation, &token, archive)
+            }
+            Command::RedeemToken { token, digest, requester } => {
+                self.redeem_token(&token, &digest, requester)
+            }
+            Command::SetMembers { members } => self.set_members(members, events),
+            Command::AddMember { address, replaces } => self.add_member(address, replaces, events),
+            Command::LeaveMember { id } => self.leave_member(id, events),
+            Command::ForgetMember { id } => self.forget_member(id, events),
+            Command::ReleaseAttempt { node, attempt } => {
+                self.release_attempt(&node, attempt, events)
+            }
+            Command::Archive { jobs } => self.archive_jobs(&jobs),
         }
     }
 }

@@ -33,6 +33,7 @@ impl State {
             version: 0,
             registered,
             seen: registered,
+            releasing: BTreeSet::new(),
         });
         node.session = session;
         node.inventory = inventory;
@@ -40,6 +41,7 @@ impl State {
         node.registered = registered;
         node.seen = registered;
         node.version += 1;
+        node.releasing.retain(|attempt| running.contains(attempt));
         events.push(Event::Node(id.clone()));
         let gone: BTreeSet<AttemptRef> =
             node.owners.values().filter(|owner| !running.contains(owner)).cloned().collect();
@@ -148,16 +150,52 @@ impl State {
         self.attempt(attempt).is_some_and(|a| a.phase == active)
     }
 
-    /// The job's attempt, current or not.
+    /// Ends an attempt that a node holds because the state does not know it: somebody's word, as
+    /// nothing else may end it.
+    pub(super) fn release_attempt(
+        &mut self,
+        id: &NodeId,
+        attempt: AttemptRef,
+        events: &mut Vec<Event>,
+    ) -> Applied {
+        if self.attempt(&attempt).is_some() {
+            return Err(Refusal::Known(attempt));
+        }
+        let node = self.nodes.get_mut(id).ok_or_else(|| Refusal::NoNode(id.clone()))?;
+        if node.releasing.insert(attempt) {
+            node.version += 1;
+            events.push(Event::Node(id.clone()));
+        }
+        Ok(Reply::Done)
+    }
+
+    /// The node says that a released attempt has ended. Says whether it was one.
+    pub(super) fn released(
+        &mut self,
+        id: &NodeId,
+        attempt: &AttemptRef,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let Some(node) = self.nodes.get_mut(id) else { return false };
+        let released = node.releasing.remove(attempt);
+        if released {
+            node.version += 1;
+            events.push(Event::Node(id.clone()));
+        }
+        released
+    }
+
+    /// The job's attempt, current or not. An equal number of another generation is another
+    /// attempt: a history that was cut off may have used the number too.
     pub(super) fn attempt(&self, attempt: &AttemptRef) -> Option<&crate::state::Attempt> {
         let job: &JobId = &attempt.job;
-        self.jobs.get(job)?.attempts.iter().find(|a| a.number == attempt.attempt)
+        self.jobs.get(job)?.attempts.iter().find(|a| a.is(attempt))
     }
 
     pub(super) fn attempt_mut(
         &mut self,
         attempt: &AttemptRef,
     ) -> Option<&mut crate::state::Attempt> {
-        self.jobs.get_mut(&attempt.job)?.attempts.iter_mut().find(|a| a.number == attempt.attempt)
+        self.jobs.get_mut(&attempt.job)?.attempts.iter_mut().find(|a| a.is(attempt))
     }
 }

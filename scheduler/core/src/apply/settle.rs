@@ -122,7 +122,6 @@ impl State {
         job.ended = Some(time);
         job.end = Some(reason);
         job.parts.clear();
-        self.live.remove(id);
         events.push(Event::Job { job: id.clone(), phase });
     }
 }

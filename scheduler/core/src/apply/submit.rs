@@ -5,34 +5,50 @@ use trainyard_probe::{planted, reached};
 
 use super::Applied;
 use crate::{
+    archive::Archive,
     command::{Mutation, Reply, Submit},
     event::Event,
+    keys::drawn_at,
     refusal::Refusal,
     state::{Job, KeyRecord, State},
 };
 
+/// Who asked for everything before there were users. What was done then belongs to whoever
+/// repeats it to the letter.
+const EVERYBODY: &str = "local";
+
+/// The feature level from which that holds. At an older one every member compares alike.
+const USERS_LEVEL: u16 = 2;
+
 /// How long a key is remembered. An older one is refused, never executed.
-const KEY_MEMORY: Millis = Millis(24 * 3_600_000);
+pub(super) const KEY_MEMORY: Millis = Millis(24 * 3_600_000);
 
 /// Keys forgotten by one command at most, so that no command takes long.
-const FORGET_AT_ONCE: usize = 64;
+pub(super) const FORGET_AT_ONCE: usize = 64;
 
 impl State {
-    pub(super) fn submit(&mut self, submit: Submit, events: &mut Vec<Event>) -> Applied {
-        if let Some(reply) = self.known_key(&submit.mutation)? {
+    pub(super) fn submit(
+        &mut self,
+        submit: Submit,
+        archive: &dyn Archive,
+        events: &mut Vec<Event>,
+    ) -> Applied {
+        if let Some(reply) = self.known_key(&submit.mutation, archive)? {
             return Ok(match reply {
                 Reply::Submitted { job, .. } => Reply::Submitted { job, existed: true },
                 other => other,
             });
         }
-        if self.jobs.contains_key(&submit.job) {
+        let archived = self.archive.count;
+        if self.jobs.contains_key(&submit.job) || archive.contains(&submit.job, archived) {
             return Err(Refusal::IdTaken(submit.job.to_string()));
         }
+        let key = submit.mutation.key;
         let reply = Reply::Submitted { job: submit.job.clone(), existed: false };
         self.remember(&submit.mutation, reply.clone());
         let job = self.queued(submit);
         events.push(Event::Job { job: job.id.clone(), phase: job.phase });
-        self.live.insert(job.id.clone());
+        self.key_of.insert(job.id.clone(), key);
         self.jobs.insert(job.id.clone(), job);
         Ok(reply)
     }
@@ -66,12 +82,21 @@ impl State {
         &mut self,
         mutation: &Mutation,
         id: &JobId,
+        archive: &dyn Archive,
         events: &mut Vec<Event>,
     ) -> Applied {
-        if let Some(reply) = self.known_key(mutation)? {
+        if let Some(reply) = self.known_key(mutation, archive)? {
             return Ok(reply);
         }
-        let job = self.jobs.get_mut(id).ok_or_else(|| Refusal::NoJob(id.clone()))?;
+        let archived = self.archive.count;
+        let Some(job) = self.jobs.get_mut(id) else {
+            if !archive.contains(id, archived) {
+                return Err(Refusal::NoJob(id.clone()));
+            }
+            // It has ended, as any job that is archived.
+            self.remember(mutation, Reply::Done);
+            return Ok(Reply::Done);
+        };
         match job.phase {
             JobPhase::Queued | JobPhase::Finishing => {
                 reached("core: a waiting job is cancelled");
@@ -92,17 +117,38 @@ impl State {
         Ok(Reply::Done)
     }
 
-    /// What was answered when the key was first used, if it was.
-    fn known_key(&self, mutation: &Mutation) -> Result<Option<Reply>, Refusal> {
-        match self.keys.get(&mutation.key).filter(|_| !planted("drop dedupe")) {
-            Some(record)
-                if record.request != mutation.request || record.principal != mutation.principal =>
-            {
-                Err(Refusal::KeyConflict)
-            }
-            Some(record) => Ok(Some(record.reply.clone())),
-            None if self.is_expired(mutation.key) => Err(Refusal::KeyExpired),
-            None => Ok(None),
+    /// What was answered when the key was first used, if it was. A job takes the key that made it
+    /// along to the archive.
+    pub(super) fn known_key(
+        &self,
+        mutation: &Mutation,
+        archive: &dyn Archive,
+    ) -> Result<Option<Reply>, Refusal> {
+        if planted("drop dedupe") {
+            return Ok(None);
+        }
+        if let Some(record) = self.keys.get(&mutation.key) {
+            return self.answer(record, mutation).map(Some);
+        }
+        if self.is_expired(mutation.key) {
+            return Err(Refusal::KeyExpired);
+        }
+        if self.archive.count == 0 {
+            return Ok(None);
+        }
+        let archived = archive.by_key(mutation.key, self.archive.count);
+        let record = archived.and_then(|archived| archived.key);
+        record.map(|(_, record)| self.answer(&record, mutation)).transpose()
+    }
+
+    /// The answer given first, if this is the same request of the same principal.
+    fn answer(&self, record: &KeyRecord, mutation: &Mutation) -> Result<Reply, Refusal> {
+        let before_users = self.feature_level >= USERS_LEVEL && record.principal == EVERYBODY;
+        let same_principal = record.principal == mutation.principal || before_users;
+        if same_principal && record.request == mutation.request {
+            Ok(record.reply.clone())
+        } else {
+            Err(Refusal::KeyConflict)
         }
     }
 
@@ -112,13 +158,17 @@ impl State {
         drawn_at(key).is_some_and(|drawn| self.time.since(drawn) >= KEY_MEMORY)
     }
 
-    fn remember(&mut self, mutation: &Mutation, reply: Reply) {
+    pub(super) fn remember(&mut self, mutation: &Mutation, reply: Reply) {
+        self.forget_tokens();
         let old = self.keys_by_age.iter().take(FORGET_AT_ONCE);
         let forgotten: Vec<_> =
             old.take_while(|(used, _)| self.time.since(*used) >= KEY_MEMORY).copied().collect();
         for (used, key) in forgotten {
             self.keys_by_age.remove(&(used, key));
-            self.keys.remove(&key);
+            let record = self.keys.remove(&key);
+            if let Some(job) = record.as_ref().and_then(KeyRecord::made) {
+                self.key_of.remove(job);
+            }
         }
         let record = KeyRecord {
             principal: mutation.principal.clone(),
@@ -156,11 +206,4 @@ impl State {
         events.push(Event::Job { job: id.clone(), phase: JobPhase::Stopping });
         events.extend(nodes.into_iter().map(Event::Node));
     }
-}
-
-/// The time in a `UUIDv7`.
-fn drawn_at(key: IdempotencyKey) -> Option<Timestamp> {
-    let (seconds, nanos) =
-        key.0.get_timestamp().filter(|_| key.0.get_version_num() == 7)?.to_unix();
-    Some(Timestamp(seconds.saturating_mul(1000).saturating_add(u64::from(nanos / 1_000_000))))
 }

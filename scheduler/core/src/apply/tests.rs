@@ -3,6 +3,7 @@
 #![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "small test numbers")]
 
 mod histories;
+mod tokens;
 
 use trainyard_jobs::{EndReason, JobPhase, RankExit};
 
@@ -218,4 +219,113 @@ fn a_command_of_a_higher_level_is_not_skipped() {
     let mut newer = codec::snapshot(&World::new().state);
     newer[3] = 9;
     assert!(matches!(codec::restore(&newer), Err(codec::CodecError::NewerSnapshot { found: 9 })));
+}
+
+#[test]
+fn an_archived_job_takes_its_key_along() {
+    let mut world = World::new();
+    world.register(1, 1, 1, &[]);
+    let job = world.submit(ranks(1));
+    let attempt = world.plan().remove(0);
+    world.apply(Command::Archive { jobs: vec![job.clone()] }).unwrap();
+    assert!(world.state.job(&job).is_some(), "a job that runs stays");
+    world.exit_all(&attempt, 0);
+    let archive = Command::Archive { jobs: vec![job.clone(), job.clone()] };
+    assert_eq!(world.apply(archive), Ok(Reply::Archived { jobs: 1 }));
+    assert!(world.state.job(&job).is_none());
+    assert_eq!((world.state.archive().count, world.state.keys.len()), (1, 0));
+    let names = world.records.all[0].names();
+    let mutation = |key| crate::command::Mutation {
+        key,
+        request: trainyard_jobs::Digest::of(b"request"),
+        principal: "local".into(),
+    };
+    let again = |mutation, id| {
+        let (spec, bundle, commit) = (ranks(1), None, None);
+        Command::Submit(Box::new(Submit { mutation, job: id, spec, bundle, commit }))
+    };
+    let key = names.key.unwrap();
+    let other = trainyard_jobs::JobId::from_random(77);
+    let reply = world.apply(again(mutation(key), other.clone())).unwrap();
+    assert_eq!(reply, Reply::Submitted { job: job.clone(), existed: true });
+    let conflict = crate::command::Mutation {
+        request: trainyard_jobs::Digest::of(b"another request"),
+        ..mutation(key)
+    };
+    assert_eq!(world.apply(again(conflict, other)), Err(Refusal::KeyConflict));
+    let fresh = world.mutation();
+    let taken = world.apply(again(fresh, job));
+    assert!(matches!(taken, Err(Refusal::IdTaken(_))), "ids are never reused: {taken:?}");
+    world.now += 25 * 3_600_000;
+    world.submit(ranks(1));
+    let late = again(mutation(key), trainyard_jobs::JobId::from_random(78));
+    assert_eq!(world.apply(late), Err(Refusal::KeyExpired));
+}
+
+#[test]
+fn a_job_whose_units_or_checkpoints_are_not_settled_is_not_archived() {
+    let mut world = World::new();
+    world.register(1, 1, 1, &[]);
+    let job = world.submit(ranks(1));
+    let attempt = world.plan().remove(0);
+    for step in 1..=4 {
+        world.checkpoint(&attempt, step).unwrap();
+    }
+    world.cancel(&job);
+    world.lose(1).unwrap();
+    assert_eq!(world.phase(&job), JobPhase::Cancelled);
+    let archive = Command::Archive { jobs: vec![job.clone()] };
+    assert_eq!(world.apply(archive.clone()), Ok(Reply::Archived { jobs: 0 }), "units are held");
+    world.register(1, 2, 1, &[]);
+    assert_eq!(world.apply(archive.clone()), Ok(Reply::Archived { jobs: 0 }), "one too many");
+    let old: Vec<_> = world.state.jobs_with_surplus().flat_map(|j| j.surplus()).cloned().collect();
+    let [checkpoint] = old.iter().map(|c| c.id).collect::<Vec<_>>()[..] else { panic!("{old:?}") };
+    world.apply(Command::RetireCheckpoint { job: job.clone(), checkpoint }).unwrap();
+    assert_eq!(world.apply(archive.clone()), Ok(Reply::Archived { jobs: 0 }), "being deleted");
+    world.apply(Command::ForgetCheckpoint { job, checkpoint }).unwrap();
+    assert_eq!(world.apply(archive), Ok(Reply::Archived { jobs: 1 }));
+}
+
+#[test]
+fn a_key_given_by_name_is_not_forgotten_for_its_age_after_a_restart_either() {
+    let mut world = World::new();
+    let mut mutation = world.mutation();
+    mutation.key = trainyard_jobs::IdempotencyKey(uuid::Uuid::from_u128(42));
+    let submit = |mutation, n| {
+        let job = trainyard_jobs::JobId::from_random(n);
+        let (spec, bundle, commit) = (ranks(1), None, None);
+        Command::Submit(Box::new(Submit { mutation, job, spec, bundle, commit }))
+    };
+    world.apply(submit(mutation.clone(), 1_000)).unwrap();
+    world.state = codec::restore(&codec::snapshot(&world.state)).unwrap();
+    world.now += 25 * 3_600_000;
+    world.submit(ranks(1));
+    let again = world.apply(submit(mutation, 1_001));
+    assert!(matches!(again, Ok(Reply::Submitted { existed: true, .. })), "{again:?}");
+}
+
+#[test]
+fn the_hash_by_parts_notices_every_change() {
+    let mut world = World::new();
+    let mut seen = std::collections::BTreeSet::from([codec::state_hash(&world.state)]);
+    let mut is_new = |world: &World| {
+        let hash = codec::state_hash(&world.state);
+        assert_eq!(codec::state_hash(&world.state.frozen()), hash);
+        assert!(seen.insert(hash), "the hash has not changed");
+    };
+    world.register(1, 1, 1, &[]);
+    is_new(&world);
+    let job = world.submit(ranks(1));
+    is_new(&world);
+    let attempt = world.plan().remove(0);
+    is_new(&world);
+    let frozen = world.state.frozen();
+    let before = codec::state_hash(&frozen);
+    world.started(&attempt);
+    is_new(&world);
+    assert_eq!(codec::state_hash(&frozen), before, "a copy stays as it was");
+    world.exit_all(&attempt, 0);
+    is_new(&world);
+    world.apply(Command::Archive { jobs: vec![job] }).unwrap();
+    is_new(&world);
 }

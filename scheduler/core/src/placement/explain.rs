@@ -1,12 +1,12 @@
 //! Why a job waits, in counts, and the smallest changes that would start it. Every change is
-//! tried on a copy of the planner before it is offered.
+//! tried by a pass over the queue before it is offered.
 
 use trainyard_jobs::{JobId, Timestamp, spec::Resources};
 
 use super::{
     fit::{labels_match, matches, unit_word},
-    planner::{Planner, WorkBudget},
-    view::{Delta, Waiting},
+    planner::Planner,
+    view::Waiting,
 };
 
 /// One thing that keeps a job from starting.
@@ -166,7 +166,7 @@ impl Planner {
     #[must_use]
     pub fn explain(&self, job: &JobId, now: Timestamp) -> Option<Explanation> {
         let (waiting, position) = self.waiting(job)?;
-        let blockers = self.reasons(now).remove(job).unwrap_or_default();
+        let blockers = self.reasons(now).remove(job).map(|b| b.to_vec()).unwrap_or_default();
         let suggestions =
             if blockers.is_empty() { Vec::new() } else { self.suggestions(waiting, now) };
         Some(Explanation { position, blockers, suggestions })
@@ -174,17 +174,11 @@ impl Planner {
 
     fn suggestions(&self, job: &Waiting, now: Timestamp) -> Vec<String> {
         let relaxed = relaxations(job).into_iter();
-        let by_spec = relaxed.filter(|(changed, _)| self.would_start(changed, now));
+        let by_spec = relaxed.filter(|(changed, _)| self.would_start(changed, self, now));
         let mut found: Vec<String> = by_spec.map(|(_, text)| text).collect();
         found.extend(self.fewer_ranks(job, now));
         found.extend(self.first_release(job, now));
         found
-    }
-
-    fn would_start(&self, changed: &Waiting, now: Timestamp) -> bool {
-        let mut copy = self.clone();
-        copy.update(Delta::Waits(Box::new(changed.clone())));
-        copy.plan(now, WorkBudget::UNLIMITED).starts.iter().any(|start| start.job == changed.id)
     }
 
     /// The largest smaller gang that would start, found by bisection: fitting is monotone.
@@ -197,7 +191,7 @@ impl Planner {
         let (mut fits, mut too_many) = (0, job.resources.gpus);
         while too_many - fits > 1 {
             let middle = fits + (too_many - fits) / 2;
-            if self.would_start(&with(middle), now) {
+            if self.would_start(&with(middle), self, now) {
                 fits = middle;
             } else {
                 too_many = middle;
@@ -212,15 +206,7 @@ impl Planner {
             self.nodes().values().flat_map(|n| n.owners.values()).collect();
         holders.sort_unstable();
         holders.dedup();
-        let helps = |holder: &&&JobId| {
-            let mut copy = self.clone();
-            for node in self.nodes().values() {
-                let mut node = node.clone();
-                node.owners.retain(|_, owner| owner != **holder);
-                copy.update(Delta::Node(Box::new(node)));
-            }
-            copy.would_start(job, now)
-        };
+        let helps = |holder: &&&JobId| self.would_start(job, &self.without(holder), now);
         let holder = holders.iter().take(64).find(helps)?;
         Some(format!("it would start when job {} ends", holder.short()))
     }

@@ -10,5 +10,5 @@ mod view;
 
 pub use explain::{Blocker, BlockerKind, Explanation};
 pub use fit::matches;
-pub use planner::{PATIENCE, Plan, Planner, WorkBudget};
+pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
 pub use view::{Delta, PlanNode, Waiting};

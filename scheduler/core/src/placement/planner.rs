@@ -1,7 +1,10 @@
 //! The planner itself: jobs in order of priority, then age; each gang placed whole or passed
 //! over; a job that was passed over for too long holds the nodes that it needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use trainyard_jobs::{JobId, Millis, NodeId, Timestamp, UnitId, spec::Resources};
 
@@ -37,6 +40,9 @@ pub struct Plan {
     /// Every job was looked at within the budget.
     pub complete: bool,
 }
+
+/// What keeps a job from starting; shared by all jobs that the same keeps.
+pub type Blockers = Arc<[Blocker]>;
 
 /// Orders the queue: priority, then age.
 type Rank = (std::cmp::Reverse<i32>, u64, JobId);
@@ -133,14 +139,42 @@ impl Planner {
     }
 
     /// Why each job that would not start at `now` waits. The same pass as [`Planner::plan`]
-    /// over the whole queue, so that a reason is never another than the planner's own.
+    /// over the whole queue, so that a reason is never another than the planner's own. Jobs that wait
+    /// for the same share it.
     #[must_use]
-    pub fn reasons(&self, now: Timestamp) -> BTreeMap<JobId, Vec<Blocker>> {
+    pub fn reasons(&self, now: Timestamp) -> BTreeMap<JobId, Blockers> {
         let mut pass = Pass::new(self, now, Some(BTreeMap::new()));
         for job in self.queue.values() {
             pass.consider(job);
         }
         pass.reasons.unwrap_or_default()
+    }
+
+    /// Whether `changed`, in the place of the job of its id, would start at `now` on the nodes of
+    /// `yard`. No copy of the queue is made.
+    pub(super) fn would_start(&self, changed: &Waiting, yard: &Self, now: Timestamp) -> bool {
+        let mut pass = Pass::new(yard, now, None);
+        for job in self.queue.values() {
+            if pass.yard.is_full() {
+                return false;
+            }
+            if job.id == changed.id {
+                let before = pass.plan.starts.len();
+                pass.consider(changed);
+                return pass.plan.starts.len() > before;
+            }
+            pass.consider(job);
+        }
+        false
+    }
+
+    /// The same nodes without the units that `holder` owns, and an empty queue.
+    pub(super) fn without(&self, holder: &JobId) -> Self {
+        let mut nodes = self.nodes.clone();
+        for node in nodes.values_mut() {
+            node.owners.retain(|_, owner| owner != holder);
+        }
+        Self { nodes, unusable: self.unusable.clone(), ..Self::default() }
     }
 
     fn start(
@@ -184,18 +218,26 @@ struct Pass<'a> {
     now: Timestamp,
     yard: Yard<'a>,
     /// What did not fit will not fit later in the same pass: units only go.
-    misfits: Vec<&'a Resources>,
+    misfits: Vec<Misfit<'a>>,
     held_for: Option<&'a JobId>,
     plan: Plan,
     /// Asked for only by those who read them: a plan is made far more often.
-    reasons: Option<BTreeMap<JobId, Vec<Blocker>>>,
+    reasons: Option<BTreeMap<JobId, Blockers>>,
+}
+
+/// A request that did not fit, with what was found out about it.
+struct Misfit<'a> {
+    request: &'a Resources,
+    could_fit: Option<bool>,
+    /// Why it did not, and for which job units were held then.
+    why: Option<(Option<&'a JobId>, Blockers)>,
 }
 
 impl<'a> Pass<'a> {
     fn new(
         planner: &'a Planner,
         now: Timestamp,
-        reasons: Option<BTreeMap<JobId, Vec<Blocker>>>,
+        reasons: Option<BTreeMap<JobId, Blockers>>,
     ) -> Self {
         Self {
             planner,
@@ -211,39 +253,48 @@ impl<'a> Pass<'a> {
     /// Starts a job or says why not.
     fn consider(&mut self, job: &'a Waiting) {
         if job.not_before > self.now {
-            return self.waits(job, |now, _| vec![Blocker::backoff(job.not_before, now)]);
+            return self.waits(job, |now, _| [Blocker::backoff(job.not_before, now)].into());
         }
-        let known_misfit = self.misfits.contains(&&job.resources);
-        let gang = if known_misfit { None } else { fit(&job.resources, &self.yard) };
-        let Some(gang) = gang else { return self.does_not_fit(job) };
+        let known = self.misfits.iter().position(|misfit| *misfit.request == job.resources);
+        let gang = if known.is_some() { None } else { fit(&job.resources, &self.yard) };
+        let Some(gang) = gang else { return self.does_not_fit(job, known) };
         let first = gang.first().map(|(node, _)| *node);
         let turn = job.sequence.wrapping_add(u64::from(job.attempts));
         let Some(port) = first.and_then(|node| self.yard.take_port(node, turn)) else {
-            return self.waits(job, |_, _| vec![Blocker::no_port()]);
+            return self.waits(job, |_, _| [Blocker::no_port()].into());
         };
         self.yard.take(&gang);
         self.plan.starts.push(self.planner.start(job, gang, port));
     }
 
-    /// A job that more units than exist would not help is not waited for.
-    fn does_not_fit(&mut self, job: &'a Waiting) {
-        let held_for = self.held_for;
-        self.waits(job, |_, planner| {
-            let mut why = blockers(planner, &job.resources);
-            why.extend(held_for.map(Blocker::held));
-            why
-        });
-        if !self.misfits.contains(&&job.resources) {
-            self.misfits.push(&job.resources);
+    /// A job that more units than exist would not help is not waited for. What is found out about
+    /// a request serves all that ask for the same: a long queue asks for few different things.
+    fn does_not_fit(&mut self, job: &'a Waiting, known: Option<usize>) {
+        let (planner, held_for) = (self.planner, self.held_for);
+        let at = known.unwrap_or(self.misfits.len());
+        if known.is_none() {
+            self.misfits.push(Misfit { request: &job.resources, could_fit: None, why: None });
         }
-        let impatient = self.now.since(job.submitted) >= PATIENCE && self.held_for.is_none();
-        if impatient && could_fit(self.planner, &job.resources) {
-            self.yard.hold(&job.resources);
-            self.held_for = Some(&job.id);
+        let Some(misfit) = self.misfits.get_mut(at) else { return };
+        if let Some(reasons) = &mut self.reasons {
+            let known = misfit.why.take().filter(|(held, _)| *held == held_for);
+            let (_, why) = misfit.why.insert(known.unwrap_or_else(|| {
+                let mut why = blockers(planner, &job.resources);
+                why.extend(held_for.map(Blocker::held));
+                (held_for, why.into())
+            }));
+            reasons.insert(job.id.clone(), Blockers::clone(why));
+        }
+        if self.now.since(job.submitted) >= PATIENCE && held_for.is_none() {
+            let could = || could_fit(planner, &job.resources);
+            if *misfit.could_fit.get_or_insert_with(could) {
+                self.yard.hold(&job.resources);
+                self.held_for = Some(&job.id);
+            }
         }
     }
 
-    fn waits(&mut self, job: &Waiting, why: impl FnOnce(Timestamp, &Planner) -> Vec<Blocker>) {
+    fn waits(&mut self, job: &Waiting, why: impl FnOnce(Timestamp, &Planner) -> Blockers) {
         if let Some(reasons) = &mut self.reasons {
             reasons.insert(job.id.clone(), why(self.now, self.planner));
         }

@@ -180,11 +180,8 @@ impl Job {
     /// Whether `attempt` owns the job.
     #[must_use]
     pub fn is_current(&self, attempt: &AttemptRef) -> bool {
-        let same = |a: &Attempt| {
-            planted("skip the attempt check")
-                || (a.number == attempt.attempt && a.generation == attempt.generation)
-        };
-        self.id == attempt.job && self.current().is_some_and(same)
+        let owns = |a: &Attempt| planted("skip the attempt check") || a.is(attempt);
+        self.id == attempt.job && self.current().is_some_and(owns)
     }
 
     /// The newest checkpoint to resume from.
@@ -210,6 +207,24 @@ impl Job {
         newest || self.current().is_some_and(restoring)
     }
 
+    /// Checkpoints beyond what the job keeps, and those whose deletion was begun; newest first.
+    pub fn surplus(&self) -> impl Iterator<Item = &Checkpoint> {
+        let keep = usize::try_from(self.spec.checkpoint.keep).unwrap_or(usize::MAX);
+        let mut kept = 0;
+        self.checkpoints.iter().rev().filter(move |checkpoint| {
+            let goes = checkpoint.retired || (kept >= keep && !self.pins(checkpoint.id));
+            kept += usize::from(!goes);
+            goes
+        })
+    }
+
+    /// Whether nothing more is to be done about it: it has ended, and nothing of it is to be
+    /// deleted.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.phase.is_final() && self.surplus().next().is_none()
+    }
+
     /// The run time that is left to it, if it has a limit.
     #[must_use]
     pub fn allowance(&self) -> Option<Millis> {
@@ -219,6 +234,12 @@ impl Job {
 }
 
 impl Attempt {
+    /// Whether it is the one of its job that `attempt` names.
+    #[must_use]
+    pub fn is(&self, attempt: &AttemptRef) -> bool {
+        self.number == attempt.attempt && self.generation == attempt.generation
+    }
+
     /// The ranks of the whole gang.
     #[must_use]
     pub fn world_size(&self) -> u32 {

@@ -1,6 +1,6 @@
 //! A node as replicas know it: what it offers, and who owns which unit. No telemetry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{AttemptRef, Inventory, NodeId, SessionId, Timestamp, UnitId};
@@ -25,6 +25,9 @@ pub struct Node {
     pub registered: Timestamp,
     /// When it was last known to be up: at its registration, or when it was called lost.
     pub seen: Timestamp,
+    /// Attempts of a history that a recovery cut off, which somebody decided to stop.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub releasing: BTreeSet<AttemptRef>,
 }
 
 /// Whether a node counts.

@@ -2,18 +2,25 @@
 //!
 //! Each index is applied once in a life, in order; anything else is fatal.
 
+use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType};
 
 use trainyard_probe::{planted, reached};
 
-use super::{core::Driver, proposals::Applied};
+use super::{core::Driver, proposals::Applied, taking::Taking};
 use crate::{
     error::{Fatal, ProposeError},
-    storage::SnapshotFrame,
+    storage::{SnapshotFrame, count},
 };
+
+/// A state this small is written as often as `snapshot_every` says, whatever the log brought.
+const CHEAP_SNAPSHOT_BYTES: u64 = 4 << 20;
 
 impl Driver {
     pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         // A member that applied a change of members must find it committed when it starts again, or
         // it could wait for votes of members that are gone. For all else the commit index may ride
         // in the next write.
@@ -21,6 +28,7 @@ impl Driver {
             reached("raft: a change of members is applied");
             self.node.mut_store().flush_commit()?;
         }
+        let mut answers = Vec::new();
         for entry in entries {
             let expected = self.applied.0.saturating_add(1);
             if planted("apply before commit") && entry.index < expected {
@@ -40,7 +48,14 @@ impl Driver {
             }
             self.applied = (entry.index, entry.term);
             let (index, term) = self.applied;
-            self.proposals.complete(&entry.context, || Ok(Applied { index, term, response }));
+            let bytes = count(entry.data.len()).saturating_add(count(entry.context.len()));
+            self.applied_bytes = self.applied_bytes.saturating_add(bytes);
+            let waiter = self.proposals.take(&entry.context);
+            answers.extend(waiter.map(|reply| (reply, Applied { index, term, response })));
+        }
+        self.machine.applied();
+        for (reply, applied) in answers {
+            reply.send(Ok(applied));
         }
         Ok(())
     }
@@ -52,6 +67,8 @@ impl Driver {
             .map_err(|source| Fatal::Restore { index: frame.index, source })?;
         self.applied = (frame.index, frame.term);
         self.conf = frame.conf.clone();
+        self.snapshot_bytes = count(frame.data.len());
+        self.applied_bytes = 0;
         self.counters.snapshots_received.add(1);
         tracing::info!(
             id = self.id,
@@ -62,8 +79,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes a snapshot when enough was applied since the last one or the log has grown too large.
+    /// Takes a snapshot when enough was applied since the last one or the log has grown too large,
+    /// but no sooner than the log has brought as many bytes as the last snapshot holds: a snapshot
+    /// is the whole state, so that one each so many entries would cost the square of the state's
+    /// growth. A start then replays at most as many bytes as it restores.
     pub(super) fn maybe_snapshot(&mut self) -> Result<(), Fatal> {
+        self.record_taken()?;
+        if self.snapshots.is_busy() {
+            return Ok(());
+        }
         let store = self.node.store();
         let (index, term) = self.applied;
         let last = store.snapshot_index();
@@ -75,24 +99,47 @@ impl Driver {
         if wanted {
             reached("raft: a snapshot is wanted by a peer");
         }
-        if fresh < self.snapshot_every && !large && !wanted {
+        let worth = self.snapshot_bytes <= CHEAP_SNAPSHOT_BYTES
+            || self.applied_bytes >= self.snapshot_bytes;
+        let due = (fresh >= self.snapshot_every || large) && worth;
+        if !due && !wanted {
             return Ok(());
         }
-        let frame = SnapshotFrame {
-            cluster: self.cluster,
-            index,
-            term,
-            conf: if planted("stale conf state") { store.boot_conf() } else { self.conf.clone() },
-            data: self.machine.snapshot(),
-        };
-        let encoded = frame.encode().map_err(|detail| store.corrupt(detail))?;
-        store.files().save(index, &encoded)?;
+        self.snapshots.begin(Taking {
+            files: store.files().clone(),
+            frame: SnapshotFrame {
+                cluster: self.cluster,
+                index,
+                term,
+                conf: if planted("stale conf state") {
+                    store.boot_conf()
+                } else {
+                    self.conf.clone()
+                },
+                data: Bytes::new(),
+            },
+            state: self.machine.capture(),
+        });
+        self.applied_bytes = 0;
+        self.record_taken()
+    }
+
+    /// Lets the log rely on a snapshot that is in its file.
+    fn record_taken(&mut self) -> Result<(), Fatal> {
+        let Some(taken) = self.snapshots.take_done() else { return Ok(()) };
+        let (index, bytes) = taken?;
+        let last = self.node.store().snapshot_index();
+        // A leader's newer snapshot may have come meanwhile.
+        if index <= last {
+            return Ok(());
+        }
         // The log is kept back to the older of the two snapshots, so that either is enough to start
         // from.
         let boundary = index.saturating_sub(self.keep_entries).min(last);
         self.node.mut_store().record_snapshot(index, boundary)?;
+        self.snapshot_bytes = bytes;
         self.counters.snapshots_taken.add(1);
-        tracing::debug!(id = self.id, index, bytes = encoded.len(), "took a snapshot");
+        tracing::debug!(id = self.id, index, bytes, "took a snapshot");
         Ok(())
     }
 

@@ -14,14 +14,15 @@ use super::{
     proposals::{Applied, Proposals},
     reads::Reads,
     reply::Reply,
+    taking::{Snapshots, Taking},
 };
 use crate::{
     config::Config,
     counters::SharedCounters,
-    error::{ChangeError, OpenError, ProposeError, ReadError},
+    error::{ChangeError, OpenError, ProposeError, ReadError, StorageError},
     log_bridge,
     machine::{StateMachine, Transport},
-    storage::{Boot, LogStore, open_database, open_store},
+    storage::{Boot, Disk, LogStore, count, open_disk, open_store},
 };
 
 /// All that can happen to a member.
@@ -60,11 +61,15 @@ pub struct Driver {
     pub(super) reads: Reads,
     /// Ticks left for each snapshot that was sent and not reported on.
     pub(super) snapshots_out: BTreeMap<u64, u32>,
+    pub(super) snapshots: Snapshots,
     pub(super) counters: SharedCounters,
     pub(super) snapshot_every: u64,
     pub(super) snapshot_log_bytes: u64,
     pub(super) keep_entries: u64,
     pub(super) snapshot_send_ticks: u32,
+    /// The size of the newest snapshot's state, and the bytes of the entries applied since.
+    pub(super) snapshot_bytes: u64,
+    pub(super) applied_bytes: u64,
     pub(super) failed: bool,
     max_command_bytes: usize,
     election_ticks: u32,
@@ -79,20 +84,22 @@ impl Driver {
     /// [`OpenError`] says whose the directory is, or what is wrong with it.
     pub fn open(config: &Config, machine: Box<dyn StateMachine>) -> Result<Self, OpenError> {
         config.validate()?;
-        Self::open_on(config, open_database(&config.dir)?, machine, SharedCounters::default())
+        Self::open_on(config, open_disk(&config.dir)?, machine, SharedCounters::default())
     }
 
     pub(crate) fn open_on(
         config: &Config,
-        db: redb::Database,
+        disk: Disk,
         mut machine: Box<dyn StateMachine>,
         counters: SharedCounters,
     ) -> Result<Self, OpenError> {
         config.validate()?;
         let Boot { store, restore, applied, boots } =
-            open_store(config, db, machine.as_ref(), counters.clone())?;
+            open_store(config, disk, machine.as_ref(), counters.clone())?;
+        let mut snapshot_bytes = 0;
         if let Some(frame) = restore {
             reached("raft: a start from a snapshot");
+            snapshot_bytes = count(frame.data.len());
             machine
                 .restore(&frame.data)
                 .map_err(|source| OpenError::Restore { index: frame.index, source })?;
@@ -110,11 +117,14 @@ impl Driver {
             proposals: Proposals::new(config.id, boots),
             reads: Reads::new(config.read_timeout_ticks, config.read_retry_ticks()),
             snapshots_out: BTreeMap::new(),
+            snapshots: Snapshots::default(),
             counters,
             snapshot_every: config.snapshot_every,
             snapshot_log_bytes: config.snapshot_log_bytes,
             keep_entries: config.keep_entries,
             snapshot_send_ticks: config.snapshot_send_ticks,
+            snapshot_bytes,
+            applied_bytes: 0,
             failed: false,
             max_command_bytes: config.max_command_bytes,
             election_ticks: config.election_ticks,
@@ -131,11 +141,28 @@ impl Driver {
         Ok(driver)
     }
 
+    /// From now on snapshots are fetched with [`fetch_snapshot`](Self::fetch_snapshot) and written
+    /// elsewhere.
+    pub(crate) fn snapshots_elsewhere(&mut self) {
+        self.snapshots = Snapshots::Idle;
+    }
+
+    /// A snapshot to write, if one is due. What came of it is told with
+    /// [`snapshot_taken`](Self::snapshot_taken).
+    pub(crate) fn fetch_snapshot(&mut self) -> Option<Taking> {
+        self.snapshots.fetch()
+    }
+
+    /// The outcome of writing a snapshot; recorded by the next flush.
+    pub(crate) fn snapshot_taken(&mut self, done: Result<(u64, u64), StorageError>) {
+        self.snapshots.finish(done);
+    }
+
     /// Takes one input. What it causes is carried out by the next [`flush`](Self::flush).
     pub fn step(&mut self, input: Input) {
         match input {
             Input::Tick => self.tick(),
-            Input::Message(bytes) => self.receive(&bytes),
+            Input::Message(bytes) => self.receive(bytes),
             Input::Propose(command, reply) => self.propose(command, reply),
             Input::Read(reply) if self.leading().is_some() => self.reads.push(reply),
             Input::Read(reply) => reply.send(Err(ReadError::NotLeader { leader: self.leader() })),
@@ -163,8 +190,8 @@ impl Driver {
         }
     }
 
-    fn receive(&mut self, bytes: &[u8]) {
-        match self.check_inbound(bytes) {
+    fn receive(&mut self, bytes: Vec<u8>) {
+        match self.check_inbound(&bytes.into()) {
             // raft answers an error for what it does not want (a stranger's response, say); there
             // is nothing to do.
             Ok(message) => drop(self.node.step(message)),

@@ -4,11 +4,15 @@
 //! The transport authenticates peers; here it is about messages that are damaged, misaddressed,
 //! from no member, or that no member of this program sends.
 
+use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 
 use super::core::Driver;
 use crate::storage::SnapshotFrame;
+
+/// Messages larger than this are snapshots.
+const SHARED_BYTES: usize = 4 << 20;
 
 /// Why a message was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,8 +50,15 @@ impl Refusal {
 
 impl Driver {
     /// Decodes and checks one message.
-    pub(super) fn check_inbound(&self, bytes: &[u8]) -> Result<Message, Refusal> {
-        let message = Message::parse_from_bytes(bytes).map_err(|_| Refusal::Malformed)?;
+    pub(super) fn check_inbound(&self, bytes: &Bytes) -> Result<Message, Refusal> {
+        // A snapshot shares its message's memory; entries, which are kept for longer, must not hold
+        // on to the message that they came in.
+        let parsed = if bytes.len() > SHARED_BYTES {
+            Message::parse_from_carllerche_bytes(bytes)
+        } else {
+            Message::parse_from_bytes(bytes)
+        };
+        let message = parsed.map_err(|_| Refusal::Malformed)?;
         if message.to != self.id {
             return Err(Refusal::Misaddressed(message.to));
         }
@@ -121,7 +132,7 @@ impl Driver {
         if frame.index == 0 || frame.conf.voters.is_empty() || frame.metadata() != *metadata {
             return Err(Refusal::Malformed);
         }
-        Ok(())
+        self.machine.check(&frame.data).map_err(|e| Refusal::Snapshot(e.to_string()))
     }
 }
 

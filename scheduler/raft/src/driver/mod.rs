@@ -12,8 +12,10 @@ mod reads;
 mod ready;
 mod reply;
 mod report;
+mod taking;
 
 pub use core::{Driver, Input};
 pub use members::MemberChange;
 pub use proposals::Applied;
 pub use reply::Reply;
+pub(crate) use report::Part;

@@ -77,20 +77,14 @@ impl Proposals {
         self.waiting.insert(id.sequence, Waiter { term, reply });
     }
 
-    /// Answers the waiter, if the entry's context names one of this life.
-    pub(crate) fn complete(
-        &mut self,
-        context: &[u8],
-        answer: impl FnOnce() -> Result<Applied, ProposeError>,
-    ) {
-        let Some(id) = RequestId::decode(context) else { return };
-        if (id.member, id.boot) != (self.member, self.boot) {
+    /// Who waits for an entry of this context, if it names a proposal of this life.
+    pub(super) fn take(&mut self, context: &[u8]) -> Option<Reply<Applied, ProposeError>> {
+        let id = RequestId::decode(context)?;
+        let own = (id.member, id.boot) == (self.member, self.boot);
+        if !own {
             reached("raft: an entry that another life proposed");
-            return;
         }
-        if let Some(waiter) = self.waiting.remove(&id.sequence) {
-            waiter.reply.send(answer());
-        }
+        own.then(|| self.waiting.remove(&id.sequence)).flatten().map(|waiter| waiter.reply)
     }
 
     /// Tells *unknown* to all whose term of leadership is not the present one: their entries may

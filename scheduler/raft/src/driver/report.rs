@@ -4,13 +4,37 @@
 
 use std::fmt;
 
+use raft::eraftpb::ConfState;
+
 use super::core::Driver;
 use crate::{
     counters::Counters,
-    status::{PeerProgress, Status},
+    status::{PeerProgress, Role, Status},
 };
 
+/// What of a member's status nobody may hear late.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Part {
+    term: u64,
+    role: Role,
+    leader: Option<u64>,
+    ready: bool,
+    snapshot: u64,
+    conf: ConfState,
+}
+
 impl Driver {
+    pub(crate) fn part(&self) -> Part {
+        Part {
+            term: self.node.raft.term,
+            role: self.node.raft.state.into(),
+            leader: self.leader(),
+            ready: self.leader_ready(),
+            snapshot: self.node.store().snapshot_index(),
+            conf: self.conf.clone(),
+        }
+    }
+
     /// What this member tells about itself.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -3,6 +3,8 @@
 //! redb checks its pages only when it repairs, and a file has no checks at all; a bit that flips in
 //! place must end in a typed error, never in a different state on one member.
 
+use std::io::{self, Write};
+
 use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{ConfState, Entry, Snapshot, SnapshotMetadata};
@@ -10,20 +12,23 @@ use raft::eraftpb::{ConfState, Entry, Snapshot, SnapshotMetadata};
 use trainyard_probe::planted;
 
 use super::count;
+use crate::machine::Capture;
 
-/// The format of data directories and snapshots that this code writes, and the newest that it
-/// reads.
+/// The format of snapshots that this code writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"YARDSNAP";
 
-/// An entry as stored: CRC32C of its index and bytes, then the bytes.
-pub(crate) fn seal_entry(entry: &Entry) -> Result<Vec<u8>, String> {
-    let bytes = entry.write_to_bytes().map_err(|e| e.to_string())?;
-    let mut sealed = Vec::with_capacity(bytes.len() + 4);
-    sealed.extend_from_slice(&entry_crc(entry.index, &bytes).to_le_bytes());
-    sealed.extend_from_slice(&bytes);
-    Ok(sealed)
+/// Appends an entry as stored: CRC32C of its index and bytes, then the bytes.
+pub(crate) fn seal_entry(entry: &Entry, sealed: &mut Vec<u8>) -> Result<(), String> {
+    let start = sealed.len();
+    sealed.extend_from_slice(&[0; 4]);
+    entry.write_to_vec(sealed).map_err(|e| e.to_string())?;
+    if let Some((crc, bytes)) = sealed.get_mut(start..).and_then(|s| s.split_first_chunk_mut::<4>())
+    {
+        *crc = entry_crc(entry.index, bytes).to_le_bytes();
+    }
+    Ok(())
 }
 
 /// Reads back what [`seal_entry`] wrote at `index`.
@@ -41,6 +46,13 @@ pub(crate) fn open_entry(index: u64, sealed: &[u8]) -> Result<Entry, String> {
     Ok(entry)
 }
 
+/// Reads back what [`seal_entry`] wrote, where the index is not known beforehand.
+pub(crate) fn open_any_entry(sealed: &[u8]) -> Result<Entry, String> {
+    let bytes = sealed.get(4..).unwrap_or_default();
+    let entry = Entry::parse_from_bytes(bytes).map_err(|e| format!("an entry is damaged: {e}"))?;
+    open_entry(entry.index, sealed)
+}
+
 fn entry_crc(index: u64, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&index.to_le_bytes()), bytes)
 }
@@ -53,13 +65,21 @@ pub(crate) struct SnapshotFrame {
     pub(crate) index: u64,
     pub(crate) term: u64,
     pub(crate) conf: ConfState,
-    pub(crate) data: Vec<u8>,
+    pub(crate) data: Bytes,
 }
 
 impl SnapshotFrame {
     /// Layout, little-endian: magic, format, cluster, index, term, length and bytes of the
     /// configuration, length and bytes of the state, CRC32C of all before it.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, String> {
+        let mut bytes = self.head(count(self.data.len()))?;
+        bytes.extend_from_slice(&self.data);
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        Ok(bytes)
+    }
+
+    /// What comes before `length` bytes of state.
+    fn head(&self, length: u64) -> Result<Vec<u8>, String> {
         let conf = self.conf.write_to_bytes().map_err(|e| e.to_string())?;
         let mut bytes = Vec::with_capacity(self.data.len() + conf.len() + 64);
         bytes.extend_from_slice(MAGIC);
@@ -69,14 +89,30 @@ impl SnapshotFrame {
         bytes.extend_from_slice(&self.term.to_le_bytes());
         bytes.extend_from_slice(&count(conf.len()).to_le_bytes());
         bytes.extend_from_slice(&conf);
-        bytes.extend_from_slice(&count(self.data.len()).to_le_bytes());
-        bytes.extend_from_slice(&self.data);
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
         Ok(bytes)
     }
 
+    /// Writes what [`encode`](Self::encode) would give with `state` for its data, which is never
+    /// held in memory as a whole.
+    pub(crate) fn write(&self, state: &dyn Capture, out: &mut dyn Write) -> io::Result<u64> {
+        let mut length = Counted { out: io::sink(), bytes: 0, crc: 0 };
+        state.write(&mut length)?;
+        let mut out = Counted { out, bytes: 0, crc: 0 };
+        out.write_all(&self.head(length.bytes).map_err(io::Error::other)?)?;
+        let head = out.bytes;
+        state.write(&mut out)?;
+        if out.bytes != head.saturating_add(length.bytes) {
+            return Err(io::Error::other("the state changed while it was written"));
+        }
+        let crc = out.crc;
+        out.write_all(&crc.to_le_bytes())?;
+        Ok(out.bytes)
+    }
+
     /// Reads and checks what [`encode`](Self::encode) wrote.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+    /// The data shares the bytes' memory.
+    pub(crate) fn decode(bytes: &Bytes) -> Result<Self, String> {
         let cut = || "it is cut short".to_owned();
         let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(cut)?;
         let mut rest = body;
@@ -100,7 +136,7 @@ impl SnapshotFrame {
         let conf = take_counted(&mut rest).ok_or_else(cut)?;
         let conf = ConfState::parse_from_bytes(conf)
             .map_err(|e| format!("its members cannot be decoded: {e}"))?;
-        let data = take_counted(&mut rest).ok_or_else(cut)?.to_vec();
+        let data = bytes.slice_ref(take_counted(&mut rest).ok_or_else(cut)?);
         Ok(Self { cluster, index, term, conf, data })
     }
 
@@ -120,11 +156,32 @@ impl SnapshotFrame {
     }
 
     /// The snapshot as `raft` sends it, around its already encoded bytes.
-    pub(crate) fn into_raft(self, encoded: Vec<u8>) -> Snapshot {
+    pub(crate) fn into_raft(self, encoded: Bytes) -> Snapshot {
         let mut snapshot = Snapshot::default();
         snapshot.set_metadata(self.metadata());
-        snapshot.data = Bytes::from(encoded);
+        snapshot.data = encoded;
         snapshot
+    }
+}
+
+/// Counts and sums what passes through.
+struct Counted<W> {
+    out: W,
+    bytes: u64,
+    crc: u32,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        let bytes = bytes.get(..written).unwrap_or_default();
+        self.bytes = self.bytes.saturating_add(count(written));
+        self.crc = crc32c::crc32c_append(self.crc, bytes);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

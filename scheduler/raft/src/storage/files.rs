@@ -5,17 +5,22 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
+
 use super::codec::SnapshotFrame;
-use crate::error::StorageError;
+use crate::{error::StorageError, machine::Capture};
 
 const KEPT: usize = 2;
 
+/// The extension of a draft that is written beside the raft thread.
+const DRAFT: &str = "draft";
+
 /// The snapshot files of one data directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SnapshotFiles {
     dir: PathBuf,
 }
@@ -31,20 +36,56 @@ impl SnapshotFiles {
 
     /// Makes the snapshot durable under its name.
     pub(crate) fn save(&self, index: u64, encoded: &[u8]) -> Result<(), StorageError> {
+        self.fill(index, "tmp", |file| file.write_all(encoded))
+    }
+
+    /// Makes a state durable as the snapshot that `frame` describes, and gives its size. The draft
+    /// has a name of its own: another snapshot may be saved meanwhile.
+    pub(crate) fn save_captured(
+        &self,
+        frame: &SnapshotFrame,
+        state: &dyn Capture,
+    ) -> Result<u64, StorageError> {
+        let mut bytes = 0;
+        self.fill(frame.index, DRAFT, |file| {
+            let mut out = BufWriter::with_capacity(1 << 20, file);
+            bytes = frame.write(state, &mut out)?;
+            out.flush()
+        })?;
+        Ok(bytes)
+    }
+
+    fn fill(
+        &self,
+        index: u64,
+        extension: &str,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), StorageError> {
         let path = self.path(index);
-        let draft = path.with_extension("tmp");
-        let write = || -> io::Result<()> {
+        let draft = path.with_extension(extension);
+        let fill = || -> io::Result<()> {
             let mut file = File::create(&draft)?;
-            file.write_all(encoded)?;
+            write(&mut file)?;
             file.sync_all()?;
             fs::rename(&draft, &path)
         };
-        write().map_err(|source| StorageError::Io {
-            action: "write the snapshot",
-            path,
-            source,
-        })?;
+        fill().map_err(|source| StorageError::Io { action: "write the snapshot", path, source })?;
         sync_dir(&self.dir)
+    }
+
+    /// Removes drafts that an earlier life left: in this one nobody writes yet.
+    pub(crate) fn remove_drafts(&self) {
+        self.remove_with(DRAFT);
+    }
+
+    fn remove_with(&self, extension: &str) {
+        if let Ok(items) = fs::read_dir(&self.dir) {
+            for path in items.flatten().map(|item| item.path()) {
+                if path.extension().is_some_and(|e| e == extension) {
+                    let _ = fs::remove_file(path);
+                }
+            }
+        }
     }
 
     /// The snapshot at `index`, checked, with its encoded bytes.
@@ -52,7 +93,7 @@ impl SnapshotFiles {
         &self,
         index: u64,
         cluster: [u8; 16],
-    ) -> Result<(SnapshotFrame, Vec<u8>), StorageError> {
+    ) -> Result<(SnapshotFrame, Bytes), StorageError> {
         let path = self.path(index);
         let encoded = fs::read(&path).map_err(|source| {
             if source.kind() == io::ErrorKind::NotFound {
@@ -63,6 +104,7 @@ impl SnapshotFiles {
             }
             StorageError::Io { action: "read the snapshot", path: path.clone(), source }
         })?;
+        let encoded = Bytes::from(encoded);
         let frame = SnapshotFrame::decode(&encoded).and_then(|frame| {
             if frame.index != index {
                 return Err(format!("it says that it is of index {}", frame.index));
@@ -106,13 +148,7 @@ impl SnapshotFiles {
                 kept = kept.saturating_add(1);
             }
         }
-        if let Ok(items) = fs::read_dir(&self.dir) {
-            for path in items.flatten().map(|item| item.path()) {
-                if path.extension().is_some_and(|e| e == "tmp") {
-                    let _ = fs::remove_file(path);
-                }
-            }
-        }
+        self.remove_with("tmp");
         Ok(())
     }
 }

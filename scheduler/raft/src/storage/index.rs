@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use raft::eraftpb::Entry;
 
-use super::count;
+use super::{count, wal::Place};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::as_conversions, reason = "tests may fail loudly")]
@@ -17,7 +17,7 @@ mod tests;
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     term: u64,
-    bytes: u64,
+    place: Place,
 }
 
 /// One slot for every entry in the log, after a boundary whose term is still known.
@@ -72,6 +72,11 @@ impl LogIndex {
         self.slots.get(self.position(index)?).map(|slot| slot.term)
     }
 
+    /// Where an entry lies on disk.
+    pub(crate) fn place(&self, index: u64) -> Option<Place> {
+        self.slots.get(self.position(index)?).map(|slot| slot.place)
+    }
+
     /// The end of the longest run from `low`, at most to `high`, whose entries fit in `limit`
     /// bytes; never empty.
     pub(crate) fn end_within(&self, low: u64, high: u64, limit: u64) -> u64 {
@@ -79,7 +84,7 @@ impl LogIndex {
         let mut end = low;
         while end < high {
             let Some(slot) = self.position(end).and_then(|at| self.slots.get(at)) else { break };
-            total = total.saturating_add(slot.bytes);
+            total = total.saturating_add(slot.place.bytes);
             if total > limit && end > low {
                 break;
             }
@@ -98,8 +103,9 @@ impl LogIndex {
     }
 
     /// Appends the entry that follows the last one.
-    pub(crate) fn push(&mut self, entry: Entry, bytes: u64) {
-        self.slots.push_back(Slot { term: entry.term, bytes });
+    pub(crate) fn push(&mut self, entry: Entry, place: Place) {
+        let bytes = place.bytes;
+        self.slots.push_back(Slot { term: entry.term, place });
         self.bytes = self.bytes.saturating_add(bytes);
         self.tail.push_back(entry);
         self.tail_bytes = self.tail_bytes.saturating_add(bytes);
@@ -112,9 +118,9 @@ impl LogIndex {
     pub(crate) fn truncate(&mut self, index: u64) {
         while self.last() >= index {
             let Some(slot) = self.slots.pop_back() else { break };
-            self.bytes = self.bytes.saturating_sub(slot.bytes);
+            self.bytes = self.bytes.saturating_sub(slot.place.bytes);
             if self.tail.pop_back().is_some() {
-                self.tail_bytes = self.tail_bytes.saturating_sub(slot.bytes);
+                self.tail_bytes = self.tail_bytes.saturating_sub(slot.place.bytes);
             }
         }
     }
@@ -127,7 +133,7 @@ impl LogIndex {
                 self.drop_tail_front();
             }
             let Some(slot) = self.slots.pop_front() else { break };
-            self.bytes = self.bytes.saturating_sub(slot.bytes);
+            self.bytes = self.bytes.saturating_sub(slot.place.bytes);
             self.boundary.0 = self.boundary.0.saturating_add(1);
         }
         self.boundary.1 = term;
@@ -135,7 +141,7 @@ impl LogIndex {
 
     fn drop_tail_front(&mut self) {
         let position = self.slots.len().saturating_sub(self.tail.len());
-        let bytes = self.slots.get(position).map_or(0, |slot| slot.bytes);
+        let bytes = self.slots.get(position).map_or(0, |slot| slot.place.bytes);
         if self.tail.pop_front().is_some() {
             self.tail_bytes = self.tail_bytes.saturating_sub(bytes);
         }

@@ -1,8 +1,8 @@
-//! The log in redb: entries, hard state, the boundary behind which it was compacted, and whose
-//! directory this is.
+//! The log: entries and hard state in [`Wal`], and in redb what changes rarely: the boundary behind
+//! which the log was compacted, where the entries begin, and whose directory this is.
 //!
-//! One [`Batch`] is one transaction and one fsync. When [`LogStore::write`] returns, it is on disk;
-//! a message that promises anything of it may only leave after that.
+//! One [`Batch`] is one record and one fsync. When [`LogStore::write`] returns, it is on disk; a
+//! message that promises anything of it may only leave after that.
 
 use std::{
     cell::Cell,
@@ -11,21 +11,26 @@ use std::{
 
 use protobuf::Message as _;
 use raft::eraftpb::{ConfState, Entry, HardState};
-use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{Database, TableDefinition, WriteTransaction};
 
 use trainyard_probe::planted;
 
-use super::{codec, count, files::SnapshotFiles, index::LogIndex};
+use super::{
+    codec, count,
+    files::SnapshotFiles,
+    index::LogIndex,
+    wal::{Wal, WalError},
+};
 use crate::{counters::SharedCounters, error::StorageError};
 
-/// Entries by index, sealed by [`codec::seal_entry`].
+/// Where directories of format 1 kept entries: by index, sealed by [`codec::seal_entry`].
 pub(crate) const ENTRIES: TableDefinition<'static, u64, &'static [u8]> =
     TableDefinition::new("entries");
 /// Everything else, by name.
 pub(crate) const META: TableDefinition<'static, &'static str, &'static [u8]> =
     TableDefinition::new("meta");
 
-/// What one transaction makes durable.
+/// What one write makes durable.
 #[derive(Debug, Default)]
 pub(crate) struct Batch<'a> {
     /// The log starts anew after this (index, term): a leader's snapshot replaced it. Its file is
@@ -42,6 +47,9 @@ pub(crate) struct Batch<'a> {
 pub(crate) struct LogStore {
     pub(super) db: Database,
     pub(super) path: PathBuf,
+    pub(super) wal: Wal,
+    /// The file behind `wal`.
+    pub(super) entries_path: PathBuf,
     pub(super) cluster: [u8; 16],
     pub(super) files: SnapshotFiles,
     pub(super) index: LogIndex,
@@ -58,52 +66,54 @@ pub(crate) struct LogStore {
 }
 
 impl LogStore {
-    /// Makes a batch durable, with one fsync.
+    /// Makes a batch durable, with one fsync. A snapshot that replaces the log takes more.
     pub(crate) fn write(&mut self, batch: &Batch<'_>) -> Result<(), StorageError> {
         if let Some(hard) = batch.hard {
             self.hard = hard.clone();
         }
-        if let Some((index, _)) = batch.replaced_by {
-            // A snapshot is committed by definition, and a start finds it only if the commit index
-            // reaches it.
-            self.hard.commit = self.hard.commit.max(index);
-        }
-        let sealed = batch.entries.iter().map(|entry| Ok((entry.index, codec::seal_entry(entry)?)));
-        let sealed: Vec<(u64, Vec<u8>)> =
-            sealed.collect::<Result<_, String>>().map_err(|d| self.corrupt(d))?;
-        let fill = |txn: &WriteTransaction, hard: &[u8]| -> Result<(), redb::Error> {
-            let mut entries = txn.open_table(ENTRIES)?;
-            let mut meta = txn.open_table(META)?;
-            if let Some((index, term)) = batch.replaced_by {
-                entries.retain(|_, _| false)?;
-                if !planted("snapshot metadata lost") {
-                    meta.insert("boundary", pair(index, term).as_slice())?;
-                }
-                meta.insert("snapshot", index.to_le_bytes().as_slice())?;
-            }
-            for (index, bytes) in &sealed {
-                entries.insert(index, bytes.as_slice())?;
-            }
-            if let Some((last, _)) = sealed.last() {
-                entries.retain_in(last.saturating_add(1).., |_, _| false)?;
-            }
-            meta.insert("hard_state", hard)?;
-            Ok(())
-        };
-        self.commit("append to", fill)?;
         if let Some(boundary) = batch.replaced_by {
-            self.index = self.index.emptied(boundary);
-            self.snapshot = boundary.0;
-            self.files.prune(boundary.0)?;
+            self.replace(boundary)?;
         }
+        let places = self.wal.append(&self.durable_hard(), batch.entries);
+        let places = places.map_err(|e| self.wal_error("append to", e))?;
+        self.counters.log_commits.add(1);
+        self.commit_behind = false;
         if let Some(first) = batch.entries.first() {
             self.index.truncate(first.index);
         }
-        for (entry, (_, bytes)) in batch.entries.iter().zip(&sealed) {
-            self.index.push(entry.clone(), count(bytes.len()));
+        for (entry, place) in batch.entries.iter().zip(places) {
+            self.index.push(entry.clone(), place);
         }
-        self.counters.entries_written.add(count(sealed.len()));
+        self.counters.entries_written.add(count(batch.entries.len()));
         Ok(())
+    }
+
+    /// Begins the log anew after a leader's snapshot, whose file is durable already. A crash in
+    /// between leaves the old log, without the snapshot.
+    fn replace(&mut self, boundary: (u64, u64)) -> Result<(), StorageError> {
+        let (index, term) = boundary;
+        // The old log counts until the transaction, and must not be told of a commit that it does
+        // not reach.
+        let commit = self.hard.commit.min(self.index.last());
+        let first = self.wal.restart(&HardState { commit, ..self.hard.clone() });
+        let first = first.map_err(|e| self.wal_error("begin anew", e))?;
+        // A snapshot is committed by definition, and a start finds it only if the commit index
+        // reaches it.
+        self.hard.commit = self.hard.commit.max(index);
+        self.commit("append to", |txn, hard| {
+            let mut meta = txn.open_table(META)?;
+            if !planted("snapshot metadata lost") {
+                meta.insert("boundary", pair(index, term).as_slice())?;
+            }
+            meta.insert("snapshot", index.to_le_bytes().as_slice())?;
+            meta.insert("first_record", first.to_le_bytes().as_slice())?;
+            meta.insert("hard_state", hard)?;
+            Ok(())
+        })?;
+        self.wal.free_before(first);
+        self.index = self.index.emptied(boundary);
+        self.snapshot = index;
+        self.files.prune(index)
     }
 
     /// Notes a newer hard state that differs in its commit index alone, to ride in the next
@@ -138,44 +148,30 @@ impl LogStore {
         let Some(term) = self.index.term(boundary) else {
             return Err(self.corrupt(format!("entry {boundary} is missing")));
         };
+        let first = self.wal.first_after(boundary);
         self.commit("compact", |txn, hard| {
-            txn.open_table(ENTRIES)?.retain_in(..=boundary, |_, _| false)?;
             let mut meta = txn.open_table(META)?;
             meta.insert("boundary", pair(boundary, term).as_slice())?;
             meta.insert("snapshot", index.to_le_bytes().as_slice())?;
+            meta.insert("first_record", first.to_le_bytes().as_slice())?;
             meta.insert("hard_state", hard)?;
             Ok(())
         })?;
+        self.wal.free_before(first);
         self.index.compact(boundary);
         self.snapshot = index;
         self.files.prune(index)
     }
 
-    /// The entries `[low, high)` from the database, each checked.
+    /// The entries `[low, high)` from disk, each checked.
     pub(crate) fn read(&self, low: u64, high: u64) -> Result<Vec<Entry>, StorageError> {
-        let mut entries = Vec::new();
-        let mut expected = low;
-        let mut problem = None;
-        let mut collect = || -> Result<(), redb::Error> {
-            for item in self.db.begin_read()?.open_table(ENTRIES)?.range(low..high)? {
-                let (key, value) = item?;
-                match codec::open_entry(key.value(), value.value()) {
-                    Ok(entry) if entry.index == expected => entries.push(entry),
-                    Ok(_) => problem = Some(format!("entry {expected} is missing")),
-                    Err(detail) => problem = Some(detail),
-                }
-                if problem.is_some() {
-                    break;
-                }
-                expected = expected.saturating_add(1);
-            }
-            Ok(())
+        let read = |index: u64| {
+            let missing = || self.corrupt(format!("entry {index} is missing"));
+            let place = self.index.place(index).ok_or_else(missing)?;
+            let sealed = self.wal.read(place).map_err(|e| self.wal_error("read", e))?;
+            codec::open_entry(index, &sealed).map_err(|detail| self.corrupt(detail))
         };
-        collect().map_err(|source| database("read", &self.path, source))?;
-        if problem.is_none() && expected != high {
-            problem = Some(format!("entry {expected} is missing"));
-        }
-        problem.map_or(Ok(entries), |detail| Err(self.corrupt(detail)))
+        (low..high).map(read).collect()
     }
 
     /// Runs one durable transaction; the closure is given the hard state's bytes.
@@ -184,11 +180,7 @@ impl LogStore {
         action: &'static str,
         fill: impl FnOnce(&WriteTransaction, &[u8]) -> Result<(), redb::Error>,
     ) -> Result<(), StorageError> {
-        let mut hard = self.hard.clone();
-        if planted("forget the vote") {
-            hard.vote = 0;
-        }
-        let hard = hard.write_to_bytes().map_err(|e| self.corrupt(e.to_string()))?;
+        let hard = self.durable_hard().write_to_bytes().map_err(|e| self.corrupt(e.to_string()))?;
         let run = || -> Result<(), redb::Error> {
             // redb's default durability: the commit returns when its one fsync has.
             let txn = self.db.begin_write()?;
@@ -199,6 +191,15 @@ impl LogStore {
         self.counters.log_commits.add(1);
         self.commit_behind = false;
         Ok(())
+    }
+
+    /// The hard state as it goes to the disk.
+    fn durable_hard(&self) -> HardState {
+        let mut hard = self.hard.clone();
+        if planted("forget the vote") {
+            hard.vote = 0;
+        }
+        hard
     }
 
     pub(crate) fn files(&self) -> &SnapshotFiles {
@@ -236,7 +237,11 @@ impl LogStore {
     }
 
     pub(crate) fn corrupt(&self, detail: String) -> StorageError {
-        StorageError::LogCorrupt { path: self.path.clone(), detail }
+        StorageError::LogCorrupt { path: self.entries_path.clone(), detail }
+    }
+
+    fn wal_error(&self, action: &'static str, problem: WalError) -> StorageError {
+        wal_error(action, &self.entries_path, problem)
     }
 }
 
@@ -248,6 +253,14 @@ pub(super) fn database(action: &'static str, path: &Path, source: redb::Error) -
         source => {
             StorageError::Database { action, path: path.to_owned(), source: Box::new(source) }
         }
+    }
+}
+
+pub(super) fn wal_error(action: &'static str, path: &Path, problem: WalError) -> StorageError {
+    let path = path.to_owned();
+    match problem {
+        WalError::Io(source) => StorageError::Io { action, path, source },
+        WalError::Damaged(detail) => StorageError::LogCorrupt { path, detail },
     }
 }
 

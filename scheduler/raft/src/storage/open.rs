@@ -9,14 +9,15 @@ use std::{cell::Cell, fs, path::Path};
 
 use protobuf::Message as _;
 use raft::eraftpb::{ConfState, HardState};
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
+use redb::{Database, DatabaseError, ReadableDatabase, StorageBackend, backends::FileBackend};
 
 use super::{
-    codec::{self, FORMAT, SnapshotFrame},
-    count,
+    codec::SnapshotFrame,
     files::{SnapshotFiles, sync_dir},
+    found::{Found, MigrateError},
     index::LogIndex,
-    log::{ENTRIES, LogStore, META, database, pair},
+    log::{LogStore, META, database, pair, wal_error},
+    wal::{Layout, Record, Wal},
 };
 use crate::{
     config::{ClusterId, Config},
@@ -30,7 +31,26 @@ use crate::{
 /// carries the members.
 const GENESIS: (u64, u64) = (1, 1);
 
-const CACHE_BYTES: usize = 64 << 20;
+/// A file that says that the log was made: a log that is empty all the same has lost what it held.
+const MADE: &str = "made";
+
+/// The database holds a handful of records.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// The format of data directories that this code writes, and the newest that it reads. Up to
+/// format 1 the entries lay in the database.
+pub(crate) const FORMAT: u32 = 2;
+
+const ENTRIES_FILE: &str = "entries.log";
+
+/// What a data directory keeps beside snapshots, opened; each is a file, or a simulated one.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    /// Whose directory it is, and where the log begins.
+    pub(crate) db: Database,
+    /// The entries.
+    pub(crate) entries: Box<dyn StorageBackend>,
+}
 
 /// An opened store, and what the state machine must be brought to before the log is replayed.
 pub(crate) struct Boot {
@@ -52,17 +72,28 @@ struct Meta {
     hard: HardState,
     boundary: (u64, u64),
     snapshot: u64,
+    /// The record of the entries' file with which the log begins, and that file's regions; zeros in
+    /// format 1.
+    first_record: u64,
+    region: u64,
 }
 
-/// Opens or makes `log.redb` in the directory; its lock guards the whole directory.
-pub(crate) fn open_database(dir: &Path) -> Result<Database, OpenError> {
+/// Opens or makes `log.redb` and `entries.log` in the directory; the first one's lock guards the
+/// whole directory.
+pub(crate) fn open_disk(dir: &Path) -> Result<Disk, OpenError> {
     let io = |action, path: &Path| {
         let path = path.to_owned();
         move |source| StorageError::Io { action, path, source }
     };
     fs::create_dir_all(dir).map_err(io("make the data directory", dir))?;
     let path = dir.join("log.redb");
-    if !path.exists() && !SnapshotFiles::new(dir).list()?.iter().all(|index| *index <= GENESIS.0) {
+    let entries_path = dir.join(ENTRIES_FILE);
+    let used = || -> Result<bool, StorageError> {
+        let entries = fs::metadata(&entries_path).is_ok_and(|file| file.len() > 0);
+        let snapshots = SnapshotFiles::new(dir).list()?;
+        Ok(entries || dir.join(MADE).exists() || snapshots.iter().any(|index| *index > GENESIS.0))
+    };
+    if !path.exists() && used()? {
         return Err(OpenError::LogMissing { dir: dir.to_owned() });
     }
     let opened = Database::builder()
@@ -73,30 +104,47 @@ pub(crate) fn open_database(dir: &Path) -> Result<Database, OpenError> {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { dir: dir.to_owned() },
         source => OpenError::Storage(database("open", &path, source.into())),
     })?;
+    let path = entries_path;
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(&path).map_err(io("open the entries' file", &path))?;
+    let entries = FileBackend::new(file)
+        .map_err(|source| OpenError::Storage(database("open", &path, source.into())))?;
     sync_dir(dir)?;
     if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
         sync_dir(parent)?;
     }
-    Ok(db)
+    Ok(Disk { db, entries: Box::new(entries) })
 }
 
 /// Checks the directory against the configuration, bootstraps an empty one, and reads the log.
 pub(crate) fn open_store(
     config: &Config,
-    db: Database,
+    disk: Disk,
     machine: &dyn StateMachine,
     counters: SharedCounters,
 ) -> Result<Boot, OpenError> {
+    let Disk { db, entries } = disk;
     let path = config.dir.join("log.redb");
+    let entries_path = config.dir.join(ENTRIES_FILE);
     let meta = read_meta(&db).map_err(|source| database("read", &path, source))?;
-    let fresh = meta.format.is_none();
     check_owner(config, &meta)?;
+    let region = if meta.region == 0 { config.log_region_bytes } else { meta.region };
+    let layout = Layout::new(region, config.cluster, config.id);
+    let index = LogIndex::new(meta.boundary, config.entry_cache_bytes);
+    let mut found = Found { index, hard: meta.hard.clone() };
+    let wal = open_entries(&db, entries, layout, &meta, &mut found).map_err(|e| match e {
+        MigrateError::Entries(problem) => wal_error("open", &entries_path, problem),
+        MigrateError::Database(source) => database("migrate", &path, source),
+    })?;
     let mut store = LogStore {
         db,
+        wal,
+        entries_path,
         cluster: config.cluster,
         files: SnapshotFiles::new(&config.dir),
-        index: LogIndex::new(meta.boundary, config.entry_cache_bytes),
-        hard: meta.hard,
+        index: found.index,
+        hard: found.hard,
         boot_conf: ConfState::default(),
         snapshot: meta.snapshot,
         commit_behind: false,
@@ -105,22 +153,58 @@ pub(crate) fn open_store(
         path,
     };
     let boots = meta.boots.saturating_add(1);
-    if fresh {
-        return bootstrap(config, store, machine, boots);
+    let made = config.dir.join(MADE);
+    if meta.format.is_none() {
+        if made.exists() {
+            return Err(OpenError::LogMissing { dir: config.dir.clone() });
+        }
+        let boot = bootstrap(config, store, machine, boots)?;
+        mark_made(&config.dir, &made)?;
+        return Ok(boot);
     }
-    load_entries(&mut store)?;
+    if !made.exists() {
+        mark_made(&config.dir, &made)?;
+    }
     let frame = newest_snapshot(&store)?;
     let applied = frame.as_ref().map_or((0, 0), |frame| (frame.index, frame.term));
     if let Some(frame) = &frame {
         store.boot_conf = frame.conf.clone();
         store.snapshot = frame.index;
     }
+    store.files.remove_drafts();
     store.files.prune(store.snapshot)?;
     store.commit("count the start in", |txn, _| {
         txn.open_table(META)?.insert("boots", boots.to_le_bytes().as_slice())?;
         Ok(())
     })?;
     Ok(Boot { store, restore: frame, applied, boots })
+}
+
+/// Leaves the mark, durably. A crash before it leaves a log that is not empty, which is enough.
+fn mark_made(dir: &Path, mark: &Path) -> Result<(), StorageError> {
+    let made = fs::File::create(mark).and_then(|file| file.sync_all());
+    made.map_err(|source| StorageError::Io { action: "write", path: mark.to_owned(), source })?;
+    sync_dir(dir)
+}
+
+/// The entries' file: a new one, one that takes over from the database, or the one that is there.
+fn open_entries(
+    db: &Database,
+    file: Box<dyn StorageBackend>,
+    layout: Layout,
+    meta: &Meta,
+    found: &mut Found,
+) -> Result<Wal, MigrateError> {
+    match meta.format {
+        None => Ok(Wal::create(file, layout, &HardState::default())?),
+        Some(1) => found.migrate(db, file, layout),
+        Some(_) => {
+            let take = |record: &Record<'_>, at| found.take(record, at);
+            let wal = Wal::open(file, layout, meta.first_record, take)?;
+            found.check_end()?;
+            Ok(wal)
+        }
+    }
 }
 
 fn check_owner(config: &Config, meta: &Meta) -> Result<(), OpenError> {
@@ -151,7 +235,8 @@ fn bootstrap(
     let (index, term) = if config.join { (0, 0) } else { GENESIS };
     if !config.join {
         store.boot_conf.set_voters(config.peers.keys().copied().collect());
-        let (cluster, conf, data) = (config.cluster, store.boot_conf.clone(), machine.snapshot());
+        let (cluster, conf, data) =
+            (config.cluster, store.boot_conf.clone(), machine.snapshot().into());
         let encoded = SnapshotFrame { cluster, index, term, conf, data }
             .encode()
             .map_err(|d| store.corrupt(d))?;
@@ -161,8 +246,8 @@ fn bootstrap(
     store.hard.commit = index;
     store.snapshot = index;
     store.index = store.index.emptied((index, term));
+    let (first, region) = (store.wal.first(), store.wal.region());
     store.commit("make", |txn, hard| {
-        txn.open_table(ENTRIES)?;
         let mut meta = txn.open_table(META)?;
         meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
         meta.insert("cluster", config.cluster.as_slice())?;
@@ -170,6 +255,8 @@ fn bootstrap(
         meta.insert("boots", boots.to_le_bytes().as_slice())?;
         meta.insert("boundary", pair(index, term).as_slice())?;
         meta.insert("snapshot", index.to_le_bytes().as_slice())?;
+        meta.insert("first_record", first.to_le_bytes().as_slice())?;
+        meta.insert("region", region.to_le_bytes().as_slice())?;
         meta.insert("hard_state", hard)?;
         Ok(())
     })?;
@@ -211,38 +298,9 @@ fn read_meta(db: &Database) -> Result<Meta, redb::Error> {
         hard: HardState::parse_from_bytes(&get("hard_state")?).map_err(|_| bad("hard_state"))?,
         boundary: (half(index)?, half(term)?),
         snapshot: number("snapshot")?,
+        first_record: if format == 1 { 0 } else { number("first_record")? },
+        region: if format == 1 { 0 } else { number("region")? },
     })
-}
-
-/// Reads the whole log once, checking each entry and that none is missing.
-fn load_entries(store: &mut LogStore) -> Result<(), OpenError> {
-    let path = store.path.clone();
-    let mut problem = None;
-    let mut load = || -> Result<(), redb::Error> {
-        for item in store.db.begin_read()?.open_table(ENTRIES)?.iter()? {
-            let (key, value) = item?;
-            let expected = store.index.last().saturating_add(1);
-            match codec::open_entry(key.value(), value.value()) {
-                Ok(entry) if entry.index == expected => {
-                    store.index.push(entry, count(value.value().len()))
-                }
-                Ok(entry) => {
-                    problem = Some(format!("entry {} stands where {expected} was due", entry.index))
-                }
-                Err(detail) => problem = Some(detail),
-            }
-            if problem.is_some() {
-                break;
-            }
-        }
-        Ok(())
-    };
-    load().map_err(|source| database("read", &path, source))?;
-    let last = store.index.last();
-    if problem.is_none() && last < store.hard.commit {
-        problem = Some(format!("it ends at {last}, before the commit index {}", store.hard.commit));
-    }
-    problem.map_or(Ok(()), |detail| Err(store.corrupt(detail).into()))
 }
 
 /// The newest snapshot that can be read and that the log continues from. Compaction keeps the log

@@ -2,7 +2,8 @@
 
 use std::{fs, path::Path};
 
-use redb::ReadableTable;
+use raft::eraftpb::{Entry, HardState};
+use redb::backends::FileBackend;
 use tempfile::TempDir;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     Config, Driver, Input, OpenError, ProposeError, Reply, StorageError,
-    storage::{ENTRIES, FORMAT, META, seal_entry},
+    storage::{FORMAT, Layout, META, Wal},
 };
 
 fn config(dir: &Path) -> Config {
@@ -27,9 +28,13 @@ fn open(config: &Config) -> Result<Driver, OpenError> {
 
 /// A directory with some commands in it.
 fn used() -> TempDir {
+    used_for(50)
+}
+
+fn used_for(commands: u64) -> TempDir {
     let dir = scratch();
     let mut driver = open(&config(dir.path())).unwrap();
-    for n in 0..50u64 {
+    for n in 0..commands {
         let reply = Reply::new(|result: Result<_, ProposeError>| drop(result.unwrap()));
         driver.step(Input::Propose(n.to_le_bytes().to_vec(), reply));
         driver.flush(&mut Outbox::default()).unwrap();
@@ -45,6 +50,26 @@ fn tamper(dir: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
     change(&txn);
     txn.commit().unwrap();
 }
+
+/// Opens the entries' file behind the driver's back; gives the place of entry 45 as well.
+fn entries(dir: &Path) -> (Wal, usize) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(dir.join("entries.log"));
+    let file = Box::new(FileBackend::new(file.unwrap()).unwrap());
+    let (mut index, mut found) = (GENESIS, 0);
+    let wal = Wal::open(file, Layout::new(16 << 20, CLUSTER, 1), 1, |record, at| {
+        for (place, _) in &record.entries {
+            index += 1;
+            if index == 45 {
+                found = (at + place.at) as usize;
+            }
+        }
+        Ok(index)
+    });
+    (wal.unwrap(), found)
+}
+
+/// The log of a new directory begins behind this index.
+const GENESIS: u64 = 1;
 
 #[test]
 fn of_another_cluster() {
@@ -80,7 +105,7 @@ fn of_a_newer_format() {
     });
     let text = open(&config(dir.path())).unwrap_err().to_string();
     assert!(
-        text.ends_with("is of format 2, this binary reads up to 1: run a newer yard"),
+        text.ends_with("is of format 3, this binary reads up to 2: run a newer yard"),
         "{text}"
     );
 }
@@ -96,45 +121,46 @@ fn in_use() {
 #[test]
 fn with_a_damaged_entry() {
     let dir = used();
-    tamper(dir.path(), |txn| {
-        let mut table = txn.open_table(ENTRIES).unwrap();
-        let mut sealed = table.get(45).unwrap().unwrap().value().to_vec();
-        let last = sealed.len() - 1;
-        sealed[last] ^= 4;
-        table.insert(45, sealed.as_slice()).unwrap();
-    });
+    let (_, place) = entries(dir.path());
+    let path = dir.path().join("entries.log");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[place + 9] ^= 4;
+    fs::write(&path, bytes).unwrap();
     let error = open(&config(dir.path())).unwrap_err();
     assert!(matches!(error, OpenError::Storage(StorageError::LogCorrupt { .. })), "{error}");
-    assert!(error.to_string().contains("entry 45 does not match its checksum"), "{error}");
+    assert!(error.to_string().contains("cannot be read, but record"), "{error}");
+    assert!(error.to_string().contains("entries.log"), "{error}");
 }
 
 #[test]
-fn with_an_entry_in_anothers_place_or_missing() {
+fn with_an_entry_in_anothers_place() {
     let dir = used();
-    tamper(dir.path(), |txn| {
-        let entry = raft::eraftpb::Entry { index: 46, ..Default::default() };
-        txn.open_table(ENTRIES)
-            .unwrap()
-            .insert(45, seal_entry(&entry).unwrap().as_slice())
-            .unwrap();
-    });
+    let (mut wal, _) = entries(dir.path());
+    let entry = Entry { index: 99, term: 1, ..Entry::default() };
+    wal.append(&HardState::default(), &[entry]).unwrap();
+    drop(wal);
     let error = open(&config(dir.path())).unwrap_err();
     assert!(matches!(error, OpenError::Storage(StorageError::LogCorrupt { .. })), "{error}");
-
-    let dir = used();
-    tamper(dir.path(), |txn| drop(txn.open_table(ENTRIES).unwrap().remove(45).unwrap()));
-    let error = open(&config(dir.path())).unwrap_err();
-    assert!(error.to_string().contains("stands where 45 was due"), "{error}");
+    assert!(error.to_string().contains("entry 99 stands where 53 was due"), "{error}");
 }
 
 #[test]
 fn that_lost_committed_entries() {
     let dir = used();
-    tamper(dir.path(), |txn| {
-        txn.open_table(ENTRIES).unwrap().retain_in(50.., |_, _| false).unwrap()
-    });
+    let (_, place) = entries(dir.path());
+    let file = fs::OpenOptions::new().write(true).open(dir.path().join("entries.log")).unwrap();
+    file.set_len(place as u64).unwrap();
     let error = open(&config(dir.path())).unwrap_err();
     assert!(error.to_string().contains("before the commit index"), "{error}");
+}
+
+#[test]
+fn whose_entries_were_deleted() {
+    let dir = used();
+    fs::remove_file(dir.path().join("entries.log")).unwrap();
+    let error = open(&config(dir.path())).unwrap_err();
+    assert!(matches!(error, OpenError::Storage(StorageError::LogCorrupt { .. })), "{error}");
+    assert!(error.to_string().contains("record 1, its first, is missing"), "{error}");
 }
 
 #[test]
@@ -148,6 +174,20 @@ fn whose_snapshots_are_all_damaged() {
     }
     let error = open(&config(dir.path())).unwrap_err();
     assert!(matches!(error, OpenError::Storage(StorageError::SnapshotCorrupt { .. })), "{error}");
+}
+
+#[test]
+fn whose_log_was_emptied() {
+    // Once with only the snapshot that every member begins with, once with later ones.
+    for commands in [0, 50] {
+        let dir = used_for(commands);
+        fs::write(dir.path().join("log.redb"), b"").unwrap();
+        let error = open(&config(dir.path())).unwrap_err();
+        assert!(matches!(error, OpenError::LogMissing { .. }), "{error}");
+        fs::remove_file(dir.path().join("log.redb")).unwrap();
+        let error = open(&config(dir.path())).unwrap_err();
+        assert!(matches!(error, OpenError::LogMissing { .. }), "{error}");
+    }
 }
 
 #[test]
@@ -169,13 +209,14 @@ fn whose_log_is_no_database() {
 fn configurations_that_cannot_work_name_the_field() {
     let dir = scratch();
     type Spoil = fn(&mut Config);
-    let cases: [(&str, Spoil); 7] = [
+    let cases: [(&str, Spoil); 8] = [
         ("id", |c| c.id = 0),
         ("peers", |c| c.peers = peers([2, 3])),
         ("tick", |c| c.tick = std::time::Duration::ZERO),
         ("election_ticks", |c| c.heartbeat_ticks = 10),
         ("election_window", |c| c.election_window = Some(3..4)),
         ("snapshot_every", |c| c.snapshot_every = 0),
+        ("log_region_bytes", |c| c.log_region_bytes = 1 << 22),
         ("max_uncommitted_bytes", |c| c.max_uncommitted_bytes = 10),
     ];
     for (field, spoil) in cases {

@@ -11,10 +11,13 @@
 
 mod chaos;
 mod directory;
+mod economy;
 mod inbound;
 mod machine;
 mod members;
+mod migration;
 mod requests;
 mod sim;
 mod snapshots;
+mod taking;
 mod threads;

@@ -100,6 +100,9 @@ impl Sim {
         let mut config = Config::new(id, CLUSTER, dir.path(), peers([id]));
         config.snapshot_every = 25;
         config.keep_entries = 5;
+        // Small, so that regions are used over and over.
+        config.max_command_bytes = 1 << 12;
+        config.log_region_bytes = 1 << 13;
         config.read_timeout_ticks = 100;
         config.snapshot_send_ticks = 30;
         adjust(&mut config);

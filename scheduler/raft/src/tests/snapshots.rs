@@ -20,6 +20,7 @@ fn files(sim: &Sim, id: u64) -> Vec<String> {
     let items = fs::read_dir(sim.nodes[&id].dir.path()).unwrap();
     let mut names: Vec<String> =
         items.map(|item| item.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.starts_with("snapshot-"));
     names.sort();
     names
 }

@@ -4,7 +4,7 @@ use trainyard_core::{
     State,
     state::{Node, NodeState},
 };
-use trainyard_jobs::{DeviceKind, Millis, spec::Resources};
+use trainyard_jobs::{DeviceKind, JobSpec, Millis, spec::Resources};
 
 use crate::error::Failure;
 
@@ -34,6 +34,20 @@ pub fn check(state: &State, request: &Resources) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Impossible(describe(request, nodes.len(), reachable)))
+}
+
+/// Refuses to register versions of a model that belongs to another project: its readers would be
+/// given what they did not ask for.
+pub(crate) fn check_model(state: &State, spec: &JobSpec) -> Result<(), Failure> {
+    let Some(register) = &spec.register else { return Ok(()) };
+    let first = state.models().get(&register.model).and_then(|v| v.first_key_value());
+    match first {
+        Some((_, version)) if version.project != spec.project => Err(Failure::Impossible(format!(
+            "the model name `{}` is taken in another project: choose another",
+            register.model
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn describe(request: &Resources, nodes: usize, reachable: u32) -> String {

@@ -23,21 +23,10 @@ pub struct Surplus {
 /// Checkpoints beyond what their jobs keep, and those whose deletion was begun.
 #[must_use]
 pub fn surplus(state: &State) -> Vec<Surplus> {
-    state.jobs().values().flat_map(surplus_of).collect()
-}
-
-fn surplus_of(job: &Job) -> Vec<Surplus> {
-    let keep = usize::try_from(job.spec.checkpoint.keep).unwrap_or(usize::MAX);
-    let mut kept = 0usize;
-    let mut old = Vec::new();
-    for checkpoint in job.checkpoints.iter().rev() {
-        if checkpoint.retired || (kept >= keep && !job.pins(checkpoint.id)) {
-            old.push(Surplus::of(job, checkpoint));
-        } else {
-            kept = kept.saturating_add(1);
-        }
-    }
-    old
+    let of_job = |job: &Job| -> Vec<Surplus> {
+        job.surplus().map(|checkpoint| Surplus::of(job, checkpoint)).collect()
+    };
+    state.jobs_with_surplus().flat_map(of_job).collect()
 }
 
 impl Surplus {

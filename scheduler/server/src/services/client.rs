@@ -3,8 +3,8 @@
 use tonic::{Request, Response, Status, Streaming};
 use trainyard_proto::v1::{self, client_server::Client};
 
-use super::{Answers, bundles, jobs, logs, nodes};
-use crate::replica::Replica;
+use super::{Answers, bundles, jobs, listing, logs, nodes};
+use crate::{access::Caller, replica::Replica};
 
 pub(crate) struct ClientService(pub(crate) Replica);
 
@@ -13,53 +13,63 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl Client for ClientService {
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Answer<v1::SubmitAnswer> {
-        Ok(Response::new(jobs::submit(&self.0, request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(jobs::submit(&self.0, &caller, request.into_inner()).await?))
     }
 
     async fn cancel(&self, request: Request<v1::CancelRequest>) -> Answer<v1::JobAnswer> {
-        Ok(Response::new(jobs::cancel(&self.0, request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(jobs::cancel(&self.0, &caller, request.into_inner()).await?))
     }
 
     async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Answer<v1::JobAnswer> {
-        Ok(Response::new(jobs::get(&self.0, &request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(jobs::get(&self.0, &caller, &request.into_inner()).await?))
     }
 
     async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Answer<v1::ListJobsAnswer> {
-        Ok(Response::new(jobs::list(&self.0, &request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(listing::list(&self.0, &caller, &request.into_inner()).await?))
     }
 
     type WatchJobStream = Answers<v1::JobUpdate>;
 
     async fn watch_job(&self, request: Request<v1::GetJobRequest>) -> Answer<Self::WatchJobStream> {
-        Ok(Response::new(jobs::watch(&self.0, request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(jobs::watch(&self.0, &caller, request.into_inner()).await?))
     }
 
     async fn explain(&self, request: Request<v1::GetJobRequest>) -> Answer<v1::ExplainAnswer> {
-        Ok(Response::new(jobs::explain(&self.0, &request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(jobs::explain(&self.0, &caller, &request.into_inner()).await?))
     }
 
     type LogsStream = Answers<v1::LogChunk>;
 
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Answer<Self::LogsStream> {
-        Ok(Response::new(logs::stream(&self.0, request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(logs::stream(&self.0, &caller, request.into_inner()).await?))
     }
 
     async fn list_nodes(
         &self,
         request: Request<v1::ListNodesRequest>,
     ) -> Answer<v1::ListNodesAnswer> {
-        Ok(Response::new(nodes::list(&self.0, &request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(nodes::list(&self.0, &caller, &request.into_inner()).await?))
     }
 
     async fn list_models(
         &self,
         request: Request<v1::ListModelsRequest>,
     ) -> Answer<v1::ListModelsAnswer> {
-        Ok(Response::new(bundles::list_models(&self.0, &request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(bundles::list_models(&self.0, &caller, &request.into_inner()).await?))
     }
 
     async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Answer<v1::ModelAnswer> {
-        Ok(Response::new(bundles::get_model(&self.0, &request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(bundles::get_model(&self.0, &caller, &request.into_inner()).await?))
     }
 
     type ReadModelFileStream = Answers<v1::DataChunk>;
@@ -68,7 +78,8 @@ impl Client for ClientService {
         &self,
         request: Request<v1::ReadModelFileRequest>,
     ) -> Answer<Self::ReadModelFileStream> {
-        Ok(Response::new(bundles::read_model_file(&self.0, &request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(bundles::read_model_file(&self.0, &caller, &request.into_inner()).await?))
     }
 
     async fn has_bundle(
@@ -82,13 +93,14 @@ impl Client for ClientService {
         &self,
         request: Request<Streaming<v1::BundleChunk>>,
     ) -> Answer<v1::HasBundleAnswer> {
-        Ok(Response::new(bundles::upload(&self.0, request.into_inner()).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(bundles::upload(&self.0, &caller, request.into_inner()).await?))
     }
 
     async fn cluster_status(
         &self,
         _: Request<v1::ClusterStatusRequest>,
     ) -> Answer<v1::ClusterStatusAnswer> {
-        Ok(Response::new(nodes::cluster_status(&self.0)))
+        Ok(Response::new(nodes::cluster_status(&self.0).await?))
     }
 }

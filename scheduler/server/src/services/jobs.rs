@@ -1,4 +1,4 @@
-//! Jobs: submit, cancel, get, list, watch, explain.
+//! Jobs: submit, cancel, get, watch, explain.
 
 use std::time::Duration;
 
@@ -10,48 +10,46 @@ use tokio::{
 use trainyard_core::{
     Command, Reply, State,
     command::{Mutation, Submit},
-    state::Job,
 };
 use trainyard_jobs::{Digest, JobId, JobPhase, JobSpec};
 use trainyard_proto::{convert::parse, v1};
 
-use super::Answers;
+use super::{Answers, find::find};
 use crate::{
-    clock, decide::admission, error::Failure, machine::Events, reasons::planner, replica::Replica,
-    views,
+    access::Caller, clock, decide::admission, error::Failure, machine::Events, reasons::Reasons,
+    replica::Replica, views,
 };
 
 /// How often a watcher is sent new figures.
 const FIGURES: Duration = Duration::from_millis(500);
 
-/// Listings are cut here unless asked otherwise.
-const LIST_LIMIT: u32 = 1000;
-
-/// Who asks. Until there are users, everybody on this machine is one.
-const PRINCIPAL: &str = "local";
-
 pub(super) async fn submit(
     replica: &Replica,
+    caller: &Caller,
     request: v1::SubmitRequest,
 ) -> Result<v1::SubmitAnswer, Failure> {
     replica.must_lead()?;
     let spec = JobSpec::from_canonical(&request.spec_json)
         .map_err(|error| Failure::Invalid(error.to_string()))?;
+    caller.must_act_in(&spec.project)?;
     let bundle = match request.bundle.as_str() {
         "" => None,
         digest => Some(parse::<Digest>("bundle", digest)?),
     };
     if let Some(digest) = &bundle
-        && !replica.store.has_bundle(digest).await?
+        && !replica.bundles.has(&replica.store, digest).await?
     {
         return Err(Failure::Invalid(format!("bundle {digest} was not uploaded: send it first")));
     }
-    replica.look(|state| admission::check(state, &spec.resources))?;
+    replica.look(|state| {
+        admission::check(state, &spec.resources)?;
+        admission::check_model(state, &spec)
+    })?;
     let body = [&request.spec_json[..], request.bundle.as_bytes(), request.commit.as_bytes()];
     let mutation = Mutation {
         key: parse("key", &request.key)?,
         request: Digest::of(&body.join(&0)),
-        principal: PRINCIPAL.to_owned(),
+        principal: caller.principal(),
     };
     let submit = Submit {
         mutation,
@@ -61,72 +59,46 @@ pub(super) async fn submit(
         commit: Some(request.commit).filter(|c| !c.is_empty()),
     };
     match replica.propose(Command::Submit(Box::new(submit))).await? {
-        Reply::Submitted { job, existed } => Ok(v1::SubmitAnswer { job: job.to_string(), existed }),
+        Reply::Submitted { job, existed } => {
+            caller.about(&job);
+            Ok(v1::SubmitAnswer { job: job.to_string(), existed })
+        }
         other => Err(Failure::Invalid(format!("unexpected reply {other:?}"))),
     }
 }
 
 pub(super) async fn cancel(
     replica: &Replica,
+    caller: &Caller,
     request: v1::CancelRequest,
 ) -> Result<v1::JobAnswer, Failure> {
-    let job =
-        replica.read(false, |state| find(state, &request.job).map(|j| j.id.clone())).await??;
+    let job = find(replica, caller, &request.job, false).await?;
     let mutation = Mutation {
         key: parse("key", &request.key)?,
         request: Digest::of(format!("cancel {job}").as_bytes()),
-        principal: PRINCIPAL.to_owned(),
+        principal: caller.principal(),
     };
     replica.propose(Command::Cancel { mutation, job: job.clone() }).await?;
-    view(replica, &job).map(|job| v1::JobAnswer { job: Some(job) })
+    view(replica, caller, &job).await.map(|job| v1::JobAnswer { job: Some(job) })
 }
 
 pub(super) async fn get(
     replica: &Replica,
+    caller: &Caller,
     request: &v1::GetJobRequest,
 ) -> Result<v1::JobAnswer, Failure> {
-    let found = replica.read(request.stale, |s| find(s, &request.job).map(|j| j.id.clone()));
-    let id = found.await??;
-    view(replica, &id).map(|job| v1::JobAnswer { job: Some(job) })
-}
-
-pub(super) async fn list(
-    replica: &Replica,
-    request: &v1::ListJobsRequest,
-) -> Result<v1::ListJobsAnswer, Failure> {
-    let limit = if request.limit == 0 { LIST_LIMIT } else { request.limit };
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let wanted = |job: &&Job| {
-        (request.all || !job.phase.is_final())
-            && (request.project.is_empty() || job.spec.project.as_str() == request.project)
-    };
-    let reasons = replica.reasons.of(replica);
-    let look = |state: &State| {
-        let mut jobs: Vec<&Job> = if request.all {
-            state.jobs().values().filter(wanted).collect()
-        } else {
-            state.live_jobs().filter(wanted).collect()
-        };
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.sequence));
-        let more = jobs.len() > limit;
-        jobs.truncate(limit);
-        let view = |job: &Job| {
-            views::job(job, reasons.get(&job.id).cloned(), replica.sessions.progress(&job.id))
-        };
-        (jobs.into_iter().map(view).collect(), more)
-    };
-    let (jobs, more) = replica.read(request.stale, look).await?;
-    Ok(v1::ListJobsAnswer { jobs, more, stale: request.stale })
+    let id = find(replica, caller, &request.job, request.stale).await?;
+    view(replica, caller, &id).await.map(|job| v1::JobAnswer { job: Some(job) })
 }
 
 pub(super) async fn watch(
     replica: &Replica,
+    caller: &Caller,
     request: v1::GetJobRequest,
 ) -> Result<Answers<v1::JobUpdate>, Failure> {
     let mut events = replica.events.subscribe();
-    let found = replica.read(request.stale, |s| find(s, &request.job).map(|j| j.id.clone()));
-    let id = found.await??;
-    let replica = replica.clone();
+    let id = find(replica, caller, &request.job, request.stale).await?;
+    let (replica, caller) = (replica.clone(), caller.clone());
     Ok(Box::pin(try_stream! {
         let mut last = None;
         let mut figures = interval(FIGURES);
@@ -134,7 +106,7 @@ pub(super) async fn watch(
             if !request.stale {
                 replica.must_lead()?;
             }
-            let job = view(&replica, &id)?;
+            let job = view(&replica, &caller, &id).await?;
             let ended = job.ended_ms != 0;
             if last.as_ref() != Some(&job) {
                 last = Some(job.clone());
@@ -164,25 +136,25 @@ async fn news_of(events: &mut Receiver<Events>, id: &JobId) {
 
 pub(super) async fn explain(
     replica: &Replica,
+    caller: &Caller,
     request: &v1::GetJobRequest,
 ) -> Result<v1::ExplainAnswer, Failure> {
-    let look = |state: &State| {
-        let id = find(state, &request.job)?.id.clone();
-        Ok::<_, Failure>((planner(replica, state), id))
-    };
-    let (planner, id) = replica.read(request.stale, look).await??;
-    let job = view(replica, &id)?;
-    // Dozens of plans on copies: not on a thread that others wait for, and outside the lock.
-    let explained = move || planner.explain(&id, clock::now()).unwrap_or_default();
+    let id = find(replica, caller, &request.job, request.stale).await?;
+    let job = view(replica, caller, &id).await?;
+    // Dozens of plans: not on a thread that others wait for.
+    let asked = replica.clone();
+    let explained = move || asked.reasons.explain(&asked, &id);
     let explanation = tokio::task::spawn_blocking(explained).await.unwrap_or_default();
     let blocker = |b: trainyard_core::placement::Blocker| v1::Blocker {
         kind: b.kind.as_str().to_owned(),
-        message: b.message,
+        message: replica.look(|state| caller.veil(state, &b.message)),
     };
+    let suggestions = explanation.suggestions.into_iter();
+    let suggestions = suggestions.map(|text| replica.look(|state| caller.veil(state, &text)));
     Ok(v1::ExplainAnswer {
         summary: summary(&job),
         blockers: explanation.blockers.into_iter().map(blocker).collect(),
-        suggestions: explanation.suggestions,
+        suggestions: suggestions.collect(),
         position: u32::try_from(explanation.position).unwrap_or(u32::MAX),
         job: Some(job),
     })
@@ -203,29 +175,21 @@ fn summary(job: &v1::Job) -> String {
 }
 
 /// A job as it is here, with the leader's live figures.
-fn view(replica: &Replica, id: &JobId) -> Result<v1::Job, Failure> {
+async fn view(replica: &Replica, caller: &Caller, id: &JobId) -> Result<v1::Job, Failure> {
     let progress = replica.sessions.progress(id);
     let waits = replica.look(|s| s.job(id).is_some_and(|j| j.phase == JobPhase::Queued));
-    let reason = if waits { replica.reasons.of(replica).get(id).cloned() } else { None };
-    let job = replica.look(|state| Some(views::job(state.job(id)?, reason, progress)));
-    job.ok_or_else(|| Failure::NotFound(format!("there is no job {id}")))
-}
-
-/// The job that an id or a unique prefix of one names.
-pub(super) fn find<'a>(state: &'a State, text: &str) -> Result<&'a Job, Failure> {
-    if let Some(job) = text.parse().ok().and_then(|id: JobId| state.job(&id)) {
+    let reason = if waits { Reasons::line(&replica.reasons.of(replica), id) } else { None };
+    let look = |state: &State| {
+        let reason = reason.map(|text| caller.veil(state, &text));
+        let job = state.job(id).map(|job| views::job(job, reason, progress));
+        (job, state.archive().count)
+    };
+    let (job, archived) = replica.look(look);
+    if let Some(job) = job {
         return Ok(job);
     }
-    let none =
-        || Failure::NotFound(format!("there is no job `{text}`: `yard ps --all` lists them"));
-    if text.is_empty() {
-        return Err(none());
-    }
-    match state.jobs_with_prefix(text).as_slice() {
-        [job] => Ok(job),
-        [] => Err(none()),
-        _ => {
-            Err(Failure::Invalid(format!("several jobs begin with `{text}`: give more of the id")))
-        }
-    }
+    let wanted = id.clone();
+    let record = replica.archived(move |archive| archive.job(&wanted, archived)).await?;
+    let record = record.ok_or_else(|| Failure::NotFound(format!("there is no job {id}")))?;
+    Ok(views::job(&record.job, None, None))
 }

@@ -15,8 +15,8 @@ use trainyard_store::{
     log::{self, Record},
 };
 
-use super::{Answers, jobs::find};
-use crate::{error::Failure, replica::Replica};
+use super::{Answers, find::find};
+use crate::{access::Caller, error::Failure, replica::Replica};
 
 /// How soon a follower looks for new segments after it found some.
 const LOOK: Duration = Duration::from_millis(300);
@@ -40,14 +40,12 @@ type Sources = BTreeMap<(AttemptNo, u32), Source>;
 
 pub(super) async fn stream(
     replica: &Replica,
+    caller: &Caller,
     request: v1::LogsRequest,
 ) -> Result<Answers<v1::LogChunk>, Failure> {
-    let job = replica.look(|s| find(s, &request.job).map(|j| j.id.clone()));
     // A job that this member has not heard of yet may be there all the same.
-    let job = match job {
-        Err(Failure::NotFound(_)) => {
-            replica.read(false, |s| find(s, &request.job).map(|j| j.id.clone())).await??
-        }
+    let job = match find(replica, caller, &request.job, true).await {
+        Err(Failure::NotFound(_)) => find(replica, caller, &request.job, false).await?,
         known => known?,
     };
     let replica = replica.clone();

@@ -1,15 +1,22 @@
 //! The gRPC services: each turns requests into reads and proposals, and answers into messages.
 
+mod access;
+mod archive;
 mod bundles;
 mod client;
+mod find;
 mod jobs;
+mod join;
+mod listing;
 mod logs;
 mod nodes;
 mod raft;
 mod session;
 mod worker;
 
+pub(crate) use access::AccessService;
 pub(crate) use client::ClientService;
+pub(crate) use join::JoinService;
 pub(crate) use raft::RaftService;
 pub(crate) use worker::WorkerService;
 

@@ -2,19 +2,35 @@
 
 use std::time::Duration;
 
-use trainyard_core::{State, state::NodeState};
+use trainyard_core::{
+    State,
+    state::{Node, NodeState},
+};
 use trainyard_jobs::JobPhase;
 use trainyard_proto::v1;
 
-use crate::{error::Failure, replica::Replica, views};
+use crate::{access::Caller, error::Failure, replica::Replica, views};
+
+/// What stands for a job of a project that the caller does not see, where a unit is taken by one.
+const FOREIGN: &str = "another";
 
 pub(super) async fn list(
     replica: &Replica,
+    caller: &Caller,
     request: &v1::ListNodesRequest,
 ) -> Result<v1::ListNodesAnswer, Failure> {
     let silent_after = Duration::from_millis(replica.config.heartbeat.0.saturating_mul(3));
     let look = |state: &State| {
-        let view = |node| views::node(node, replica.sessions.get(&node.id), silent_after);
+        let view = |node: &Node| {
+            let mut view = views::node(node, replica.sessions.get(&node.id), silent_after);
+            for owner in view.owners.iter_mut().filter_map(|owner| owner.attempt.as_mut()) {
+                let job = owner.job.parse().ok().and_then(|id| state.job(&id));
+                if job.is_none_or(|job| !caller.sees(&job.spec.project)) {
+                    *owner = v1::AttemptRef { job: FOREIGN.to_owned(), ..Default::default() };
+                }
+            }
+            view
+        };
         state.nodes().values().map(view).collect::<Vec<_>>()
     };
     let mut nodes = replica.read(request.stale, look).await?;
@@ -24,19 +40,22 @@ pub(super) async fn list(
 }
 
 /// This member's own view; it needs no quorum.
-pub(super) fn cluster_status(replica: &Replica) -> v1::ClusterStatusAnswer {
+pub(super) async fn cluster_status(replica: &Replica) -> Result<v1::ClusterStatusAnswer, Failure> {
+    let hashed = replica.clone();
+    // After many changes it takes a moment: not on a thread that others wait for.
+    let hashed = tokio::task::spawn_blocking(move || hashed.hash.of(&hashed)).await;
+    let (index, state_hash) = hashed.map_err(|e| Failure::Interrupted(e.to_string()))?;
     let status = replica.status().borrow().clone();
     let look = |state: &State| {
-        let phase = |phase| state.live_jobs().filter(|job| job.phase == phase).count();
         let up = state.nodes().values().filter(|n| n.state == NodeState::Up).count();
         (
             state.revision(),
             state.feature_level(),
-            replica.hash.of(state),
-            [up, phase(JobPhase::Queued), phase(JobPhase::Running)],
+            state.archive().count,
+            [up, state.jobs_in_phase(JobPhase::Queued), state.jobs_in_phase(JobPhase::Running)],
         )
     };
-    let (revision, feature_level, state_hash, counts) = replica.look(look);
+    let (revision, feature_level, archived, counts) = replica.look(look);
     let [nodes, queued, running] = counts.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     let member = |(id, address): (&u64, &String)| v1::Member {
         id: *id,
@@ -45,14 +64,14 @@ pub(super) fn cluster_status(replica: &Replica) -> v1::ClusterStatusAnswer {
         matched: status.peers.get(id).map_or(0, |p| p.matched),
     };
     let role = serde_json::to_value(status.role).ok();
-    v1::ClusterStatusAnswer {
+    Ok(v1::ClusterStatusAnswer {
         cluster: replica.config.cluster.to_string(),
         id: status.id,
         role: role.and_then(|r| r.as_str().map(str::to_owned)).unwrap_or_default(),
         term: status.term,
         leader: status.leader.unwrap_or(0),
-        commit: status.commit,
-        applied: status.applied,
+        commit: status.commit.max(index),
+        applied: status.applied.max(index),
         first_index: status.first_index,
         last_index: status.last_index,
         log_bytes: status.log_bytes,
@@ -65,5 +84,6 @@ pub(super) fn cluster_status(replica: &Replica) -> v1::ClusterStatusAnswer {
         nodes,
         queued,
         running,
-    }
+        archived,
+    })
 }

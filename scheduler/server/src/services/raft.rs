@@ -1,10 +1,14 @@
 //! The receiving end of raft's messages: joins chunks, hands whole messages to the driver, which
-//! checks them. A peer of another cluster is refused at its first chunk.
+//! checks them. A peer of another cluster, or one that is not the member its certificate names, is
+//! refused at its first chunk.
 
 use tonic::{Request, Response, Status, Streaming};
-use trainyard_proto::v1::{RaftAnswer, RaftChunk, raft_server::Raft};
+use trainyard_proto::v1::{
+    ArchiveHeadAnswer, ArchiveHeadRequest, ArchivePiece, RaftAnswer, RaftChunk, raft_server::Raft,
+};
 
-use crate::replica::Replica;
+use super::archive;
+use crate::{chunks::Joiner, peer, replica::Replica};
 
 /// The largest joined message: a snapshot.
 const MAX_JOINED: usize = 4 << 30;
@@ -12,7 +16,7 @@ const MAX_JOINED: usize = 4 << 30;
 pub(crate) struct RaftService(pub(crate) Replica);
 
 impl RaftService {
-    fn greet(&self, chunk: &RaftChunk) -> Result<(), Status> {
+    pub(super) fn greet(&self, chunk: &RaftChunk, member: u64) -> Result<(), Status> {
         let config = &self.0.config;
         if chunk.cluster != config.cluster.to_string() {
             let text = format!("this scheduler belongs to cluster {}", config.cluster);
@@ -21,6 +25,10 @@ impl RaftService {
         if chunk.to != config.id || !config.peers.contains_key(&chunk.from) {
             let text = format!("this is scheduler {}, not {}", config.id, chunk.to);
             return Err(Status::failed_precondition(text));
+        }
+        if chunk.from != member {
+            let text = format!("scheduler {member} cannot speak for {}", chunk.from);
+            return Err(Status::permission_denied(text));
         }
         Ok(())
     }
@@ -32,22 +40,39 @@ impl Raft for RaftService {
         &self,
         request: Request<Streaming<RaftChunk>>,
     ) -> Result<Response<RaftAnswer>, Status> {
+        let member = peer::scheduler(&request).inspect_err(|_| self.0.raft.count_refused())?;
         let mut chunks = request.into_inner();
         let mut greeted = false;
-        let mut message = Vec::new();
+        let mut joiner = Joiner::new(MAX_JOINED);
         while let Some(chunk) = chunks.message().await? {
             if !greeted {
-                self.greet(&chunk)?;
+                self.greet(&chunk, member).inspect_err(|_| self.0.raft.count_refused())?;
                 greeted = true;
             }
-            if message.len().saturating_add(chunk.data.len()) > MAX_JOINED {
-                return Err(Status::resource_exhausted("the message is larger than any snapshot"));
-            }
-            message.extend_from_slice(&chunk.data);
-            if chunk.last {
-                self.0.raft.receive(std::mem::take(&mut message));
+            let joined = joiner.push(&chunk.data, chunk.last).map_err(|error| {
+                self.0.raft.count_refused();
+                Status::resource_exhausted(error.to_string())
+            })?;
+            if let Some(message) = joined {
+                self.0.raft.receive(message);
             }
         }
         Ok(Response::new(RaftAnswer {}))
+    }
+
+    async fn archive_head(
+        &self,
+        request: Request<ArchiveHeadRequest>,
+    ) -> Result<Response<ArchiveHeadAnswer>, Status> {
+        let member = peer::scheduler(&request)?;
+        archive::head(self, member, request.into_inner())
+    }
+
+    async fn take_archive(
+        &self,
+        request: Request<Streaming<ArchivePiece>>,
+    ) -> Result<Response<ArchiveHeadAnswer>, Status> {
+        let member = peer::scheduler(&request)?;
+        archive::take(self, member, request.into_inner()).await
     }
 }

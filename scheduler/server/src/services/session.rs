@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_stream::try_stream;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 use tonic::{Status, Streaming};
+use trainyard_jobs::NodeId;
 use trainyard_proto::v1::{self, scheduler_message::Body};
 
 use super::Answers;
@@ -13,6 +14,7 @@ use crate::{
     decide::session::{Attendance, Greeting, Parting, desired_set, progress},
     error::Failure,
     machine::Events,
+    peer,
     replica::Replica,
 };
 
@@ -28,6 +30,7 @@ enum News {
 
 pub(super) async fn open(
     replica: &Replica,
+    own: &NodeId,
     mut messages: Streaming<v1::WorkerMessage>,
 ) -> Result<Answers<v1::SchedulerMessage>, Status> {
     let term = replica.must_lead()?;
@@ -37,6 +40,7 @@ pub(super) async fn open(
     else {
         return Err(Status::invalid_argument("a session begins with a greeting"));
     };
+    peer::must_be(own, &hello.node)?;
     let greeting = Greeting::read(hello, &replica.config.cluster.to_string())?;
     let mut events = replica.events.subscribe();
     if let Some(command) = replica.look(|state| greeting.registration(state)) {

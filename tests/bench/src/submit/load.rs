@@ -26,6 +26,8 @@ pub(super) trait Writer: Send + 'static {
 pub(super) struct Round {
     /// Acknowledged writes a second.
     pub(super) rate: f64,
+    /// Acknowledged writes.
+    pub(super) count: u32,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
     pub(super) errors: u64,
@@ -51,7 +53,7 @@ pub(super) async fn run<W: Writer>(writers: Vec<W>, span: Duration) -> anyhow::R
     else {
         bail!("no write was acknowledged: {last:?}")
     };
-    Ok(Round { rate: f64::from(count) / seconds, p50_ms, p99_ms, errors })
+    Ok(Round { rate: f64::from(count) / seconds, count, p50_ms, p99_ms, errors })
 }
 
 async fn client<W: Writer>(

@@ -7,8 +7,12 @@ use std::{
 };
 
 use anyhow::Context as _;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
-use crate::{programs, yard::without_settings};
+use crate::{network, programs, yard::without_settings};
 
 /// How many lines of a daemon's log an error carries.
 const LAST_WORDS: usize = 25;
@@ -20,6 +24,7 @@ pub(super) struct Daemon {
     config: PathBuf,
     log: PathBuf,
     environment: Vec<(&'static str, PathBuf)>,
+    namespace: Option<String>,
     child: Option<Child>,
 }
 
@@ -29,7 +34,14 @@ impl Daemon {
         fs::create_dir_all(folder)?;
         let config = folder.join(format!("{kind}.toml"));
         fs::write(&config, toml)?;
-        Ok(Self { kind, config, log: folder.join("log"), environment: Vec::new(), child: None })
+        Ok(Self {
+            kind,
+            config,
+            log: folder.join("log"),
+            environment: Vec::new(),
+            namespace: None,
+            child: None,
+        })
     }
 
     pub(super) fn config(&self) -> &Path {
@@ -45,13 +57,34 @@ impl Daemon {
         self.environment.push((variable, value.to_owned()));
     }
 
+    /// Has it run in a network namespace when it is started next.
+    pub(super) fn live_in(&mut self, namespace: String) {
+        self.namespace = Some(namespace);
+    }
+
+    /// Adds lines to its configuration.
+    pub(super) fn configure(&self, toml: &str) -> anyhow::Result<()> {
+        let text = fs::read_to_string(&self.config)?;
+        // Before what there is, which may end in a table.
+        Ok(fs::write(&self.config, format!("{toml}{text}"))?)
+    }
+
     /// Starts it, unless it runs.
     pub(super) fn start(&mut self) -> anyhow::Result<()> {
         if self.child.is_some() {
             return Ok(());
         }
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(programs::yard()?);
+        let program = programs::yard()?;
+        let mut command = match &self.namespace {
+            None => Command::new(program),
+            // Becomes the daemon itself, so that signals reach that.
+            Some(namespace) => {
+                let mut command = Command::new(network::program()?);
+                command.args(["netns", "exec", namespace]).arg(program);
+                command
+            }
+        };
         without_settings(&mut command);
         command
             .args([self.kind, "--config"])
@@ -76,8 +109,28 @@ impl Daemon {
         Ok(())
     }
 
+    /// Whether it has ended, by itself or by [`Self::kill`].
+    pub(super) fn ended(&mut self) -> anyhow::Result<bool> {
+        match &mut self.child {
+            Some(child) => Ok(child.try_wait()?.is_some()),
+            None => Ok(true),
+        }
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let child = self.child.as_ref().context("it does not run")?;
+        kill(Pid::from_raw(i32::try_from(child.id())?), signal)?;
+        Ok(())
+    }
+
+    /// All that it has said since the folder was made.
+    pub(super) fn words(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     pub(super) fn last_words(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.words();
         let lines: Vec<&str> = text.lines().collect();
         let last = lines.split_at(lines.len().saturating_sub(LAST_WORDS)).1;
         format!("--- {}\n{}\n", self.log.display(), last.join("\n"))

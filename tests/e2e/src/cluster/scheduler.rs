@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{Options, daemon::Daemon};
+use crate::Pki;
 
 #[derive(Debug)]
 pub(super) struct Scheduler {
@@ -23,6 +24,7 @@ impl Scheduler {
         root: &Path,
         id: u16,
         members: &[String],
+        pki: &Pki,
         options: &Options,
     ) -> anyhow::Result<Self> {
         let folder = root.join(format!("scheduler-{id}"));
@@ -30,9 +32,10 @@ impl Scheduler {
         let address = members.get(usize::from(id - 1)).context("a member's address")?;
         let mut toml = format!(
             "id = {id}\ncluster = \"{}\"\nlisten = \"{address}\"\ndata_dir = \"{}\"\n\
-             store = \"file://{}\"\nnode_grace = \"{}\"\nheartbeat = \"500ms\"\n[peers]\n",
+             pki_dir = \"{}\"\nstore = \"file://{}\"\nnode_grace = \"{}\"\nheartbeat = \"500ms\"\n[peers]\n",
             options.id,
             data.display(),
+            pki.scheduler(id.into())?.display(),
             root.join("store").display(),
             options.node_grace,
         );
@@ -40,6 +43,18 @@ impl Scheduler {
             writeln!(toml, "{number} = \"{member}\"")?;
         }
         Ok(Self { id, data, daemon: Daemon::new("scheduler", &folder, &toml)? })
+    }
+
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    pub(super) fn daemon(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+
+    pub(super) fn words(&self) -> String {
+        self.daemon.words()
     }
 
     pub(super) fn config(&self) -> &Path {

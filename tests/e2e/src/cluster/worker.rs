@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Options, daemon::Daemon};
-use crate::{process, programs};
+use crate::{Pki, process, programs};
 
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -19,14 +19,16 @@ impl Worker {
         name: &str,
         ports: (u16, u16),
         members: &[String],
+        pki: &Pki,
         options: &Options,
     ) -> anyhow::Result<Self> {
         let folder = root.join(name);
         let data = folder.join("data");
         let mut toml = format!(
-            "name = \"{name}\"\ndata_dir = \"{}\"\nendpoints = {members:?}\n\
-             store = \"file://{}\"\nslots = {}\nports = [{}, {}]\ncgroup = false\n",
+            "name = \"{name}\"\ndata_dir = \"{}\"\npki_dir = \"{}\"\n\
+             endpoints = {members:?}\nstore = \"file://{}\"\nslots = {}\nports = [{}, {}]\ncgroup = false\n",
             data.display(),
+            pki.worker(name)?.display(),
             root.join("store").display(),
             options.slots,
             ports.0,
@@ -44,6 +46,14 @@ impl Worker {
 
     pub(super) fn data(&self) -> &Path {
         &self.data
+    }
+
+    pub(super) fn daemon(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+
+    pub(super) fn words(&self) -> String {
+        self.daemon.words()
     }
 
     pub(super) fn config(&self) -> &Path {

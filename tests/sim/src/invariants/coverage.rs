@@ -35,6 +35,15 @@ pub const fn command(command: &Command) -> &'static str {
         Command::RetireCheckpoint { .. } => "RetireCheckpoint",
         Command::ForgetCheckpoint { .. } => "ForgetCheckpoint",
         Command::RaiseFeatureLevel { .. } => "RaiseFeatureLevel",
+        Command::CreateToken(_) => "CreateToken",
+        Command::RevokeToken { .. } => "RevokeToken",
+        Command::RedeemToken { .. } => "RedeemToken",
+        Command::SetMembers { .. } => "SetMembers",
+        Command::AddMember { .. } => "AddMember",
+        Command::LeaveMember { .. } => "LeaveMember",
+        Command::ForgetMember { .. } => "ForgetMember",
+        Command::ReleaseAttempt { .. } => "ReleaseAttempt",
+        Command::Archive { .. } => "Archive",
     }
 }
 
@@ -53,6 +62,10 @@ const fn outcome(outcome: &Result<Reply, Refusal>) -> &'static str {
         Err(Refusal::WrongPhase { .. }) => "wrong phase",
         Err(Refusal::Pinned(_)) => "pinned",
         Err(Refusal::Malformed(_)) => "malformed",
+        Err(Refusal::NoToken(_) | Refusal::BadToken | Refusal::TokenUsed(_)) => "no such token",
+        Err(Refusal::TooManyTokens(_)) => "too many tokens",
+        Err(Refusal::NoMember(_) | Refusal::Members(_)) => "members",
+        Err(Refusal::Known(_)) => "known attempt",
     }
 }
 

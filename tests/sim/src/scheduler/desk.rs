@@ -349,7 +349,7 @@ impl Life {
             Then::Answer { caller, call } => {
                 let answer = outcome.map(|reply| match reply {
                     Reply::Submitted { job, existed } => Answer::Submitted { job, existed },
-                    Reply::Done | Reply::Started(_) => Answer::Done,
+                    _ => Answer::Done,
                 });
                 self.answer(around, caller, call, answer);
             }

@@ -11,12 +11,12 @@ use tokio::sync::broadcast;
 use trainyard_core::{Command, Envelope, State, codec};
 use trainyard_jobs::{ClusterId, Digest, Timestamp};
 use trainyard_raft::{
-    Applied, Config, Driver, Input, ProposeError, ReadError, Reply, RestoreError, StateMachine,
+    Applied, Capture, Config, Driver, Input, ProposeError, ReadError, Reply, RestoreError, StateMachine,
     Status,
     sim::{self, Outbox, SimDisk},
 };
 use trainyard_scheduler::{
-    Failure,
+    ArchiveStore, Failure,
     machine::{EVENTS_KEPT, Events, Machine, Shared, read},
 };
 
@@ -60,8 +60,20 @@ impl StateMachine for Watched {
         response
     }
 
+    fn applied(&mut self) {
+        self.inner.applied();
+    }
+
     fn snapshot(&self) -> Vec<u8> {
         self.inner.snapshot()
+    }
+
+    fn capture(&self) -> Box<dyn Capture> {
+        self.inner.capture()
+    }
+
+    fn check(&self, snapshot: &[u8]) -> Result<(), RestoreError> {
+        self.inner.check(snapshot)
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
@@ -107,7 +119,8 @@ impl Life {
         let state = Arc::new(RwLock::new(State::new(ClusterId(uuid::Uuid::from_u128(CLUSTER)))));
         let (sender, events) = broadcast::channel(EVENTS_KEPT);
         let records = Mail::default();
-        let inner = Machine { state: Arc::clone(&state), events: sender };
+        let archive = ArchiveStore::open(&config.dir).map_err(|e| e.to_string())?;
+        let inner = Machine::new(Arc::clone(&state), archive, sender);
         let machine = Box::new(Watched { inner, records: Arc::clone(&records) });
         let driver = guarded(|| sim::open(config, disk, machine))?.map_err(|e| e.to_string())?;
         let status = driver.status();

@@ -65,6 +65,9 @@ impl Scheduler {
         // Small, so that entries are read back from the disk as well.
         config.entry_cache_bytes = 4 << 10;
         config.max_message_bytes = 8 << 10;
+        // Small, so that regions of the log are used over and over.
+        config.max_command_bytes = 60 << 10;
+        config.log_region_bytes = 64 << 10;
         Self {
             id,
             config,

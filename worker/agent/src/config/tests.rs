@@ -29,7 +29,7 @@ fn bad_input_is_named() {
         "endpoints = []",
         "endpoints = [\"http://x\"]",
         "ports = [30010, 30000]",
-        "metrics_listen = \"0.0.0.0:9000\"",
+        "metrics_listen = \"0.0.0.0:9000\"\nmetrics_plaintext = true",
         "data_dir = \"here\"",
         "name = \"Not A Name\"",
     ]

@@ -11,6 +11,7 @@
 )]
 
 mod node;
+pub mod pki;
 mod scheduler;
 
 use std::{

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
+use super::pki;
 use tokio::{sync::oneshot, task::JoinHandle};
 use trainyard_jobs::AttemptRef;
 use trainyard_store::Store;
@@ -27,7 +28,13 @@ impl Agent {
 
 impl Node {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        let node = Self { dir: tempfile::tempdir().unwrap() };
+        pki::worker(&node.pki());
+        node
+    }
+
+    pub fn pki(&self) -> std::path::PathBuf {
+        self.dir.path().join("pki")
     }
 
     pub fn data(&self) -> std::path::PathBuf {
@@ -46,6 +53,7 @@ impl Node {
         Config {
             name: "w1".parse().unwrap(),
             data_dir: self.data(),
+            pki_dir: Some(self.pki()),
             endpoints: schedulers.iter().map(ToString::to_string).collect(),
             store: self.store_url(),
             slots: Some(2),

@@ -7,9 +7,10 @@ use std::{
 };
 
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
-use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use trainyard_jobs::AttemptRef;
+use trainyard_pki::Authority;
 use trainyard_proto::v1::{
     self, CheckpointReport, DesiredAttempt, DesiredSet, EndedReport, Heartbeat, Hello,
     ReportAnswer, Revision, SchedulerMessage, StartedReport, Welcome, WorkerMessage,
@@ -18,7 +19,7 @@ use trainyard_proto::v1::{
     worker_server::{Worker, WorkerServer},
 };
 
-use super::{Node, wait};
+use super::{Node, pki, wait};
 
 pub const CLUSTER: &str = "00000000-0000-0000-0000-000000000001";
 /// What the scheduler was told.
@@ -65,6 +66,11 @@ impl Scheduler {
     }
 
     pub async fn start_at(address: &str, cluster: &str) -> Self {
+        Self::start_as(address, cluster, pki::authority()).await
+    }
+
+    /// A scheduler whose certificate is of `authority`.
+    pub async fn start_as(address: &str, cluster: &str, authority: &Authority) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (desired, receiver) = watch::channel(None);
@@ -79,8 +85,8 @@ impl Scheduler {
         };
         let (told, refusal) = (Arc::clone(&service.told), Arc::clone(&service.refusal));
         let refusal_of_results = Arc::clone(&service.refusal_of_results);
+        let incoming = pki::serve(listener, authority);
         let server = tokio::spawn(async move {
-            let incoming = TcpListenerStream::new(listener);
             let server = Server::builder().add_service(WorkerServer::new(service));
             server.serve_with_incoming(incoming).await.unwrap();
         });

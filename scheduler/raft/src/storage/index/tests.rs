@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use raft::eraftpb::Entry;
 
-use super::LogIndex;
+use super::{LogIndex, Place};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -54,7 +54,9 @@ proptest! {
             match step {
                 Step::Push { term, bytes } => {
                     let at = index.last() + 1;
-                    index.push(Entry { index: at, term, ..Entry::default() }, bytes);
+                    let place = Place { at: at * 100, bytes };
+                    index.push(Entry { index: at, term, ..Entry::default() }, place);
+                    assert_eq!(index.place(at), Some(place));
                     model.push((at, term, bytes));
                 }
                 Step::Truncate(from) if from > boundary.0 => {

@@ -1,0 +1,4 @@
+//! The target `raft_chunks` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| trainyard_fuzz::targets::feed("raft_chunks", input));

@@ -1,0 +1,4 @@
+//! The target `spec_yaml` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| trainyard_fuzz::targets::feed("spec_yaml", input));
