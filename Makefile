@@ -33,9 +33,12 @@ build: setup ## Build every program and test, for development
 test: lint build ## The gate: lint, build, and every test that takes seconds
 	$(ENV) cargo nextest run --workspace --locked
 
-test-long: build ## The gate's tests, those that take minutes, and the store on S3
+test-long: build ## The gate's tests, those that take minutes, the store on S3, thousands of simulated seeds
 	$(ENV) ops/with-s3.sh cargo nextest run --workspace --locked --profile long --run-ignored all \
 		-E 'not test(=tests::threads::a_process_that_panics)'
+	cargo build --release --locked --package trainyard-sim-tests --features canaries
+	"$${CARGO_TARGET_DIR:-target}/release/trainyard-sim-tests" --seed 0 --seeds 3000 --coverage
+	"$${CARGO_TARGET_DIR:-target}/release/trainyard-sim-tests" --canaries
 
 bench: setup ## Measure beside etcd, Slurm, HyperQueue and PyTorch; writes JSON and Markdown
 	@ops/setup-bench.sh

@@ -15,9 +15,7 @@ use trainyard_jobs::Token;
 use trainyard_pki::{Connector, Credentials, Expected, advice};
 use trainyard_proto::{
     LEADER_METADATA, MAX_MESSAGE_BYTES,
-    v1::{
-        access_client::AccessClient, client_client::ClientClient, cluster_client::ClusterClient,
-    },
+    v1::{access_client::AccessClient, client_client::ClientClient, cluster_client::ClusterClient},
 };
 
 use crate::{endpoint::Endpoint, error::CliError, exit::Exit};

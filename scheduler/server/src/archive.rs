@@ -60,7 +60,10 @@ struct Tip {
 
 impl ArchiveStore {
     /// Opens or makes the archive in a data directory.
-    pub(crate) fn open(dir: &Path) -> Result<Self, ArchiveError> {
+    ///
+    /// # Errors
+    /// When it is in use, damaged, or the disk fails.
+    pub fn open(dir: &Path) -> Result<Self, ArchiveError> {
         let path = dir.join("archive.redb");
         let made = std::fs::create_dir_all(dir).map_err(redb::Error::Io);
         let open = || -> Result<(Database, ArchiveHead), redb::Error> {

@@ -32,7 +32,7 @@ mod transport;
 mod views;
 
 pub use access::{LimitsConfig, Pace};
-pub use archive::ArchiveError;
+pub use archive::{ArchiveError, ArchiveStore};
 pub use backup::{Backup, BackupError, Header as BackupHeader, verify as verify_backup};
 pub use config::{Config, ConfigError};
 pub use error::{Failure, SchedulerError};

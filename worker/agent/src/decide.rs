@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{AttemptRef, Revision};
+use trainyard_probe::planted;
 use trainyard_proto::{convert::Invalid, v1::DesiredSet};
 
 pub use crate::attempt::{Order, Work};
@@ -46,6 +47,9 @@ impl Wanted {
 #[derive(Debug, Default)]
 pub struct Decisions {
     wanted: Option<Wanted>,
+    /// A newer set, which the disk did not record: kept, because the leader sends a set again only
+    /// when it changes.
+    unrecorded: Option<DesiredSet>,
     /// How often each attempt could not be taken on.
     failures: BTreeMap<AttemptRef, u32>,
     /// Of the attempts that this node does not hold, those whose end the leader was told, or is
@@ -64,7 +68,20 @@ impl Decisions {
         self.failures.retain(|attempt, _| wanted.orders.contains_key(attempt));
         self.told.retain(|attempt| wanted.names(attempt));
         self.wanted = Some(wanted);
+        self.unrecorded = None;
         Ok(())
+    }
+
+    /// The disk did not record the revision of this set: it may not be acted upon yet.
+    pub fn keep_unrecorded(&mut self, set: DesiredSet) {
+        if !planted("drop a set that was not recorded") {
+            self.unrecorded = Some(set);
+        }
+    }
+
+    /// The set that is to be recorded again, if there is one.
+    pub fn unrecorded(&mut self) -> Option<DesiredSet> {
+        self.unrecorded.take()
     }
 
     /// What brings a node that holds `known` to what the newest set says.

@@ -19,7 +19,7 @@ pub(crate) struct Node {
     data_dir: PathBuf,
     registry: Arc<Registry>,
     context: Arc<Context>,
-    decisions: Decisions,
+    pub(crate) decisions: Decisions,
     /// Supervising tasks, and others that live as long as the agent.
     pub(crate) tasks: JoinSet<()>,
 }

@@ -49,8 +49,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
                 None => return Err(WorkerError::stopped("session", "it gave up")),
             },
             () = agent.registry.changed() => {}
-            // What the disk refused is tried again.
-            _ = ticks.tick() => {}
+            _ = ticks.tick() => agent.retry(),
             Some(ended) = agent.node.tasks.join_next() => {
                 if let Err(error) = ended {
                     return Err(WorkerError::stopped("attempt task", error));
@@ -187,8 +186,15 @@ impl Agent {
         self.standing.send_replace(self.identity.standing());
     }
 
+    /// What the disk refused is tried again.
+    fn retry(&mut self) {
+        if let Some(set) = self.node.decisions.unrecorded() {
+            self.accept(set);
+        }
+    }
+
     /// Takes a desired set, unless a higher one was accepted before. One that cannot be put on
-    /// record is not acted upon.
+    /// record is not acted upon until it can.
     fn accept(&mut self, set: DesiredSet) {
         let revision = Revision::from(set.revision.unwrap_or_default());
         match self.identity.accept(revision) {
@@ -200,7 +206,8 @@ impl Agent {
                 return;
             }
             Err(error) => {
-                tracing::error!(%revision, %error, "desired set not acted upon");
+                tracing::error!(%revision, %error, "desired set not acted upon yet");
+                self.node.decisions.keep_unrecorded(set);
                 return;
             }
         }

@@ -217,3 +217,21 @@ async fn an_agent_that_waits_for_its_disk_goes_on_sending_heartbeats() {
     let ended = tokio::task::spawn_blocking(move || agent.join().unwrap());
     within("the agent's end", ended).await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_the_disk_refused_is_taken_once_it_can_be_recorded() {
+    let (node, scheduler, a) = (Node::new(), Scheduler::start().await, attempt(1));
+    let agent = node.agent(&[scheduler.address]);
+    let beats = |t: &Told| t.heartbeats.len();
+    scheduler.wait("a heartbeat", |t| (beats(t) > 0).then_some(())).await;
+    // The agent writes its state aside first, which cannot be done over a folder.
+    let obstacle = node.data().join("identity.json.tmp");
+    fs::create_dir(&obstacle).unwrap();
+    scheduler.send(1, 10, vec![desired(&a, "exit 0")]);
+    let before = beats(&scheduler.told.lock().unwrap());
+    scheduler.wait("three more heartbeats", |t| (beats(t) > before + 2).then_some(())).await;
+    fs::remove_dir(&obstacle).unwrap();
+    // Nothing changes, so the leader does not send it again.
+    assert_eq!(how(&scheduler.ended(&a).await), How::Code(0));
+    agent.stop().await;
+}

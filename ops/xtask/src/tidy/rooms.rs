@@ -12,14 +12,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("trainyard-proto", &["trainyard-jobs"]),
     ("trainyard-pki", &["trainyard-jobs"]),
     ("trainyard-store", &["trainyard-jobs"]),
-    ("trainyard-core", &["trainyard-jobs"]),
-    ("trainyard-raft", &[]),
+    ("trainyard-core", &["trainyard-jobs", "trainyard-probe"]),
+    ("trainyard-raft", &["trainyard-probe"]),
     (
         "trainyard-scheduler",
         &[
             "trainyard-core",
             "trainyard-jobs",
             "trainyard-pki",
+            "trainyard-probe",
             "trainyard-proto",
             "trainyard-raft",
             "trainyard-store",
@@ -27,7 +28,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "trainyard-worker",
-        &["trainyard-jobs", "trainyard-pki", "trainyard-proto", "trainyard-store"],
+        &[
+            "trainyard-jobs",
+            "trainyard-pki",
+            "trainyard-probe",
+            "trainyard-proto",
+            "trainyard-store",
+        ],
     ),
     ("trainyard-train", &["trainyard-jobs", "trainyard-store"]),
     (
@@ -42,6 +49,21 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("trainyard-tests", &["trainyard-jobs", "trainyard-pki", "trainyard-proto", "trainyard-store"]),
+    // Marks that vanish from every daemon: see its crate doc.
+    ("trainyard-probe", &[]),
+    (
+        "trainyard-sim-tests",
+        &[
+            "trainyard-core",
+            "trainyard-jobs",
+            "trainyard-probe",
+            "trainyard-proto",
+            "trainyard-raft",
+            "trainyard-scheduler",
+            "trainyard-store",
+            "trainyard-worker",
+        ],
+    ),
     (
         "trainyard-fuzz",
         &[

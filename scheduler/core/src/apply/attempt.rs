@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trainyard_jobs::{
     AttemptNo, AttemptPhase, AttemptRef, EndReason, Generation, JobPhase, NodeId, RankExit,
 };
+use trainyard_probe::{planted, reached};
 
 use super::Applied;
 use crate::{
@@ -71,6 +72,7 @@ impl State {
         if job.newest_checkpoint().map(|c| c.id) != start.resume {
             return Err(Refusal::Stale(format!("the newest checkpoint of job {}", job.id)));
         }
+        reached("core: a start of what is still so");
         let ranks: usize = start.placements.iter().map(|p| p.units.len()).sum();
         if u32::try_from(ranks) != Ok(job.spec.resources.gpus) {
             return Err(Refusal::Malformed("the gang is not whole".into()));
@@ -85,7 +87,11 @@ impl State {
         for assignment in &start.placements {
             let id = &assignment.node;
             let node = self.node(id).ok_or_else(|| Refusal::NoNode(id.clone()))?;
-            if node.state != NodeState::Up || node.version != assignment.node_version {
+            let stale = node.state != NodeState::Up || node.version != assignment.node_version;
+            if stale && planted("partial gang") {
+                continue;
+            }
+            if stale {
                 return Err(Refusal::Stale(format!("node {id}")));
             }
             for unit in &assignment.units {
@@ -123,6 +129,7 @@ impl State {
         let placement = job.current_mut().and_then(|a| a.placement_mut(node));
         let placement = placement.ok_or_else(|| Refusal::Superseded(attempt.clone()))?;
         if placement.state == PlacementState::Assigned {
+            reached("core: the first word of a start");
             placement.state = PlacementState::Started;
             job.version += 1;
             events.push(Event::RanksStarted { attempt: attempt.clone(), node: node.clone() });
@@ -181,6 +188,7 @@ impl State {
                 placement.exits = exits;
             }
             if news {
+                reached("core: an exit is confirmed");
                 placement.state = PlacementState::Exited;
             }
         }
@@ -215,9 +223,11 @@ fn first_generation(epoch: u64) -> Generation {
 /// Why the ranks of this report ended, unless all of them ended well.
 fn end_reason(report: &EndedReport) -> Option<EndReason> {
     if let Some(message) = &report.start_error {
+        reached("core: ranks that could not be started");
         return Some(EndReason::StartFailed { message: message.clone() });
     }
     if report.time_limit {
+        reached("core: ranks at the end of their time");
         return Some(EndReason::TimeLimit);
     }
     let failed = |rank: &u32| report.exits.get(rank).is_some_and(|exit| !exit.is_success());

@@ -3,6 +3,8 @@
 
 use trainyard_jobs::{Bytes, CheckpointId, CheckpointPart, JobId, NodeId};
 
+use trainyard_probe::reached;
+
 use super::Applied;
 use crate::{
     command::Reply,
@@ -30,6 +32,7 @@ impl State {
         check_part(job, node, &part)?;
         let known = |c: &Checkpoint| c.manifests.contains(&part.manifest);
         if job.checkpoints.iter().any(known) {
+            reached("core: a checkpoint that is catalogued already");
             return Ok(Reply::Done);
         }
         let (step, parts) = (part.step, part.parts);
@@ -37,6 +40,7 @@ impl State {
         let open = job.parts.entry(step).or_default();
         open.insert(part.part, part);
         if u32::try_from(open.len()) != Ok(parts) {
+            reached("core: a checkpoint that is not whole yet");
             while job.parts.len() > OPEN_STEPS {
                 job.parts.pop_first();
             }
@@ -67,6 +71,7 @@ impl State {
     ) -> Applied {
         let job = self.jobs.get_mut(id).ok_or_else(|| Refusal::NoJob(id.clone()))?;
         if job.pins(checkpoint) {
+            reached("core: a checkpoint that is needed");
             return Err(Refusal::Pinned(checkpoint.0));
         }
         if let Some(entry) = job.checkpoints.iter_mut().find(|c| c.id == checkpoint) {

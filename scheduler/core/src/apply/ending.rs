@@ -5,6 +5,7 @@ use trainyard_jobs::{
     AttemptNo, Bytes, EndReason, JobId, JobPhase, Lineage, ModelVersion, model::files_digest,
     spec::Register,
 };
+use trainyard_probe::{planted, reached};
 
 use super::Applied;
 use crate::{
@@ -26,6 +27,7 @@ impl State {
             self.end_job(id, JobPhase::Succeeded, EndReason::Completed, events);
             return Ok(Reply::Done);
         };
+        reached("core: a model is registered");
         let mut version = self.model_version(job, &register);
         let versions = self.models.entry(register.model.clone()).or_default();
         let last = versions.last_key_value().map_or(0, |(last, _)| *last);
@@ -55,7 +57,8 @@ impl State {
     fn finishing(&self, id: &JobId, attempt: AttemptNo) -> Result<&Job, Refusal> {
         let job = self.job(id).ok_or_else(|| Refusal::NoJob(id.clone()))?;
         let current = job.current().is_some_and(|a| a.number == attempt);
-        if job.phase == JobPhase::Finishing && current {
+        let finishing = job.phase == JobPhase::Finishing || planted("conclude twice");
+        if finishing && current {
             Ok(job)
         } else {
             Err(Refusal::WrongPhase { job: id.clone(), phase: job.phase.to_string() })

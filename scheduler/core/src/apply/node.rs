@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use trainyard_jobs::{AttemptRef, EndReason, Inventory, JobId, NodeId, RankExit, SessionId};
+use trainyard_probe::{planted, reached};
 
 use super::Applied;
 use crate::{
@@ -59,6 +60,7 @@ impl State {
             let name = inventory.name.to_string();
             return Err(Refusal::NameTaken { name, holder: holder.id.clone() });
         }
+        reached("core: a lost node gives its name up");
         let holder = holder.id.clone();
         self.nodes.remove(&holder);
         Ok(())
@@ -69,8 +71,11 @@ impl State {
         let state = self.placement_state(id, attempt);
         match state {
             // Not started yet: its desired set will do that.
-            Some(PlacementState::Assigned) if self.is_active(attempt) => {}
+            Some(PlacementState::Assigned) if self.is_active(attempt) => {
+                reached("core: a worker returns before its ranks were started");
+            }
             Some(PlacementState::Assigned | PlacementState::Started) => {
+                reached("core: a worker returns without ranks that it had");
                 let ranks = self.ranks_on(id, attempt);
                 let exits = ranks.map(|rank| (rank, RankExit::Vanished)).collect();
                 self.confirm_exit(id, attempt, exits, events);
@@ -79,6 +84,7 @@ impl State {
                 self.settle(&attempt.job, events);
             }
             Some(PlacementState::Exited | PlacementState::Lost) | None => {
+                reached("core: a lost node returns without what it ran");
                 if let Some(node) = self.nodes.get_mut(id) {
                     node.release(attempt);
                 }
@@ -104,6 +110,11 @@ impl State {
         let reason = EndReason::NodeLost { node: node.inventory.name.to_string() };
         let owners: BTreeSet<AttemptRef> = node.owners.values().cloned().collect();
         for attempt in owners {
+            if planted("double assignment on requeue")
+                && let Some(node) = self.nodes.get_mut(id)
+            {
+                node.release(&attempt);
+            }
             self.lose_placement(id, &attempt);
             self.fail_if_current(&attempt, &reason, events);
             self.settle(&attempt.job, events);

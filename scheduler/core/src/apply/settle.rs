@@ -2,6 +2,7 @@
 //! for its next attempt.
 
 use trainyard_jobs::{AttemptPhase, EndReason, JobId, JobPhase, Millis, RankExit, Timestamp};
+use trainyard_probe::reached;
 
 use crate::{
     event::Event,
@@ -42,9 +43,20 @@ impl State {
         job.parts.clear();
         let next = next(job, reason);
         match next {
-            Next::Finish => self.finish(id, events),
-            Next::End(phase, reason) => self.end_job(id, phase, reason, events),
+            Next::Finish => {
+                reached("core: all ranks ended well");
+                self.finish(id, events);
+            }
+            Next::End(phase, reason) => {
+                reached("core: a stopped job ends");
+                self.end_job(id, phase, reason, events);
+            }
             Next::Requeue { own_failure, reason } => {
+                reached(if own_failure {
+                    "core: a failed job waits again"
+                } else {
+                    "core: a job waits again for want of a node"
+                });
                 self.requeue(id, own_failure, reason, events);
             }
         }
@@ -72,6 +84,7 @@ impl State {
         let Some(job) = self.jobs.get_mut(id) else { return };
         if own_failure {
             if job.restarts >= job.spec.limits.max_restarts {
+                reached("core: a job has failed too often");
                 self.end_job(id, JobPhase::Failed, reason, events);
                 return;
             }

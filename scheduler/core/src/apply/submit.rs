@@ -1,6 +1,7 @@
 //! Submitting and cancelling, and the idempotency keys that make both safe to repeat.
 
 use trainyard_jobs::{AttemptPhase, EndReason, IdempotencyKey, JobId, JobPhase, Millis, Timestamp};
+use trainyard_probe::{planted, reached};
 
 use super::Applied;
 use crate::{
@@ -98,15 +99,19 @@ impl State {
         };
         match job.phase {
             JobPhase::Queued | JobPhase::Finishing => {
+                reached("core: a waiting job is cancelled");
                 job.cancel_requested = true;
                 self.end_job(id, JobPhase::Cancelled, EndReason::Cancelled, events);
             }
             JobPhase::Running | JobPhase::Stopping => {
+                reached("core: a running job is cancelled");
                 job.cancel_requested = true;
                 job.version += 1;
                 self.stop_current(id, &EndReason::Cancelled, events);
             }
-            JobPhase::Succeeded | JobPhase::Failed | JobPhase::Cancelled => {}
+            JobPhase::Succeeded | JobPhase::Failed | JobPhase::Cancelled => {
+                reached("core: an ended job is cancelled");
+            }
         }
         self.remember(mutation, Reply::Done);
         Ok(Reply::Done)
@@ -119,6 +124,9 @@ impl State {
         mutation: &Mutation,
         archive: &dyn Archive,
     ) -> Result<Option<Reply>, Refusal> {
+        if planted("drop dedupe") {
+            return Ok(None);
+        }
         if let Some(record) = self.keys.get(&mutation.key) {
             return self.answer(record, mutation).map(Some);
         }
@@ -187,6 +195,11 @@ impl State {
         job.phase = JobPhase::Stopping;
         job.version += 1;
         let attempt = job.current().map(|a| job.attempt_ref(a));
+        if let Some(attempt) = attempt.as_ref().filter(|_| planted("free units before the exit")) {
+            for node in self.nodes.values_mut() {
+                node.release(attempt);
+            }
+        }
         events.extend(
             attempt.map(|attempt| Event::AttemptEnding { attempt, reason: reason.clone() }),
         );

@@ -8,6 +8,7 @@ use trainyard_jobs::{
     FileEntry, Generation, JobId, JobPhase, JobSpec, Millis, ModelName, NodeId, RankExit, Revision,
     Timestamp, UnitId,
 };
+use trainyard_probe::planted;
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,7 +180,8 @@ impl Job {
     /// Whether `attempt` owns the job.
     #[must_use]
     pub fn is_current(&self, attempt: &AttemptRef) -> bool {
-        self.id == attempt.job && self.current().is_some_and(|a| a.is(attempt))
+        let owns = |a: &Attempt| planted("skip the attempt check") || a.is(attempt);
+        self.id == attempt.job && self.current().is_some_and(owns)
     }
 
     /// The newest checkpoint to resume from.
@@ -226,7 +228,8 @@ impl Job {
     /// The run time that is left to it, if it has a limit.
     #[must_use]
     pub fn allowance(&self) -> Option<Millis> {
-        self.spec.limits.time.map(|limit| Millis(limit.0.saturating_sub(self.used.0)))
+        let used = if planted("a fresh allowance each time") { 0 } else { self.used.0 };
+        self.spec.limits.time.map(|limit| Millis(limit.0.saturating_sub(used)))
     }
 }
 

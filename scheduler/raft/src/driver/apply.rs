@@ -5,6 +5,8 @@
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType};
 
+use trainyard_probe::{planted, reached};
+
 use super::{
     core::{Driver, SnapshotFile},
     proposals::Applied,
@@ -27,11 +29,15 @@ impl Driver {
         // it could wait for votes of members that are gone. For all else the commit index may ride
         // in the next write.
         if entries.iter().any(|entry| entry.get_entry_type() != EntryType::EntryNormal) {
+            reached("raft: a change of members is applied");
             self.node.mut_store().flush_commit()?;
         }
         let mut answers = Vec::new();
         for entry in entries {
             let expected = self.applied.0.saturating_add(1);
+            if planted("apply before commit") && entry.index < expected {
+                continue;
+            }
             if entry.index != expected {
                 return Err(Fatal::OutOfOrder { expected, found: entry.index });
             }
@@ -95,6 +101,9 @@ impl Driver {
         let large = store.log_bytes() > self.snapshot_log_bytes && fresh > self.keep_entries;
         let asked = !self.snapshots_asked.is_empty();
         let wanted = (store.take_snapshot_wanted() || asked) && fresh > 0;
+        if wanted {
+            reached("raft: a snapshot is wanted by a peer");
+        }
         let worth = self.snapshot_bytes <= CHEAP_SNAPSHOT_BYTES
             || self.applied_bytes >= self.snapshot_bytes;
         let due = (fresh >= self.snapshot_every || large) && worth;
@@ -108,7 +117,11 @@ impl Driver {
                 cluster: self.cluster,
                 index,
                 term,
-                conf: self.conf.clone(),
+                conf: if planted("stale conf state") {
+                    store.boot_conf()
+                } else {
+                    self.conf.clone()
+                },
                 data: Bytes::new(),
             },
             state: self.machine.capture(),
@@ -158,8 +171,14 @@ impl Driver {
     /// Why `raft` would not take a proposal although this member leads.
     pub(super) fn dropped(&self) -> ProposeError {
         match self.node.raft.lead_transferee {
-            Some(next) => ProposeError::NotLeader { leader: Some(next) },
-            None => ProposeError::Busy,
+            Some(next) => {
+                reached("raft: a proposal during a handover");
+                ProposeError::NotLeader { leader: Some(next) }
+            }
+            None => {
+                reached("raft: too much is uncommitted");
+                ProposeError::Busy
+            }
         }
     }
 }

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use raft::{RawNode, SnapshotStatus, StateRole, eraftpb::ConfState};
 
+use trainyard_probe::reached;
+
 use super::{
     inbound::Refusal,
     members::MemberChange,
@@ -110,6 +112,7 @@ impl Driver {
             open_store(config, disk, machine.as_ref(), counters.clone())?;
         let mut snapshot_bytes = 0;
         if let Some(frame) = restore {
+            reached("raft: a start from a snapshot");
             snapshot_bytes = count(frame.data.len());
             machine
                 .restore(&frame.data)
@@ -146,6 +149,7 @@ impl Driver {
         // a configuration.
         driver.flush(&mut Nowhere).map_err(|fatal| OpenError::Replay(Box::new(fatal)))?;
         if driver.conf.voters == [driver.id] && driver.conf.voters_outgoing.is_empty() {
+            reached("raft: a sole voter leads at once");
             driver.node.campaign()?;
             driver.flush(&mut Nowhere).map_err(|fatal| OpenError::Replay(Box::new(fatal)))?;
         }
@@ -197,6 +201,7 @@ impl Driver {
         let overdue: Vec<u64> =
             self.snapshots_out.iter().filter(|(_, left)| **left == 0).map(|(id, _)| *id).collect();
         for peer in overdue {
+            reached("raft: a snapshot of which nothing is heard");
             self.snapshot_sent(peer, false);
         }
     }
@@ -207,6 +212,7 @@ impl Driver {
             // is nothing to do.
             Ok(message) => drop(self.node.step(message)),
             Err(refusal) => {
+                reached(refusal.mark());
                 // Only the leader that is followed is believed so far.
                 if let Refusal::LostEntries { leader, .. } = refusal
                     && self.leader() == Some(leader)
@@ -230,6 +236,7 @@ impl Driver {
         }
         // A follower would forward it and then not know what became of it.
         let Some(term) = self.leading() else {
+            reached("raft: a proposal to a follower");
             return reply.send(Err(ProposeError::NotLeader { leader: self.leader() }));
         };
         let id = self.proposals.next_id();
@@ -243,6 +250,7 @@ impl Driver {
 
     fn snapshot_sent(&mut self, peer: u64, arrived: bool) {
         if self.snapshots_out.remove(&peer).is_some() {
+            reached(if arrived { "raft: a snapshot arrived" } else { "raft: a snapshot was lost" });
             let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
             self.node.report_snapshot(peer, status);
         }
@@ -252,6 +260,7 @@ impl Driver {
         if self.leading().is_some()
             && let Some(to) = to.or_else(|| self.successor())
         {
+            reached("raft: a handover");
             self.node.transfer_leader(to);
         }
     }
@@ -287,6 +296,7 @@ impl Driver {
         let leading = self.leading();
         self.proposals.retain_term(leading);
         if leading.is_none() {
+            reached("raft: not leading");
             self.reads.fail(&ReadError::NotLeader { leader: self.leader() });
         }
         self.reads.settle(self.applied.0);
@@ -300,6 +310,7 @@ impl Driver {
         let context = self.reads.next_round();
         let due = context.is_some();
         if let Some(context) = context {
+            reached("raft: a round of reads");
             self.node.read_index(context);
         }
         due

@@ -33,6 +33,20 @@ pub(crate) enum Refusal {
     LostEntries { leader: u64, acknowledged: u64, last: u64 },
 }
 
+impl Refusal {
+    /// The branch that was reached.
+    pub(super) const fn mark(&self) -> &'static str {
+        match self {
+            Self::Malformed => "raft: a malformed message",
+            Self::Misaddressed(_) => "raft: a misaddressed message",
+            Self::Stranger(_) => "raft: a stranger's message",
+            Self::Kind(_) => "raft: a message of a kind never sent",
+            Self::Snapshot(_) => "raft: a snapshot that cannot be used",
+            Self::LostEntries { .. } => "raft: acknowledged entries are lost",
+        }
+    }
+}
+
 impl Driver {
     /// Decodes and checks one message.
     pub(super) fn check_inbound(&self, bytes: &Bytes) -> Result<Message, Refusal> {

@@ -6,6 +6,8 @@
 use protobuf::Message as _;
 use raft::eraftpb::{ConfChange, ConfChangeSingle, ConfChangeType, ConfChangeV2, Entry, EntryType};
 
+use trainyard_probe::reached;
+
 use super::{core::Driver, proposals::Applied, reply::Reply};
 use crate::error::{ChangeError, Fatal, ProposeError};
 
@@ -39,6 +41,7 @@ impl Driver {
         let id = self.proposals.next_id();
         match self.node.propose_conf_change(id.encode(), change) {
             Ok(()) => {
+                reached("raft: a change of members is proposed");
                 let term = self.node.raft.term;
                 self.proposals.insert(id, term, reply.map_err(ChangeError::Propose));
             }
@@ -48,11 +51,13 @@ impl Driver {
 
     fn check_change(&self, changes: &[MemberChange]) -> Result<(), ChangeError> {
         if self.leading().is_none() {
+            reached("raft: a change of members asked of a follower");
             return Err(ProposeError::NotLeader { leader: self.leader() }.into());
         }
         let refuse = |text: String| Err(ChangeError::Refused(text));
         let joint = !self.conf.voters_outgoing.is_empty();
         if joint || self.node.raft.has_pending_conf() {
+            reached("raft: a change of members while one is under way");
             return Err(ChangeError::Pending);
         }
         if changes.is_empty() {

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use trainyard_probe::reached;
+
 use super::reply::Reply;
 use crate::error::ProposeError;
 
@@ -79,6 +81,9 @@ impl Proposals {
     pub(super) fn take(&mut self, context: &[u8]) -> Option<Reply<Applied, ProposeError>> {
         let id = RequestId::decode(context)?;
         let own = (id.member, id.boot) == (self.member, self.boot);
+        if !own {
+            reached("raft: an entry that another life proposed");
+        }
         own.then(|| self.waiting.remove(&id.sequence)).flatten().map(|waiter| waiter.reply)
     }
 
@@ -93,6 +98,7 @@ impl Proposals {
             .partition(|(_, w)| Some(w.term) == leading);
         self.waiting = keep;
         for waiter in BTreeMap::into_values(lost) {
+            reached("raft: an outcome that is not known");
             waiter.reply.send(Err(ProposeError::Unknown));
         }
     }

@@ -4,6 +4,8 @@
 //! leader has not committed in its own term, and when leadership changes; so a silent round is
 //! asked again under a fresh context.
 
+use trainyard_probe::{planted, reached};
+
 use super::reply::Reply;
 use crate::error::ReadError;
 
@@ -57,7 +59,10 @@ impl Reads {
             for reader in std::mem::take(readers) {
                 match reader.ticks_left.checked_sub(1) {
                     Some(ticks_left) => readers.push(Reader { ticks_left, ..reader }),
-                    None => reader.reply.send(Err(ReadError::TimedOut)),
+                    None => {
+                        reached("raft: a read times out");
+                        reader.reply.send(Err(ReadError::TimedOut));
+                    }
                 }
             }
         };
@@ -87,7 +92,9 @@ impl Reads {
         if readers.is_empty() {
             return None;
         }
-        self.last_context = self.last_context.saturating_add(1);
+        if !planted("reuse a read context") {
+            self.last_context = self.last_context.saturating_add(1);
+        }
         self.round = Some(Round { context: self.last_context, age: 0, readers });
         Some(self.last_context.to_le_bytes().to_vec())
     }
@@ -106,6 +113,7 @@ impl Reads {
         }
         for (index, readers) in std::mem::take(&mut self.confirmed) {
             if index > applied {
+                reached("raft: a read waits for its index");
                 self.confirmed.push((index, readers));
                 continue;
             }

@@ -17,6 +17,8 @@ use raft::{
     eraftpb::{Message, MessageType},
 };
 
+use trainyard_probe::{planted, reached};
+
 use super::core::Driver;
 use crate::{
     error::{Fatal, StorageError},
@@ -32,6 +34,7 @@ impl Driver {
     /// The member must stop: nothing may be sent or acknowledged after this.
     pub fn flush(&mut self, out: &mut dyn Transport) -> Result<(), Fatal> {
         if self.failed {
+            reached("raft: a member that failed");
             return Err(Fatal::Stopped);
         }
         // Cleared only on the way out: after an error, or a panic, the member stays failed.
@@ -49,6 +52,7 @@ impl Driver {
         }
         self.maybe_snapshot()?;
         if self.commit_due() {
+            reached("raft: the commit index by itself");
             self.node.mut_store().flush_commit()?;
         }
         self.failed = false;
@@ -70,10 +74,17 @@ impl Driver {
             self.send(early, out);
             Vec::new()
         } else {
+            reached("raft: a term that is not durable yet");
             early
         };
 
+        if planted("send before fsync") {
+            self.send(ready.take_persisted_messages(), out);
+        }
         let frame = self.persist(&ready)?;
+        if planted("apply before commit") {
+            self.apply(ready.entries().clone())?;
+        }
         self.send(held, out);
         self.send(ready.take_persisted_messages(), out);
 
@@ -88,12 +99,15 @@ impl Driver {
         // Applying comes after persisting: an applied index ahead of the durable log makes raft
         // panic at the next start.
         if let Some(frame) = frame {
+            reached("raft: a leader's snapshot");
             self.restore(&frame)?;
         }
         self.apply(committed)?;
         self.apply(light.take_committed_entries())?;
-        self.node.advance_apply_to(self.applied.0);
+        // More is applied than is committed only where that is planted.
+        self.node.advance_apply_to(self.applied.0.min(self.node.raft.raft_log.committed));
         for state in read_states {
+            reached("raft: a read is confirmed");
             self.reads.confirm(&state.request_ctx, state.index);
         }
         Ok(())
@@ -123,6 +137,7 @@ impl Driver {
         }
         if !ready.must_sync() {
             // Nothing but the commit index moved, which may be lost (see `LogStore::note_commit`).
+            reached("raft: nothing to sync");
             if let Some(hard) = ready.hs() {
                 self.node.mut_store().note_commit(hard.commit);
             }
@@ -142,6 +157,7 @@ impl Driver {
                     // transport that forgets to tell must not leave the peer behind for good.
                     self.snapshots_out.insert(to, self.snapshot_send_ticks);
                     self.counters.snapshots_sent.add(1);
+                    reached("raft: a snapshot is sent");
                     out.send_snapshot(to, bytes);
                 }
                 Ok(bytes) => out.send(to, bytes),

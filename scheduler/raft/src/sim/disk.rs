@@ -27,6 +27,8 @@ struct State {
     life: u64,
     /// Operations until the disk fails.
     fuse: Option<u64>,
+    /// It has failed, and whoever used it must go.
+    failed: bool,
 }
 
 const DATABASE: usize = 0;
@@ -77,11 +79,18 @@ impl SimDisk {
         self.0.lock().unwrap().fuse = None;
     }
 
+    /// Whether it has failed since the power was last cut.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.0.lock().unwrap().failed
+    }
+
     /// Cuts the power. Drop whatever was open on it afterwards.
     pub fn cut_power(&self, rng: &mut Rng) {
         let mut state = self.0.lock().unwrap();
         state.life += 1;
         state.fuse = None;
+        state.failed = false;
         for (which, file) in state.files.iter_mut().enumerate() {
             let mut bytes = std::mem::take(&mut file.synced);
             for (offset, data) in std::mem::take(&mut file.pending) {
@@ -123,6 +132,7 @@ impl SimFile {
         }
         if let (true, Some(left)) = (changes, state.fuse.as_mut()) {
             if *left == 0 {
+                state.failed = true;
                 return Err(io::Error::other("the disk failed"));
             }
             *left -= 1;

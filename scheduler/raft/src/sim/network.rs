@@ -14,6 +14,10 @@ pub struct Faults {
     pub doubled: u64,
     /// The longest delay, in units of the simulation's clock; messages overtake each other.
     pub delay: u64,
+    /// Percent of messages that come far later than that.
+    pub late: u64,
+    /// How late those come at most.
+    pub very: u64,
 }
 
 /// Links between places, named by `P`.
@@ -33,12 +37,13 @@ impl<P: Copy + Ord> Network<P> {
 
     /// When the copies of a message arrive, counted from now; none if it is lost.
     pub fn arrivals(&self, rng: &mut Rng, may_double: bool) -> Vec<u64> {
-        let Faults { loss, doubled, delay } = self.faults;
+        let Faults { loss, doubled, delay, late, very } = self.faults;
         if rng.chance(loss) {
             return Vec::new();
         }
         let copies = 1 + u64::from(may_double && rng.chance(doubled));
-        (0..copies).map(|_| 1 + rng.below(delay)).collect()
+        let most = if late > 0 && rng.chance(late) { very.max(delay) } else { delay };
+        (0..copies).map(|_| 1 + rng.below(most)).collect()
     }
 
     /// Cuts the way from one place to another; not the way back.

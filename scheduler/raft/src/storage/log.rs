@@ -13,6 +13,8 @@ use protobuf::Message as _;
 use raft::eraftpb::{ConfState, Entry, HardState};
 use redb::{Database, TableDefinition, WriteTransaction};
 
+use trainyard_probe::planted;
+
 use super::{
     Damage, codec, count,
     files::SnapshotFiles,
@@ -74,7 +76,7 @@ impl LogStore {
         if let Some(boundary) = batch.replaced_by {
             self.replace(boundary)?;
         }
-        let places = self.wal.append(&self.hard, batch.entries);
+        let places = self.wal.append(&self.durable_hard(), batch.entries);
         let places = places.map_err(|e| self.wal_error("append to", e))?;
         self.counters.log_commits.add(1);
         self.commit_behind = false;
@@ -102,7 +104,9 @@ impl LogStore {
         self.hard.commit = self.hard.commit.max(index);
         self.commit("append to", |txn, hard| {
             let mut meta = txn.open_table(META)?;
-            meta.insert("boundary", pair(index, term).as_slice())?;
+            if !planted("snapshot metadata lost") {
+                meta.insert("boundary", pair(index, term).as_slice())?;
+            }
             meta.insert("snapshot", index.to_le_bytes().as_slice())?;
             meta.insert("first_record", first.to_le_bytes().as_slice())?;
             meta.insert("hard_state", hard)?;
@@ -178,7 +182,7 @@ impl LogStore {
         action: &'static str,
         fill: impl FnOnce(&WriteTransaction, &[u8]) -> Result<(), redb::Error>,
     ) -> Result<(), StorageError> {
-        let hard = self.hard.write_to_bytes().map_err(|e| self.corrupt(e.to_string()))?;
+        let hard = self.durable_hard().write_to_bytes().map_err(|e| self.corrupt(e.to_string()))?;
         let run = || -> Result<(), redb::Error> {
             // redb's default durability: the commit returns when its one fsync has.
             let txn = self.db.begin_write()?;
@@ -191,6 +195,15 @@ impl LogStore {
         Ok(())
     }
 
+    /// The hard state as it goes to the disk.
+    fn durable_hard(&self) -> HardState {
+        let mut hard = self.hard.clone();
+        if planted("forget the vote") {
+            hard.vote = 0;
+        }
+        hard
+    }
+
     /// Spoils a stored entry, as nothing but a fault would.
     #[cfg(test)]
     pub(crate) fn spoil(&self, index: u64) {
@@ -199,6 +212,11 @@ impl LogStore {
 
     pub(crate) fn files(&self) -> &SnapshotFiles {
         &self.files
+    }
+
+    /// The members as of the snapshot that this life started from.
+    pub(crate) fn boot_conf(&self) -> ConfState {
+        self.boot_conf.clone()
     }
 
     pub(crate) fn hard(&self) -> &HardState {

@@ -20,7 +20,7 @@ use crate::{
     sim::{Faults, Network, Outbox, Rng, SimDisk},
 };
 
-const GENTLE: Faults = Faults { loss: 0, doubled: 0, delay: 2 };
+const GENTLE: Faults = Faults { loss: 0, doubled: 0, delay: 2, late: 0, very: 0 };
 
 pub(super) const CLUSTER: [u8; 16] = *b"simulated-------";
 

@@ -46,12 +46,7 @@ impl Scheduler {
     }
 
     /// Scheduler `id` of a cluster at `root`, with the configuration that `yard cluster add` gave.
-    pub(super) fn joining(
-        root: &Path,
-        id: u16,
-        pki: &Pki,
-        config: &str,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn joining(root: &Path, id: u16, pki: &Pki, config: &str) -> anyhow::Result<Self> {
         let folder = root.join(format!("scheduler-{id}"));
         let data = folder.join("data");
         let line = |line: &str| match line.split_once(" = ") {

@@ -1,0 +1,92 @@
+//! What a seed stands for: how large the cluster is, what is submitted, which faults there are and
+//! how often. Each seed leaves some kinds of fault out, so that others get far.
+
+use trainyard_jobs::JobSpec;
+use trainyard_raft::sim::{Faults, Rng};
+
+use crate::{around::Ms, faults::Kind, gangs::Script};
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    pub seed: u64,
+    pub schedulers: u64,
+    /// Slots of each worker.
+    pub workers: Vec<u32>,
+    pub clients: usize,
+    pub jobs: usize,
+    /// How long faults go on.
+    pub trouble: Ms,
+    /// Between two faults, about.
+    pub pace: Ms,
+    pub kinds: Vec<Kind>,
+    pub network: Faults,
+    pub snapshot_every: u64,
+    /// Every store and scheduler in peace from here on must bring everything to rest.
+    pub patience: Ms,
+}
+
+impl Scenario {
+    pub fn of(seed: u64) -> Self {
+        let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x7ea1_0a2d);
+        let schedulers = [1, 3, 3, 3, 3, 5][rng.below(6) as usize];
+        let workers = (0..2 + rng.below(4)).map(|_| 1 + rng.below(3) as u32).collect();
+        let busy = 30 + rng.below(60);
+        let kinds = Kind::ALL.iter().copied().filter(|_| rng.chance(busy)).collect();
+        let rough = rng.chance(60);
+        let network = Faults {
+            loss: if rough { rng.below(15) } else { 0 },
+            doubled: if rough { rng.below(15) } else { 0 },
+            delay: if rough { 1 + rng.below(120) } else { 3 },
+            late: if rough { rng.below(4) } else { 0 },
+            very: 500 + rng.below(8_000),
+        };
+        Self {
+            seed,
+            schedulers,
+            workers,
+            clients: 1 + rng.below(3) as usize,
+            jobs: 3 + rng.below(8) as usize,
+            trouble: 15_000 + rng.below(45_000),
+            pace: 300 + rng.below(3_000),
+            kinds,
+            network,
+            snapshot_every: 10 + rng.below(70),
+            patience: 1_200_000,
+        }
+    }
+
+    /// Draws a job's spec, in canonical form.
+    pub fn job(&self, rng: &mut Rng) -> Vec<u8> {
+        let slots: u32 = self.workers.iter().sum();
+        let gpus =
+            if rng.chance(4) { slots + 1 } else { 1 + rng.below(slots.min(5).into()) as u32 };
+        let total = 10 + rng.below(120);
+        let failures = if rng.chance(25) { 1 + rng.below(5) as u32 } else { 0 };
+        let script = Script {
+            total,
+            every: 5 + rng.below(30),
+            fails: (failures, 1 + rng.below(total)),
+            parts: rng.chance(30),
+            stubborn: rng.chance(20),
+            damaged: if rng.chance(10) { 1 + rng.below(3) as u32 } else { 0 },
+        };
+        let command: Vec<String> = script.command().iter().map(|a| format!("\"{a}\"")).collect();
+        let mut text = format!(
+            r#"{{"name":"j","priority":{},"resources":{{"gpus":{gpus},"device":"cpu"}},"run":{{"command":[{}],"stop_grace":"1s"}},"checkpoint":{{"every":"1s","keep":{}}}"#,
+            rng.below(3),
+            command.join(","),
+            1 + rng.below(3),
+        );
+        let restarts = 1 + rng.below(4);
+        let limit = rng.chance(20).then(|| format!(",\"time\":\"{}s\"", 5 + rng.below(20)));
+        let limit = limit.unwrap_or_default();
+        text.push_str(&format!(r#","limits":{{"max_restarts":{restarts}{limit}}}"#));
+        if rng.chance(50) {
+            text.push_str(&format!(r#","register":{{"model":"m{}"}}"#, rng.below(2)));
+        }
+        text.push('}');
+        let spec = JobSpec::from_canonical(text.as_bytes()).expect("a valid spec");
+        spec.canonical_json().into_bytes()
+    }
+}
