@@ -140,6 +140,7 @@ async fn nobody_speaks_for_another() {
         to: 1,
         data: vec![1],
         last: true,
+        ..Default::default()
     };
     let chunks = tokio_stream::iter([chunk]);
     let exchanged = raft.exchange(chunks).await.map(drop).unwrap_err();

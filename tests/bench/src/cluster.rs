@@ -241,7 +241,7 @@ impl Cluster {
 }
 
 /// Writes a certificate for `subject`, with its key and what it trusts.
-fn issue(
+pub(crate) fn issue(
     authority: &Authority,
     dir: &Path,
     holder: Holder,

@@ -6,7 +6,7 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::{Context as _, ensure};
 use trainyard_pki::{Credentials, Holder, PkiDir, Subject};
 use trainyard_tests::{
-    Cluster, Options, on_cluster, on_prepared_cluster, specs, until,
+    Answer, Cluster, Options, on_cluster, on_prepared_cluster, specs, text, until,
     view::{List, Node},
 };
 
@@ -33,6 +33,10 @@ fn new_machine(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
     Ok(fs::write(path, config)?)
 }
 
+fn said(cluster: &Cluster, answer: &Answer) -> String {
+    text::steady(&answer.stderr, cluster.folder())
+}
+
 fn token(cluster: &Cluster, role: &str) -> anyhow::Result<String> {
     let answer = cluster.run(&["token", "create", "--role", role, "--ttl", "5m"])?.ok()?;
     Ok(answer.stdout.trim().to_owned())
@@ -57,6 +61,10 @@ fn a_machine_joins_with_a_token_and_nobody_joins_with_it_again() -> anyhow::Resu
         let own = Credentials::node(&cluster.folder().join("joined/pki"))?;
         let subject = own.identity().context("an identity")?.subject;
         ensure!(subject.to_string() == format!("worker/{}", node.id), "{subject} is not {node:?}");
+        until("node-1 to be lost", SOON, || {
+            let nodes: List<Node> = cluster.json(&["node", "list"])?;
+            Ok(nodes.items.iter().any(|n| n.name == "node-1" && n.state == "lost").then_some(()))
+        })?;
         let job = cluster.submit(&specs::single("true"))?;
         cluster.run(&["wait", &job])?.ok()?;
 
@@ -71,15 +79,16 @@ fn a_machine_joins_with_a_token_and_nobody_joins_with_it_again() -> anyhow::Resu
         new_machine(cluster, "second")?;
         let again = cluster.run(&["worker", "--config", &config, "--join", &token])?;
         ensure!(again.code == Some(6), "{again:?}");
-        ensure!(again.stderr.contains("used"), "{again:?}");
+        ensure!(said(cluster, &again).contains("used"), "{again:?}");
         let wrong = self::token(cluster, "scheduler")?;
         let wrong = cluster.run(&["worker", "--config", &config, "--join", &wrong])?;
-        ensure!(wrong.stderr.contains("lets a scheduler join"), "{wrong:?}");
+        ensure!(said(cluster, &wrong).contains("lets a scheduler join"), "{wrong:?}");
         let other = token.chars().rev().take(64).collect::<String>();
         let forged = token.replace(&token[token.len() - 64..], &other);
         let forged = cluster.run(&["worker", "--config", &config, "--join", &forged])?;
         ensure!(forged.code == Some(4), "{forged:?}");
-        ensure!(forged.stderr.contains("not the one that the token names"), "{forged:?}");
+        let why = "not the one that the token names";
+        ensure!(said(cluster, &forged).contains(why), "{forged:?}");
         Ok(())
     })
 }

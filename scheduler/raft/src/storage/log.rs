@@ -14,7 +14,7 @@ use raft::eraftpb::{ConfState, Entry, HardState};
 use redb::{Database, TableDefinition, WriteTransaction};
 
 use super::{
-    codec, count,
+    Damage, codec, count,
     files::SnapshotFiles,
     index::LogIndex,
     wal::{Wal, WalError},
@@ -60,6 +60,8 @@ pub(crate) struct LogStore {
     pub(super) commit_behind: bool,
     /// Set when a peer asked for a newer snapshot than there is.
     pub(super) snapshot_wanted: Cell<bool>,
+    /// Set when something could not be read as it was written.
+    pub(super) damage: Damage,
     pub(super) counters: SharedCounters,
 }
 
@@ -189,6 +191,12 @@ impl LogStore {
         Ok(())
     }
 
+    /// Spoils a stored entry, as nothing but a fault would.
+    #[cfg(test)]
+    pub(crate) fn spoil(&self, index: u64) {
+        self.wal.spoil(self.index.place(index).unwrap());
+    }
+
     pub(crate) fn files(&self) -> &SnapshotFiles {
         &self.files
     }
@@ -208,6 +216,10 @@ impl LogStore {
     /// Whether a peer needs a newer snapshot than the recorded one; asking clears it.
     pub(crate) fn take_snapshot_wanted(&self) -> bool {
         self.snapshot_wanted.take()
+    }
+
+    pub(crate) fn damage(&self) -> &Damage {
+        &self.damage
     }
 
     pub(crate) fn log_bytes(&self) -> u64 {

@@ -3,11 +3,18 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::Context as _;
-use tonic::{Status, transport::Channel};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+use trainyard_jobs::{ClusterId, Role};
+use trainyard_pki::{
+    AUTHORITY_LIFE, Authority, Connector, Credentials, Expected, Holder, PkiDir, Subject,
+};
 
 use super::{BODY, load::Writer};
 use crate::{
-    cluster::scratch,
+    cluster::{issue, scratch},
     process::{Daemon, find_program, free_ports, wait_for},
 };
 
@@ -36,29 +43,59 @@ pub(crate) struct Etcd {
     /// How each member is started, over and over.
     commands: Vec<Command>,
     clients: Vec<String>,
+    /// How clients speak TLS to it, if they do.
+    connector: Option<Connector>,
     version: String,
     dir: tempfile::TempDir,
 }
 
 impl Etcd {
-    /// With the settings that it ships.
+    /// With the settings that it ships, and certificates of the same kind as Trainyard's on both
+    /// ends of a client's connection.
     pub(super) async fn start(data: &Path) -> anyhow::Result<Self> {
-        Self::start_with(data, &[]).await
+        let dir = scratch(data, "etcd-")?;
+        let pki = dir.path().join("pki");
+        let authority = Authority::create(ClusterId(uuid::Uuid::now_v7()), AUTHORITY_LIFE)?;
+        issue(&authority, &pki, Holder::Node, Subject::Scheduler(1))?;
+        let admin = Subject::Person { role: Role::Admin, name: "bench".into() };
+        issue(&authority, &pki, Holder::Person, admin)?;
+        let connector = Connector::to(&Credentials::person(&pki)?, Expected::AnyScheduler)?;
+        let file = |name: &str| pki.join(name).display().to_string();
+        let arguments = [
+            // It would call the member under a name that is in no certificate here.
+            "--enable-grpc-gateway=false".to_owned(),
+            "--client-cert-auth".to_owned(),
+            format!("--trusted-ca-file={}", file("ca.crt")),
+            format!("--cert-file={}", PkiDir::new(&pki).certificate_file(Holder::Node).display()),
+            format!("--key-file={}", file("node.key")),
+        ];
+        Self::start_in(dir, &arguments, Some(connector)).await
     }
 
-    /// With further arguments for each member.
+    /// With further arguments for each member, and without TLS.
     pub(crate) async fn start_with(data: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
+        Self::start_in(scratch(data, "etcd-")?, &arguments, None).await
+    }
+
+    async fn start_in(
+        dir: tempfile::TempDir,
+        arguments: &[String],
+        connector: Option<Connector>,
+    ) -> anyhow::Result<Self> {
         let program = find_program("etcd", "etcd-server")?;
-        let dir = scratch(data, "etcd-")?;
         let ports = free_ports(2 * MEMBERS)?;
-        let urls: Vec<String> =
-            ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
-        let (clients, peers) = urls.split_at(MEMBERS);
+        let (clients, peers) = ports.split_at(MEMBERS);
+        let scheme = if connector.is_some() { "https" } else { "http" };
+        let urls = |scheme: &str, ports: &[u16]| -> Vec<String> {
+            ports.iter().map(|port| format!("{scheme}://127.0.0.1:{port}")).collect()
+        };
+        let (clients, peers) = (urls(scheme, clients), urls("http", peers));
         let names: Vec<String> = (1..=MEMBERS).map(|number| format!("member-{number}")).collect();
         let members: Vec<String> =
-            names.iter().zip(peers).map(|(name, peer)| format!("{name}={peer}")).collect();
+            names.iter().zip(&peers).map(|(name, peer)| format!("{name}={peer}")).collect();
         let (mut daemons, mut commands) = (Vec::new(), Vec::new());
-        for ((name, client), peer) in names.iter().zip(clients).zip(peers) {
+        for ((name, client), peer) in names.iter().zip(&clients).zip(&peers) {
             let mut command = Command::new(&program);
             command
                 .args(["--name", name, "--initial-cluster", &members.join(",")])
@@ -70,8 +107,8 @@ impl Etcd {
             daemons.push(Daemon::start(name, &mut command, dir.path())?);
             commands.push(command);
         }
-        let (clients, version) = (clients.to_vec(), String::new());
-        let mut etcd = Self { daemons, commands, clients, version, dir };
+        let version = String::new();
+        let mut etcd = Self { daemons, commands, clients, connector, version, dir };
         etcd.version = wait_for("etcd's election", START, async || {
             etcd.check()?;
             Ok(etcd.leader().await.ok().map(|(_, version)| version))
@@ -124,7 +161,8 @@ impl Etcd {
     /// The leader's address and version.
     pub(crate) async fn leader(&self) -> anyhow::Result<(String, String)> {
         for url in &self.clients {
-            let Ok(mut client) = MaintenanceClient::connect(url.clone()).await else { continue };
+            let Ok(channel) = self.connect(url).await else { continue };
+            let mut client = MaintenanceClient::new(channel);
             let Ok(status) = client.status(StatusRequest {}).await else { continue };
             let status = status.into_inner();
             let id = status.header.map(|header| header.member_id);
@@ -135,12 +173,20 @@ impl Etcd {
         anyhow::bail!("no member of etcd leads")
     }
 
+    async fn connect(&self, url: &str) -> Result<Channel, tonic::transport::Error> {
+        let endpoint = Endpoint::from_shared(url.to_owned())?;
+        match &self.connector {
+            Some(connector) => endpoint.connect_with_connector(connector.clone()).await,
+            None => endpoint.connect().await,
+        }
+    }
+
     pub(super) async fn writers(&self, count: usize) -> anyhow::Result<Vec<Putter>> {
         let (url, _) = self.leader().await?;
         let mut writers = Vec::with_capacity(count);
         for _ in 0..count {
-            let client = KvClient::connect(url.clone()).await.context("cannot connect to etcd")?;
-            writers.push(Putter { client, value: vec![b'x'; BODY] });
+            let channel = self.connect(&url).await.context("cannot connect to etcd")?;
+            writers.push(Putter { client: KvClient::new(channel), value: vec![b'x'; BODY] });
         }
         Ok(writers)
     }

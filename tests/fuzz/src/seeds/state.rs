@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, anyhow, ensure};
 use trainyard_core::{
-    Command, Envelope, Planner, Reply, State, codec,
+    Command, Envelope, Planner, Reply, State,
+    archive::NoArchive,
+    codec,
     command::{EndedReport, Mutation, Submit},
     placement::WorkBudget,
 };
@@ -36,7 +38,7 @@ impl Life {
         let (level, time) = (command.level(), Timestamp(1_700_000_000_000 + number));
         let envelope = Envelope { level, time, command };
         self.commands.push(codec::encode(&envelope));
-        let reply = self.state.apply(number + 2, envelope, &mut Vec::new());
+        let reply = self.state.apply(number + 2, envelope, &NoArchive, &mut Vec::new());
         self.replies.push(codec::encode(&reply));
         reply.map_err(|refusal| anyhow!("a seed command was refused: {refusal}"))
     }

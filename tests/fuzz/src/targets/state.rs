@@ -1,6 +1,6 @@
 //! What the log and the snapshots carry.
 
-use trainyard_core::{Envelope, Reply, State, codec, refusal::Refusal};
+use trainyard_core::{Envelope, Reply, State, archive::NoArchive, codec, refusal::Refusal};
 use trainyard_jobs::ClusterId;
 use uuid::Uuid;
 
@@ -41,7 +41,7 @@ fn empty() -> State {
 fn apply(state: &mut State, commands: impl IntoIterator<Item = Envelope>) {
     for (index, command) in (2..).zip(commands) {
         // A refusal is an answer.
-        let _ = state.apply(index, command, &mut Vec::new());
+        let _ = state.apply(index, command, &NoArchive, &mut Vec::new());
     }
 }
 

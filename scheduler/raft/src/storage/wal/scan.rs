@@ -31,7 +31,8 @@ impl Wal {
             let bytes = region(file.as_ref(), layout, length, slot)?;
             let used = walk.region(slot, &bytes, layout, &mut show).map_err(WalError::Damaged)?;
             let beyond = bytes.get(used..).unwrap_or_default();
-            damage = later_record(beyond, layout.seed, walk.expected);
+            damage = later_record(beyond, layout.seed, walk.expected)
+                .or_else(|| follower(beyond, walk.expected));
             if damage.is_some() {
                 break;
             }
@@ -43,7 +44,9 @@ impl Wal {
         for slot in (0..slots).filter(|slot| !used.contains(slot)) {
             // A region whose first record is damaged is not found by its number.
             let bytes = region(file.as_ref(), layout, length, slot)?;
-            damage = damage.or_else(|| later_record(&bytes, layout.seed, walk.expected));
+            damage = damage
+                .or_else(|| later_record(&bytes, layout.seed, walk.expected))
+                .or_else(|| number_at(&bytes, 0).filter(|found| is_next(*found, walk.expected)));
         }
         if let Some(later) = damage {
             let torn = walk.expected;
@@ -142,6 +145,25 @@ fn region(
     let mut bytes = vec![0; usize::try_from(room).unwrap_or_default()];
     file.read(at, &mut bytes)?;
     Ok(bytes)
+}
+
+/// The number of the record behind the one that `bytes` begin with and that cannot be read, if it
+/// is the next: then that one was durable, and both are damaged now. Only where a record would
+/// begin is looked, since within a torn one anything may stand.
+fn follower(bytes: &[u8], expected: u64) -> Option<u64> {
+    let body = bytes.get(4..8)?.first_chunk::<4>().map(|body| u32::from_le_bytes(*body))?;
+    let next = usize::try_from(body).ok()?.checked_add(HEADER)?;
+    number_at(bytes, next).filter(|found| is_next(*found, expected))
+}
+
+/// What stands where the record at `at` would have its number.
+fn number_at(bytes: &[u8], at: usize) -> Option<u64> {
+    let number = bytes.get(at.checked_add(8)?..)?.first_chunk::<8>()?;
+    Some(u64::from_le_bytes(*number))
+}
+
+fn is_next(number: u64, expected: u64) -> bool {
+    number.checked_sub(1) == Some(expected)
 }
 
 /// A record with a number that only comes later than the log's end: then the end is damage. What an

@@ -150,6 +150,27 @@ fn a_flipped_bit_is_damage_unless_it_is_in_the_last_record() {
 }
 
 #[test]
+fn several_damaged_records_at_the_end_are_damage() {
+    // No power cut tears more than the last: what lies before it is durable.
+    for (bytes, damaged) in [(700, 2), (700, 5), (3000, 2), (6000, 3)] {
+        let disk = SimDisk::default();
+        let mut wal = create(&disk);
+        let mut begins = Vec::new();
+        for index in 1..=9 {
+            let places = wal.append(&hard(index), &[entry(index, bytes)]).unwrap();
+            begins.push(places[0].at as usize);
+        }
+        disk.damage(|file| {
+            for at in begins.iter().rev().take(damaged) {
+                file[at + 100] ^= 1;
+            }
+        });
+        let opened = open(&disk, 1);
+        assert!(matches!(opened, Err(WalError::Damaged(_))), "{bytes} bytes, {damaged} damaged");
+    }
+}
+
+#[test]
 fn the_file_of_another_member_holds_no_log() {
     let disk = SimDisk::default();
     drop(create(&disk));
