@@ -24,9 +24,9 @@ Run a job:
 
 See what there is:
   model       Registered models: list, get, pull, verify
-  node        Worker nodes: list
+  node        Worker nodes: list, release
   gpu         GPUs and CPU slots: list
-  cluster     Schedulers: status, audit, init
+  cluster     Schedulers: status, members, add, snapshot, audit, …
   token       Tokens of people and machines: create, list, revoke
 
 Run a cluster:
@@ -214,6 +214,8 @@ pub(crate) enum NodeCommand {
     /// List worker nodes
     #[command(visible_alias = "ls")]
     List,
+    /// Stop an attempt that a node holds and a recovered cluster does not know
+    Release(cmd::node_release::ReleaseArgs),
 }
 
 /// `yard gpu …`
@@ -229,6 +231,24 @@ pub(crate) enum GpuCommand {
 pub(crate) enum ClusterCommand {
     /// Ask every scheduler how it is
     Status,
+    /// List the schedulers: who votes, versions, clocks, disks
+    Members,
+    /// Add a scheduler, and print its configuration
+    Add(cmd::cluster_members::AddArgs),
+    /// Remove a scheduler
+    Remove(cmd::cluster_members::RemoveArgs),
+    /// Put a new scheduler in the place of one that is broken
+    Replace(cmd::cluster_members::ReplaceArgs),
+    /// Hand the leadership over
+    Transfer(cmd::cluster_members::TransferArgs),
+    /// Write a backup of the whole state to a file
+    Snapshot(cmd::cluster_snapshot::SnapshotArgs),
+    /// Make a scheduler's data directory from a backup
+    Restore(cmd::cluster_offline::RestoreArgs),
+    /// Make a cluster of one from what a surviving scheduler holds
+    Recover(cmd::cluster_offline::RecoverArgs),
+    /// Say what a data directory or a backup holds
+    Inspect(cmd::cluster_offline::InspectArgs),
     /// Print who did what and who was denied what, as JSON lines; or verify that record
     Audit(cmd::cluster_audit::AuditArgs),
     /// Make the authority and the first certificates of a new cluster
@@ -265,9 +285,9 @@ impl Command {
                 | Self::Explain(_)
                 | Self::Job(JobCommand::List(_) | JobCommand::Get(_) | JobCommand::Explain(_))
                 | Self::Model(ModelCommand::List(_) | ModelCommand::Get(_))
-                | Self::Node(_)
+                | Self::Node(NodeCommand::List)
                 | Self::Gpu(_)
-                | Self::Cluster(ClusterCommand::Status)
+                | Self::Cluster(ClusterCommand::Status | ClusterCommand::Members)
                 | Self::Token(TokenCommand::List)
         )
     }

@@ -15,7 +15,9 @@ use trainyard_jobs::Token;
 use trainyard_pki::{Connector, Credentials, Expected, advice};
 use trainyard_proto::{
     LEADER_METADATA, MAX_MESSAGE_BYTES,
-    v1::{access_client::AccessClient, client_client::ClientClient},
+    v1::{
+        access_client::AccessClient, client_client::ClientClient, cluster_client::ClusterClient,
+    },
 };
 
 use crate::{endpoint::Endpoint, error::CliError, exit::Exit};
@@ -39,6 +41,9 @@ pub(crate) type AccessService = AccessClient<Line>;
 
 /// The metadata key by which a scheduler says that trying again a little later will do.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// A scheduler's own service over one connection.
+pub(crate) type Members = ClusterClient<Line>;
 
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -108,6 +113,15 @@ impl Cluster {
         call: impl AsyncFn(Service) -> Result<Response<T>, Status>,
     ) -> Result<T, CliError> {
         self.repeat(doing, async |line| call(service(line)).await).await
+    }
+
+    /// The same, to the schedulers' own service.
+    pub(crate) async fn call_members<T>(
+        &self,
+        doing: &str,
+        call: impl AsyncFn(Members) -> Result<Response<T>, Status>,
+    ) -> Result<T, CliError> {
+        self.repeat(doing, async |line| call(ClusterClient::new(line)).await).await
     }
 
     /// The same, to the service of tokens.

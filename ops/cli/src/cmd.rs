@@ -18,6 +18,9 @@ pub(crate) mod cluster;
 pub(crate) mod cluster_audit;
 pub(crate) mod cluster_certificate;
 pub(crate) mod cluster_init;
+pub(crate) mod cluster_members;
+pub(crate) mod cluster_offline;
+pub(crate) mod cluster_snapshot;
 pub(crate) mod completion;
 pub(crate) mod daemon;
 pub(crate) mod dev;
@@ -32,6 +35,7 @@ pub(crate) mod model_list;
 pub(crate) mod model_pull;
 pub(crate) mod model_verify;
 pub(crate) mod node;
+pub(crate) mod node_release;
 pub(crate) mod run;
 pub(crate) mod scheduler;
 pub(crate) mod schema;
@@ -58,10 +62,39 @@ pub(crate) fn dispatch(cli: Cli, out: Output) -> Result<Exit, CliError> {
         }
         Command::Scheduler(args) => return scheduler::run(&app, args),
         Command::Worker(args) => return worker::run(&app, args),
+        Command::Cluster(ClusterCommand::Restore(args)) => {
+            return cluster_offline::restore(&app, &args);
+        }
+        Command::Cluster(ClusterCommand::Recover(args)) => {
+            return cluster_offline::recover(&app, &args);
+        }
+        Command::Cluster(ClusterCommand::Inspect(args)) => {
+            return cluster_offline::inspect(&app, &args);
+        }
         command => command,
     };
     daemon::trace_client(app.global.verbose);
     daemon::block_on(ask(&app, command))
+}
+
+async fn ask_cluster(app: &App, command: ClusterCommand) -> Result<Exit, CliError> {
+    use ClusterCommand as Ask;
+    match command {
+        Ask::Status => cluster::run(app).await,
+        Ask::Audit(args) => cluster_audit::run(app, args).await,
+        Ask::Members => cluster_members::list(app).await,
+        Ask::Add(args) => cluster_members::add(app, &args).await,
+        Ask::Remove(args) => cluster_members::remove(app, &args).await,
+        Ask::Replace(args) => cluster_members::replace(app, &args).await,
+        Ask::Transfer(args) => cluster_members::transfer(app, &args).await,
+        Ask::Snapshot(args) => cluster_snapshot::run(app, &args).await,
+        // Those need no cluster, and were done without one.
+        Ask::Restore(_)
+        | Ask::Recover(_)
+        | Ask::Inspect(_)
+        | Ask::Init(_)
+        | Ask::Certificate(_) => Ok(Exit::Done),
+    }
 }
 
 async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
@@ -80,13 +113,12 @@ async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Model(ModelCommand::Pull(args)) => model_pull::run(app, &args).await,
         Command::Model(ModelCommand::Verify(args)) => model_verify::run(app, &args).await,
         Command::Node(NodeCommand::List) => node::run(app).await,
+        Command::Node(NodeCommand::Release(args)) => node_release::run(app, &args).await,
         Command::Gpu(GpuCommand::List(args)) => gpu::run(app, &args).await,
-        Command::Cluster(ClusterCommand::Status) => cluster::run(app).await,
-        Command::Cluster(ClusterCommand::Audit(args)) => cluster_audit::run(app, args).await,
+        Command::Cluster(command) => ask_cluster(app, command).await,
         Command::Token(command) => token::run(app, command).await,
         Command::Dev(args) => dev::run(app, &args).await,
-        Command::Cluster(ClusterCommand::Init(_) | ClusterCommand::Certificate(_))
-        | Command::Scheduler(_)
+        Command::Scheduler(_)
         | Command::Worker(_)
         | Command::Schema(_)
         | Command::Completion(_)

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod explain;
 pub(crate) mod gpu;
 pub(crate) mod job;
+pub(crate) mod member;
 pub(crate) mod model;
 pub(crate) mod node;
 pub(crate) mod token;

@@ -44,7 +44,7 @@ pub enum StorageError {
     },
     /// An entry or record of the log does not match its checksum or its place.
     #[error(
-        "the raft log {} is damaged: {detail}; remove this member, wipe its directory and let it join under a new id",
+        "the raft log {} is damaged: {detail}; this member votes no more: put another in its place with `yard cluster replace`",
         path.display()
     )]
     LogCorrupt {
@@ -55,7 +55,7 @@ pub enum StorageError {
     },
     /// No snapshot that the log continues from can be read.
     #[error(
-        "the snapshot {} is damaged: {detail}; remove this member, wipe its directory and let it join under a new id",
+        "the snapshot {} is damaged: {detail}; this member votes no more: put another in its place with `yard cluster replace`",
         path.display()
     )]
     SnapshotCorrupt {
@@ -120,10 +120,16 @@ pub enum OpenError {
     /// A directory that was in use without its log: starting anew would forget votes and
     /// acknowledged entries.
     #[error(
-        "the data directory {} was in use, but its log.redb is gone or empty; bring log.redb back, or wipe the directory and join under a new id",
+        "the data directory {} was in use, but its log.redb is gone or empty; bring log.redb back, or put another member in this one's place with `yard cluster replace`",
         dir.display()
     )]
     LogMissing {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// There is a log where a new one was to be made.
+    #[error("the data directory {} holds a log already; name another one, or set it aside", dir.display())]
+    NotEmpty {
         /// The directory.
         dir: PathBuf,
     },
@@ -149,6 +155,36 @@ pub enum OpenError {
     /// The raft thread could not be started.
     #[error("cannot start the raft thread: {0}")]
     Thread(io::Error),
+}
+
+impl StorageError {
+    /// Whether what lies on the disk is not what was written there, so that this member can never
+    /// be trusted again; a disk that is full or away is not that.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::LogCorrupt { .. } | Self::SnapshotCorrupt { .. })
+    }
+}
+
+impl OpenError {
+    /// Whether the directory is damaged for good: another member must take this one's place.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_damage(),
+            Self::LogMissing { .. } => true,
+            Self::Replay(fatal) => fatal.is_damage(),
+            _ => false,
+        }
+    }
+}
+
+impl Fatal {
+    /// Whether the directory is damaged for good: another member must take this one's place.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_damage())
+    }
 }
 
 /// Why a running member must stop at once: it may no longer vote or acknowledge.

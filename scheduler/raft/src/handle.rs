@@ -18,8 +18,8 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     config::Config,
     counters::{Counters, SharedCounters},
-    driver::{Applied, Driver, Input, MemberChange, Reply},
-    error::{ChangeError, OpenError, ProposeError, ReadError},
+    driver::{Applied, Driver, Input, MemberChange, Reply, SnapshotFile},
+    error::{ChangeError, Fatal, OpenError, ProposeError, ReadError},
     machine::{StateMachine, Transport},
     runner::{Runner, Work},
     status::Status,
@@ -54,11 +54,12 @@ pub fn start(
         tick: config.tick,
         farewell_ticks,
     };
+    let (end, failed) = watch::channel(None);
     let thread = thread::Builder::new()
         .name(format!("raft-{}", config.id))
-        .spawn(move || runner.run_or_die())
+        .spawn(move || runner.run_or_die(&end))
         .map_err(OpenError::Thread)?;
-    Ok(RaftHandle { work, status, counters, thread: Arc::new(Mutex::new(Some(thread))) })
+    Ok(RaftHandle { work, status, failed, counters, thread: Arc::new(Mutex::new(Some(thread))) })
 }
 
 /// A running member. Clones share it; it stops with [`shutdown`](Self::shutdown), or when the last
@@ -67,6 +68,7 @@ pub fn start(
 pub struct RaftHandle {
     work: SyncSender<Work>,
     status: watch::Receiver<Status>,
+    failed: watch::Receiver<Option<Arc<Fatal>>>,
     counters: SharedCounters,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -151,6 +153,29 @@ impl RaftHandle {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// Takes a snapshot of the present state, if the newest one is older, and says where it lies.
+    ///
+    /// # Errors
+    /// When the member stops, or has no state yet.
+    pub async fn snapshot(&self) -> Result<SnapshotFile, ProposeError> {
+        let (reply, answer) = channel();
+        self.queue(Input::Snapshot(reply)).map_err(|full| match full {
+            Refused::Full => ProposeError::Busy,
+            Refused::Stopped => ProposeError::Stopped,
+        })?;
+        answer.await.unwrap_or(Err(ProposeError::Stopped))
+    }
+
+    /// Waits until the member has failed and says why; never returns while it runs, or when it was
+    /// shut down. It has stopped voting by then, and its directory is free.
+    pub async fn failed(&self) -> Arc<Fatal> {
+        let mut failed = self.failed.clone();
+        match failed.wait_for(Option::is_some).await.map(|why| why.clone()) {
+            Ok(Some(fatal)) => fatal,
+            _ => std::future::pending().await,
+        }
     }
 
     /// The member's counters since it started.

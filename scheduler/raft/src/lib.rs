@@ -25,10 +25,11 @@ mod tests;
 
 pub use config::{ClusterId, Config};
 pub use counters::Counters;
-pub use driver::{Applied, Driver, Input, MemberChange, Reply};
+pub use driver::{Applied, Driver, Input, MemberChange, Reply, SnapshotFile};
 pub use error::{
     ChangeError, ConfigError, Fatal, OpenError, ProposeError, ReadError, StorageError,
 };
 pub use handle::{RaftHandle, start};
 pub use machine::{Capture, RestoreError, StateMachine, Transport};
 pub use status::{PeerProgress, PeerState, Role, Status};
+pub use storage::{Directory, StateAt, make_directory, read_directory};

@@ -1,13 +1,16 @@
 //! The thread that feeds a [`Driver`]: waits for inputs, takes all that have come, flushes once,
 //! publishes the status.
 //!
-//! `raft` panics on broken invariants, and a member that cannot write must not vote: both end the
-//! whole process, with a line that says why. Only the thread decides that; a driver in a test just
-//! returns its error.
+//! `raft` panics on broken invariants, which ends the whole process, with a line that says why. A
+//! member that cannot write or read must not vote: its thread ends, and whoever holds the handle is
+//! told.
 
 use std::{
     panic::{self, AssertUnwindSafe, resume_unwind},
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -54,16 +57,23 @@ pub(crate) struct Runner<T> {
 }
 
 impl<T: Transport> Runner<T> {
-    /// Runs until shutdown. A panic or a fatal error ends the process.
-    pub(crate) fn run_or_die(self) {
+    /// Runs until shutdown. A fatal error is handed to `end`, whose receivers must then end the
+    /// process; a panic ends it here, unless it is about a disk that cannot be read.
+    pub(crate) fn run_or_die(self, end: &watch::Sender<Option<Arc<Fatal>>>) {
         let id = self.driver.status().id;
+        let damage = self.driver.damage();
+        let fail = |fatal: Fatal| {
+            tracing::error!(id, error = %fatal, "the raft driver cannot go on");
+            end.send_replace(Some(Arc::new(fatal)));
+        };
+        // By its end the driver is gone, and with it the hold on the directory.
         match panic::catch_unwind(AssertUnwindSafe(|| self.run())) {
             Ok(Ok(())) => {}
-            Ok(Err(fatal)) => {
-                tracing::error!(id, error = %fatal, "the raft driver cannot go on; the process ends");
-                std::process::exit(1);
-            }
+            Ok(Err(fatal)) => fail(fatal),
             Err(payload) => {
+                if let Some(problem) = damage.take() {
+                    return fail(problem.into());
+                }
                 let text = payload.downcast_ref::<String>().map(String::as_str);
                 let text = text
                     .or_else(|| payload.downcast_ref::<&str>().copied())

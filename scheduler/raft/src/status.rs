@@ -92,6 +92,8 @@ pub struct Status {
     pub voters: BTreeSet<u64>,
     /// Members that only follow.
     pub learners: BTreeSet<u64>,
+    /// True while a change of voters is half-way: both halves decide together.
+    pub joint: bool,
     /// True when this member leads *and* has applied an entry of its own term, so its state holds
     /// all that was ever acknowledged.
     pub leader_ready: bool,

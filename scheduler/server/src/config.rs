@@ -26,7 +26,11 @@ pub struct Config {
     pub cluster: ClusterId,
     /// Where clients, workers and the other members connect.
     pub listen: SocketAddr,
-    /// All members with their addresses, this one too: `1 = "127.0.0.1:7401"`.
+    /// Wait for a leader's snapshot instead of founding a cluster, while the data directory is
+    /// empty. `yard cluster add` prints the configuration of such a member.
+    pub join: bool,
+    /// The first members with their addresses, this one too: `1 = "127.0.0.1:7401"`. Once the
+    /// cluster has them on record, its own record counts; a member that joins is told some here.
     #[serde(with = "numbered")]
     pub peers: BTreeMap<u64, String>,
     /// Log and snapshots.
@@ -58,6 +62,14 @@ pub struct Config {
     /// Raft's unit of time. A follower waits 50 to 100 of them for a leader's word, drawn anew
     /// each time, and a leader speaks every 10: fine enough that votes rarely split.
     pub tick: Millis,
+    /// How far a leader's clock may be off the median of the members' clocks.
+    pub max_clock_skew: Millis,
+    /// A member whose data is damaged sets it aside and comes back under a new id by itself.
+    pub auto_replace: bool,
+    /// Milliseconds by which this scheduler's clock is wrong: for tests.
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub clock_offset_ms: i64,
     /// The longest that records of the audit trail wait for their export.
     pub audit_every: Millis,
     /// What one caller may ask for.
@@ -70,6 +82,7 @@ impl Default for Config {
             id: 0,
             cluster: ClusterId(uuid::Uuid::nil()),
             listen: SocketAddr::from(([127, 0, 0, 1], 7401)),
+            join: false,
             peers: BTreeMap::new(),
             data_dir: PathBuf::from("/var/lib/trainyard/scheduler"),
             store: String::new(),
@@ -83,6 +96,9 @@ impl Default for Config {
             keep_entries: 2_000,
             archive_after: Millis(3_600_000),
             tick: Millis(10),
+            max_clock_skew: Millis(5000),
+            auto_replace: false,
+            clock_offset_ms: 0,
             audit_every: Millis(600_000),
             limits: LimitsConfig::default(),
         }
@@ -140,10 +156,16 @@ impl Config {
         if self.store.is_empty() {
             return invalid("store", "is missing: name `file:///…` or `s3://bucket/prefix`");
         }
-        if !self.peers.contains_key(&self.id) {
+        if self.id == 0 {
+            return invalid("id", "is missing: each scheduler has one of its own, from 1");
+        }
+        if self.join && self.peers.keys().all(|id| *id == self.id) {
+            return invalid("peers", "names nobody to join: `yard cluster add` prints whom");
+        }
+        if !self.join && !self.peers.contains_key(&self.id) {
             return invalid("peers", "does not name this member's own `id`");
         }
-        if !matches!(self.peers.len(), 1 | 3 | 5) {
+        if !self.join && !matches!(self.peers.len(), 1 | 3 | 5) {
             return invalid("peers", "must name 1, 3 or 5 members: others gain nothing");
         }
         let open = |address: &SocketAddr| !address.ip().is_loopback();
@@ -155,6 +177,9 @@ impl Config {
         }
         if self.certificate_life < SHORTEST_LIFE {
             return invalid("certificate_life", "must be at least 5s: clocks are not that exact");
+        }
+        if self.max_clock_skew.0 == 0 {
+            return invalid("max_clock_skew", "must be above 0: clocks are never quite equal");
         }
         if self.heartbeat.0 == 0 || self.node_grace.0 < 3 * self.heartbeat.0 {
             return invalid("node_grace", "must be at least three times `heartbeat`");

@@ -1,12 +1,12 @@
 //! Why a scheduler cannot run, and how a failed request becomes a gRPC status: one map.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tonic::{Code, Status, metadata::MetadataValue};
 use trainyard_core::Refusal;
 use trainyard_pki::PkiError;
 use trainyard_proto::{LEADER_METADATA, convert::Invalid};
-use trainyard_raft::{OpenError, ProposeError, ReadError};
+use trainyard_raft::{Fatal, OpenError, ProposeError, ReadError};
 use trainyard_store::StoreError;
 
 use crate::{archive::ArchiveError, config::ConfigError};
@@ -44,6 +44,22 @@ pub enum SchedulerError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The data directory does not say who this is.
+    #[error(transparent)]
+    Identity(crate::identity::IdentityError),
+    /// The damaged data directory is in the way.
+    #[error("cannot {action} {}: {source}; move it away by hand", path.display())]
+    Aside {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The member had to stop: a disk that fails or lies.
+    #[error("{0}")]
+    Failed(Arc<Fatal>),
     /// The audit trail cannot be kept.
     #[error("cannot keep the audit trail in {path}: {source}; make room, or mend the directory")]
     Audit {
@@ -83,6 +99,34 @@ pub enum Failure {
     /// Too much at once.
     #[error("the scheduler is overloaded: try again")]
     Busy,
+    /// The leader's clock cannot be trusted.
+    #[error(
+        "the clock is off: this scheduler's is {by} ms off the others', so it changes nothing; mend its clock"
+    )]
+    ClockOff {
+        /// Milliseconds.
+        by: u64,
+    },
+    /// Not every scheduler can apply it.
+    #[error(
+        "this needs feature level {needs} and the cluster is at {has}: it rises by itself once every scheduler runs a version that can apply it (`yard cluster status`)"
+    )]
+    LevelTooLow {
+        /// The command's level.
+        needs: u16,
+        /// The cluster's.
+        has: u16,
+    },
+    /// A worker has seen a higher recovery epoch than this scheduler's.
+    #[error(
+        "this scheduler is of epoch {own} and the cluster was recovered into epoch {seen}: it is fenced off; stop it"
+    )]
+    Fenced {
+        /// This scheduler's.
+        own: u64,
+        /// The worker's.
+        seen: u64,
+    },
     /// No quorum.
     #[error("no quorum of schedulers answers; `--stale` reads without one")]
     NoQuorum,
@@ -95,6 +139,9 @@ pub enum Failure {
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
+    /// This scheduler's own disk failed.
+    #[error("{0}")]
+    Unreadable(String),
     /// The caller may not.
     #[error("{0}")]
     Denied(String),
@@ -110,6 +157,19 @@ pub enum Failure {
     /// A task of the daemon's own did not come to its end.
     #[error("the scheduler was interrupted: {0}; ask again")]
     Interrupted(String),
+}
+
+impl SchedulerError {
+    /// Whether the data directory is damaged for good, so that another member must take this
+    /// one's place.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Open(error) => error.is_damage(),
+            Self::Failed(fatal) => fatal.is_damage(),
+            _ => false,
+        }
+    }
 }
 
 impl From<Invalid> for Failure {
@@ -179,9 +239,12 @@ impl From<Failure> for Status {
             Failure::Unknown
             | Failure::Busy
             | Failure::NoQuorum
+            | Failure::ClockOff { .. }
+            | Failure::Fenced { .. }
             | Failure::Store(_)
             | Failure::Interrupted(_) => Self::unavailable(text),
-            Failure::Archive(_) => Self::data_loss(text),
+            Failure::LevelTooLow { .. } => Self::failed_precondition(text),
+            Failure::Unreadable(_) | Failure::Archive(_) => Self::data_loss(text),
             Failure::Invalid(_) => Self::invalid_argument(text),
             Failure::Impossible(_) => Self::failed_precondition(text),
             Failure::NotFound(_) => Self::not_found(text),

@@ -125,24 +125,27 @@ impl Follower {
     }
 }
 
-/// The hash computed last, with its log index.
+/// How long a hash serves while the state goes on: encoding the state keeps commands waiting.
+const HASH: Duration = Duration::from_secs(1);
+
+/// The hash computed last, with when and its log index.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct StateHash(Arc<Mutex<Option<(u64, String)>>>);
+pub(crate) struct StateHash(Arc<Mutex<Option<(Instant, u64, String)>>>);
 
 impl StateHash {
-    /// The state's hash and the log index that it is of. The state's lock is held for a cheap copy
-    /// alone.
+    /// The state's hash and the log index that it is of. However many ask, a state that changes
+    /// all the time is encoded once a second, and its lock is held for a cheap copy alone.
     pub(crate) fn of(&self, replica: &Replica) -> (u64, String) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let index = replica.look(|state| state.revision().index);
-        if let Some((then, hash)) = last.as_ref()
-            && *then == index
+        if let Some((at, then, hash)) = last.as_ref()
+            && (*then == index || (*then < index && at.elapsed() < HASH))
         {
-            return (index, hash.clone());
+            return (*then, hash.clone());
         }
         let state = replica.look(State::frozen);
-        let hashed = (state.revision().index, codec::state_hash(&state).to_string());
-        *last = Some(hashed.clone());
-        hashed
+        let (index, hash) = (state.revision().index, codec::state_hash(&state).to_string());
+        *last = Some((Instant::now(), index, hash.clone()));
+        (index, hash)
     }
 }

@@ -8,18 +8,21 @@ use std::{
 
 use tokio::sync::{broadcast, watch};
 use trainyard_core::{Command, Envelope, Refusal, Reply, State, codec};
+use trainyard_jobs::Timestamp;
 use trainyard_raft::{RaftHandle, Status};
 use trainyard_store::Store;
 
 use crate::{
     archive::{ArchiveError, ArchiveStore},
     audit::Audit,
+    book::Book,
     clock,
     config::Config,
     decide::watch::HandedOn,
     error::Failure,
     machine::{self, Events, Shared},
     pki::Pki,
+    probes::Probes,
     reasons::{Reasons, StateHash},
     seen::SeenBundles,
     sessions::Sessions,
@@ -39,6 +42,8 @@ pub(crate) struct Replica {
     pub(crate) handed_on: Arc<Mutex<HandedOn>>,
     pub(crate) reasons: Reasons,
     pub(crate) hash: StateHash,
+    pub(crate) book: Book,
+    pub(crate) probes: Probes,
     pub(crate) bundles: SeenBundles,
     /// Who did what, and was denied what.
     pub(crate) audit: Audit,
@@ -50,7 +55,13 @@ impl Replica {
     /// Proposes a command and waits until it is applied here.
     pub(crate) async fn propose(&self, command: Command) -> Result<Reply, Failure> {
         let level = command.level();
-        let envelope = Envelope { level, time: clock::now(), command };
+        let has = self.look(State::feature_level);
+        // Raising the level is what makes others possible, and is asked of members that can.
+        if level > has && !matches!(command, Command::RaiseFeatureLevel { .. }) {
+            return Err(Failure::LevelTooLow { needs: level, has });
+        }
+        self.probes.clock_is_right().await?;
+        let envelope = Envelope { level, time: self.now(), command };
         let applied = self
             .raft
             .propose(codec::encode(&envelope))
@@ -113,10 +124,17 @@ impl Replica {
     }
 
     pub(crate) fn address(&self, id: u64) -> Option<String> {
-        self.peers().get(&id).cloned()
+        self.book.address(id)
     }
 
-    pub(crate) fn peers(&self) -> &BTreeMap<u64, String> {
-        &self.config.peers
+    /// The schedulers' addresses by id.
+    pub(crate) fn peers(&self) -> BTreeMap<u64, String> {
+        self.book.all()
+    }
+
+    /// The wall clock, as proposals carry it.
+    pub(crate) fn now(&self) -> Timestamp {
+        let Timestamp(now) = clock::now();
+        Timestamp(now.saturating_add_signed(self.config.clock_offset_ms))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::{
     future::Future,
-    sync::{Arc, OnceLock, RwLock},
+    pin::Pin,
+    sync::{Arc, OnceLock, RwLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -15,8 +16,8 @@ use trainyard_pki::{Clients, Limits, Protocol, accept};
 use trainyard_proto::{
     MAX_MESSAGE_BYTES,
     v1::{
-        access_server::AccessServer, client_server::ClientServer, join_server::JoinServer,
-        raft_server::RaftServer, worker_server::WorkerServer,
+        access_server::AccessServer, client_server::ClientServer, cluster_server::ClusterServer,
+        join_server::JoinServer, raft_server::RaftServer, worker_server::WorkerServer,
     },
 };
 use trainyard_raft::{RaftHandle, Role};
@@ -24,21 +25,27 @@ use trainyard_store::Store;
 
 use crate::{
     access::Guard,
+    announce::Announcing,
     archive::ArchiveStore,
     audit::{self, Audit},
+    book::Book,
     config::Config,
     error::SchedulerError,
-    leader,
+    identity, leader,
     machine::{EVENTS_KEPT, Machine},
     metrics,
     peer::Connection,
     pki::Pki,
+    probes::{self, Probes},
     reasons::{Reasons, StateHash},
+    rejoin::rejoin,
     replica::Replica,
     seen::SeenBundles,
-    services::{AccessService, ClientService, JoinService, RaftService, WorkerService},
+    services::{
+        AccessService, ClientService, ClusterService, JoinService, RaftService, WorkerService,
+    },
     sessions::Sessions,
-    transport::{LateHandle, Peers},
+    transport::{LateHandle, Peers, Speaker},
 };
 
 /// Ticks without a leader's word before an election, at least; at most twice as many.
@@ -71,12 +78,31 @@ const MAX_RESETS: usize = 64;
 /// Runs a scheduler until `shutdown` resolves. A leader hands over first.
 ///
 /// # Errors
-/// When it cannot start: configuration, address, data directory or store; or cannot serve.
+/// When it cannot start: configuration, address, data directory or store; or cannot go on.
 pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), SchedulerError> {
     config.validate()?;
+    let mut config = identity::resolve(config)?;
+    tokio::pin!(shutdown);
+    loop {
+        let error = match run_once(config.clone(), shutdown.as_mut()).await {
+            Err(error) if error.is_damage() && config.auto_replace => error,
+            ended => return ended,
+        };
+        tracing::error!(%error, "this member's data is damaged: asking for a new id");
+        tokio::select! {
+            rejoined = rejoin(&config) => config = rejoined?,
+            () = &mut shutdown => return Err(error),
+        }
+    }
+}
+
+async fn run_once(
+    config: Config,
+    shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
+) -> Result<(), SchedulerError> {
     let pki = Arc::new(Pki::open(&config)?);
     let listener = listen(config.listen, "listen").await?;
     let metrics_listener = match config.metrics_listen {
@@ -89,13 +115,17 @@ pub async fn run(
     let export = audit::export(replica.clone());
     tokio::spawn(stop.clone().run_until_cancelled_owned(export));
     tokio::spawn(leader::run(replica.clone(), stop.clone()));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(probes::run(replica.clone())));
     let fresh = Arc::clone(&replica.pki).keep_fresh(replica.config.id);
     tokio::spawn(stop.clone().run_until_cancelled_owned(fresh));
     if let Some(listener) = metrics_listener {
         metrics::start(listener, replica.clone())?;
     }
     tracing::info!(id = replica.config.id, listen = %replica.config.listen, "scheduler serves");
-    let served = serve(listener, &replica, shutdown, &stop).await;
+    let served = tokio::select! {
+        served = serve(listener, &replica, shutdown, &stop) => served,
+        fatal = replica.raft.failed() => Err(SchedulerError::Failed(fatal)),
+    };
     stop.cancel();
     replica.audit.close().await;
     let raft = replica.raft.clone();
@@ -128,7 +158,8 @@ async fn replica(config: Config, store: Store, pki: Arc<Pki>) -> Result<Replica,
     let state = Arc::new(RwLock::new(State::new(config.cluster)));
     let archive = ArchiveStore::open(&config.data_dir)?;
     let (events, _) = broadcast::channel(EVENTS_KEPT);
-    let raft = raft(&config, &state, &archive, &events, &pki).await?;
+    let book = Book::new(config.peers.clone());
+    let raft = raft(&config, &state, &archive, &events, &book, &pki).await?;
     let audit = open_audit(&config)?;
     Ok(Replica {
         audit,
@@ -142,6 +173,8 @@ async fn replica(config: Config, store: Store, pki: Arc<Pki>) -> Result<Replica,
         handed_on: Arc::default(),
         reasons: Reasons::default(),
         hash: StateHash::default(),
+        book,
+        probes: Probes::default(),
         bundles: SeenBundles::default(),
         pki,
     })
@@ -152,12 +185,19 @@ async fn raft(
     state: &crate::machine::Shared,
     archive: &ArchiveStore,
     events: &broadcast::Sender<crate::machine::Events>,
+    book: &Book,
     pki: &Pki,
 ) -> Result<RaftHandle, SchedulerError> {
     let late: LateHandle = Arc::new(OnceLock::new());
-    let cluster = config.cluster.to_string();
-    let peers = Peers::new(config.id, cluster, &config.peers, &pki.credentials, &late, archive);
-    let peers = peers.map_err(|source| SchedulerError::Serve { address: config.listen, source })?;
+    let own = config.peers.get(&config.id).cloned();
+    let epoch = Arc::new(AtomicU64::new(0));
+    let speaker = Speaker {
+        id: config.id,
+        cluster: config.cluster.to_string(),
+        address: own.unwrap_or_else(|| config.listen.to_string()),
+        epoch: Arc::clone(&epoch),
+    };
+    let peers = Peers::new(speaker, book.clone(), pki.credentials.clone(), &late, archive);
     let settings = trainyard_raft::Config {
         tick: config.tick.into(),
         election_ticks: ELECTION_TICKS,
@@ -165,6 +205,7 @@ async fn raft(
         read_timeout_ticks: READ_TICKS,
         snapshot_send_ticks: SNAPSHOT_TICKS,
         snapshot_every: config.snapshot_every,
+        join: config.join,
         keep_entries: config.keep_entries,
         ..trainyard_raft::Config::new(
             config.id,
@@ -174,6 +215,7 @@ async fn raft(
         )
     };
     let machine = Machine::new(Arc::clone(state), archive.clone(), events.clone());
+    let machine = Announcing::new(machine, book.clone(), epoch);
     let started =
         tokio::task::spawn_blocking(move || trainyard_raft::start(settings, machine, peers)).await;
     let raft = started.map_err(|source| SchedulerError::Serve {
@@ -201,7 +243,7 @@ async fn hand_over(replica: &Replica) {
 async fn serve(
     listener: TcpListener,
     replica: &Replica,
-    shutdown: impl Future<Output = ()> + Send,
+    shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
     stop: &CancellationToken,
 ) -> Result<(), SchedulerError> {
     let tls = replica.pki.credentials.server(Clients::Anybody, Protocol::Http2)?;
@@ -216,6 +258,7 @@ async fn serve(
     let raft = RaftServer::new(RaftService(replica.clone()));
     let access = AccessServer::new(AccessService(replica.clone()));
     let join = JoinServer::new(JoinService(replica.clone()));
+    let cluster = ClusterServer::new(ClusterService(replica.clone()));
     let server = Server::builder()
         .layer(Guard::new(replica.clone()))
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
@@ -228,6 +271,7 @@ async fn serve(
         .add_service(raft.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(access)
         .add_service(join)
+        .add_service(cluster.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .serve_with_incoming_shutdown(connections, stop.cancelled());
     tokio::pin!(server);
     let failed = |source: tonic::transport::Error| SchedulerError::Serve {

@@ -34,9 +34,15 @@ impl Sessions {
         self.with(Contacts::clear);
     }
 
-    /// A worker has connected.
-    pub(crate) fn connected(&self, node: &NodeId, session: SessionId) {
-        self.with(|contacts| contacts.connected(node, session, clock::monotonic()));
+    /// A worker has connected, and holds what the state does not know.
+    pub(crate) fn connected(&self, node: &NodeId, session: SessionId, held: Vec<v1::HeldAttempt>) {
+        self.with(|contacts| contacts.connected(node, session, held, clock::monotonic()));
+        self.changed.notify_one();
+    }
+
+    /// What a node holds that the state does not know.
+    pub(crate) fn held(&self, node: &NodeId) -> Vec<v1::HeldAttempt> {
+        self.with(|contacts| contacts.get(node).map(|l| l.held.clone()).unwrap_or_default())
     }
 
     /// A worker has reported. What another life of it says is ignored.
@@ -45,10 +51,11 @@ impl Sessions {
         node: &NodeId,
         session: SessionId,
         sample: Option<v1::NodeSample>,
+        held: Vec<v1::HeldAttempt>,
         progress: Vec<(AttemptRef, v1::Progress)>,
     ) {
         let now = clock::monotonic();
-        if self.with(|contacts| contacts.heard(node, session, sample, progress, now)) {
+        if self.with(|contacts| contacts.heard(node, session, sample, held, progress, now)) {
             self.changed.notify_one();
         }
     }

@@ -1,9 +1,13 @@
 //! Raft's messages between schedulers: opaque bytes over one long stream a peer, snapshots over
 //! a stream of their own, in chunks. What cannot be sent is dropped and reported; raft repeats.
+//! Whom a message goes to is looked up each time: peers come, go and move while this runs.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,7 +21,10 @@ use trainyard_proto::{
 };
 use trainyard_raft::{RaftHandle, Transport};
 
-use crate::archive::{ArchiveError, ArchiveStore};
+use crate::{
+    archive::{ArchiveError, ArchiveStore},
+    book::Book,
+};
 
 /// Messages that may wait for one peer.
 const QUEUE: usize = 4096;
@@ -34,65 +41,92 @@ const SNAPSHOT_TIME: Duration = Duration::from_secs(600);
 /// The raft handle, known only once the driver that sends through this transport has started.
 pub(crate) type LateHandle = Arc<OnceLock<RaftHandle>>;
 
+/// Who speaks, in every greeting.
+#[derive(Debug, Clone)]
+pub(crate) struct Speaker {
+    pub(crate) id: u64,
+    pub(crate) cluster: String,
+    /// Where it listens.
+    pub(crate) address: String,
+    /// The epoch of its state; 0 while it has none.
+    pub(crate) epoch: Arc<AtomicU64>,
+}
+
 /// Sends to every peer.
 pub(crate) struct Peers {
     runtime: Handle,
-    from: u64,
-    cluster: String,
+    speaker: Speaker,
+    credentials: Credentials,
     raft: LateHandle,
+    book: Book,
     archive: ArchiveStore,
     peers: BTreeMap<u64, Peer>,
 }
 
 struct Peer {
+    address: String,
     queue: mpsc::Sender<Vec<u8>>,
     channel: Channel,
 }
 
+/// A connection to a scheduler, opened when it is first needed and again whenever it broke.
+pub(crate) fn channel(
+    credentials: &Credentials,
+    expected: Expected,
+    address: &str,
+) -> Result<Channel, Box<dyn std::error::Error + Send + Sync>> {
+    let connector = Connector::to(credentials, expected)?;
+    let endpoint = Endpoint::from_shared(format!("https://{address}"))?
+        .connect_timeout(Duration::from_secs(1))
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(5));
+    Ok(endpoint.connect_with_connector_lazy(connector))
+}
+
 impl Peers {
-    /// Starts a sender a peer.
+    /// Knows nobody yet.
     pub(crate) fn new(
-        from: u64,
-        cluster: String,
-        addresses: &BTreeMap<u64, String>,
-        credentials: &Credentials,
+        speaker: Speaker,
+        book: Book,
+        credentials: Credentials,
         raft: &LateHandle,
         archive: &ArchiveStore,
-    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let mut peers = BTreeMap::new();
-        for (&to, address) in addresses.iter().filter(|(id, _)| **id != from) {
-            let connector = Connector::to(credentials, Expected::Scheduler(to))?;
-            let channel = Endpoint::from_shared(format!("https://{address}"))?
-                .connect_timeout(Duration::from_secs(1))
-                .http2_keep_alive_interval(Duration::from_secs(5))
-                .keep_alive_timeout(Duration::from_secs(5))
-                .connect_with_connector_lazy(connector);
-            let (queue, messages) = mpsc::channel(QUEUE);
-            let link = Link { from, to, cluster: cluster.clone(), channel: channel.clone() };
-            tokio::spawn(link.feed(messages, Arc::clone(raft)));
-            peers.insert(to, Peer { queue, channel });
-        }
+    ) -> Self {
+        let (peers, archive) = (BTreeMap::new(), archive.clone());
         let (runtime, raft) = (Handle::current(), Arc::clone(raft));
-        Ok(Self { runtime, from, cluster, raft, archive: archive.clone(), peers })
+        Self { runtime, speaker, credentials, raft, book, archive, peers }
+    }
+
+    /// The peer at its present address; a link to where it was before ends with its queue.
+    fn peer(&mut self, to: u64) -> Option<&Peer> {
+        let address = self.book.address(to)?;
+        let known = self.peers.get(&to).is_some_and(|peer| peer.address == address);
+        if !known {
+            // Lazy connections and tasks want a runtime, and this is raft's own thread.
+            let _runtime = self.runtime.enter();
+            let channel = channel(&self.credentials, Expected::Scheduler(to), &address)
+                .map_err(|error| tracing::error!(to, address, %error, "not an address"))
+                .ok()?;
+            let (queue, messages) = mpsc::channel(QUEUE);
+            let link = Link { speaker: self.speaker.clone(), to, channel: channel.clone() };
+            tokio::spawn(link.feed(messages, Arc::clone(&self.raft)));
+            self.peers.insert(to, Peer { address, queue, channel });
+        }
+        self.peers.get(&to)
     }
 }
 
 impl Transport for Peers {
     fn send(&mut self, to: u64, message: Vec<u8>) {
-        let sent = self.peers.get(&to).is_some_and(|peer| peer.queue.try_send(message).is_ok());
+        let sent = self.peer(to).is_some_and(|peer| peer.queue.try_send(message).is_ok());
         if !sent && let Some(raft) = self.raft.get() {
             raft.report_unreachable(to);
         }
     }
 
     fn send_snapshot(&mut self, to: u64, message: Vec<u8>) {
-        let Some(peer) = self.peers.get(&to) else { return };
-        let link = Link {
-            from: self.from,
-            to,
-            cluster: self.cluster.clone(),
-            channel: peer.channel.clone(),
-        };
+        let Some(channel) = self.peer(to).map(|peer| peer.channel.clone()) else { return };
+        let link = Link { speaker: self.speaker.clone(), to, channel };
         let raft = Arc::clone(&self.raft);
         let archive = self.archive.clone();
         self.runtime.spawn(async move {
@@ -117,17 +151,25 @@ impl Transport for Peers {
 }
 
 struct Link {
-    from: u64,
+    speaker: Speaker,
     to: u64,
-    cluster: String,
     channel: Channel,
 }
 
 impl Link {
     /// Keeps one stream to the peer, as long as there is anything to send through it.
     async fn feed(self, mut messages: mpsc::Receiver<Vec<u8>>, raft: LateHandle) {
+        let mut refusals = 0u64;
         while let Some(first) = messages.recv().await {
-            if self.stream(first, &mut messages).await.is_err() {
+            if let Err(status) = self.stream(first, &mut messages).await {
+                if status.code() == tonic::Code::FailedPrecondition {
+                    refusals = refusals.saturating_add(1);
+                    // Each power of two: a peer that refuses for good must not flood the log.
+                    if refusals.is_power_of_two() {
+                        let why = status.message();
+                        tracing::error!(to = self.to, why, "another scheduler refuses this one");
+                    }
+                }
                 if let Some(raft) = raft.get() {
                     raft.report_unreachable(self.to);
                 }
@@ -179,7 +221,8 @@ impl Link {
         if end == 0 {
             return Ok(());
         }
-        let (cluster, from, to) = (self.cluster.clone(), self.from, self.to);
+        let (cluster, from) = (self.speaker.cluster.clone(), self.speaker.id);
+        let to = self.to;
         let ask = ArchiveHeadRequest { cluster: cluster.clone(), from, to };
         let has = self.client().archive_head(ask).await?.into_inner().count;
         if has >= end {
@@ -214,15 +257,17 @@ impl Link {
     /// Cuts a message into chunks; the first of a stream says who speaks to whom.
     fn chunks(&self, message: Vec<u8>, greeting: bool) -> impl Iterator<Item = RaftChunk> + use<> {
         let pieces = message.len().div_ceil(CHUNK_BYTES).max(1);
-        let (cluster, from, to) = (self.cluster.clone(), self.from, self.to);
+        let (speaker, to) = (self.speaker.clone(), self.to);
         (0..pieces).map(move |i| {
             let greets = greeting && i == 0;
             let start = i * CHUNK_BYTES;
             let end = message.len().min(start + CHUNK_BYTES);
             RaftChunk {
-                cluster: if greets { cluster.clone() } else { String::new() },
-                from: if greets { from } else { 0 },
+                cluster: if greets { speaker.cluster.clone() } else { String::new() },
+                from: if greets { speaker.id } else { 0 },
                 to: if greets { to } else { 0 },
+                address: if greets { speaker.address.clone() } else { String::new() },
+                epoch: if greets { speaker.epoch.load(Ordering::Relaxed) } else { 0 },
                 data: message.get(start..end).unwrap_or_default().to_vec(),
                 last: i + 1 == pieces,
             }

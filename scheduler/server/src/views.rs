@@ -93,6 +93,7 @@ fn checkpoint(c: &Checkpoint) -> v1::Checkpoint {
 /// A node, with what the leader hears of it.
 pub(crate) fn node(node: &Node, live: Option<Live>, silent_after: std::time::Duration) -> v1::Node {
     let live = live.filter(|l| l.session == node.session);
+    let held = live.as_ref().map(|l| l.held.clone()).unwrap_or_default();
     let age = live.as_ref().map(|l| clock::monotonic().saturating_sub(l.seen));
     let state = match (node.state, age) {
         (NodeState::Lost, _) => "lost",
@@ -110,6 +111,7 @@ pub(crate) fn node(node: &Node, live: Option<Live>, silent_after: std::time::Dur
         sample: live.and_then(|l| l.sample),
         seen_ms_ago: age.map_or(u64::MAX, millis),
         registered_ms: node.registered.0,
+        held,
     }
 }
 

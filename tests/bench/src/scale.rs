@@ -15,15 +15,19 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
+use trainyard_jobs::Role;
+use trainyard_pki::{
+    AUTHORITY_LIFE, Authority, Connector, Credentials, Expected, Holder, PkiDir, Subject,
+};
 use trainyard_proto::v1::{
-    self, CancelRequest, ClusterStatusRequest, GetJobRequest, ListJobsRequest, SubmitRequest,
+    CancelRequest, ClusterStatusRequest, GetJobRequest, ListJobsRequest, SubmitRequest,
     client_client::ClientClient,
 };
 
 use crate::{
     args::Args,
-    cluster::{key, scratch},
+    cluster::{issue, key, scratch},
     machine::Machine,
     process::{Daemon, free_ports, output},
     progress,
@@ -111,15 +115,33 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         busy: Vec::new(),
         writes_per_second: 0.0,
     };
-    measure(args, &dir, &mut figures).await?;
+    let connector = certificates(&dir)?;
+    measure(args, &dir, &connector, &mut figures).await?;
     let text = serde_json::to_string_pretty(&figures)?;
     std::fs::create_dir_all(&args.out)?;
     std::fs::write(args.out.join("scale.json"), &text)?;
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
-async fn measure(args: &Args, dir: &Path, figures: &mut Figures) -> anyhow::Result<()> {
-    let scheduler = Scheduler::start(args, dir, "the fill", figures).await?;
+/// A certificate authority for the filled cluster, and a way to connect as its administrator.
+fn certificates(dir: &Path) -> anyhow::Result<Connector> {
+    let authority = Authority::create(fill::CLUSTER.parse()?, AUTHORITY_LIFE)?;
+    let person = dir.join("pki");
+    let admin = Subject::Person { role: Role::Admin, name: "bench".into() };
+    issue(&authority, &person, Holder::Person, admin)?;
+    let own = PkiDir::new(dir.join("scheduler").join("pki"));
+    own.write_authority(authority.certificate(), &authority.key())?;
+    issue(&authority, own.path(), Holder::Node, Subject::Scheduler(1))?;
+    Ok(Connector::to(&Credentials::person(&person)?, Expected::AnyScheduler)?)
+}
+
+async fn measure(
+    args: &Args,
+    dir: &Path,
+    connector: &Connector,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    let scheduler = Scheduler::start(args, dir, connector, "the fill", figures).await?;
     figures.memory.push(scheduler.memory("after the start")?);
     progress("asking");
     let known = scheduler.some_jobs().await?;
@@ -130,10 +152,10 @@ async fn measure(args: &Args, dir: &Path, figures: &mut Figures) -> anyhow::Resu
     (figures.busy, figures.writes_per_second) = (busy, rate);
     figures.memory.push(scheduler.memory("after the load")?);
     drop(scheduler);
-    let scheduler = Scheduler::start(args, dir, "SIGTERM", figures).await?;
+    let scheduler = Scheduler::start(args, dir, connector, "SIGTERM", figures).await?;
     figures.memory.push(scheduler.memory("after a restart")?);
     scheduler.kill()?;
-    let scheduler = Scheduler::start(args, dir, "SIGKILL", figures).await?;
+    let scheduler = Scheduler::start(args, dir, connector, "SIGKILL", figures).await?;
     figures.memory.push(scheduler.memory("after a SIGKILL")?);
     Ok(())
 }
@@ -147,6 +169,7 @@ impl Scheduler {
     async fn start(
         args: &Args,
         dir: &Path,
+        connector: &Connector,
         after: &'static str,
         figures: &mut Figures,
     ) -> anyhow::Result<Self> {
@@ -159,7 +182,7 @@ impl Scheduler {
         let mut daemon = Daemon::start("scheduler", &mut command, dir)?;
         loop {
             daemon.check()?;
-            if let Some(client) = first_answer(port).await {
+            if let Some(client) = first_answer(port, connector).await {
                 figures.start_seconds.push(Start { after, seconds: begun.elapsed().as_secs_f64() });
                 return Ok(Self { daemon, client });
             }
@@ -282,10 +305,12 @@ async fn reads(
     ])
 }
 
-async fn first_answer(port: u16) -> Option<ClientClient<Channel>> {
-    let mut client = ClientClient::connect(format!("http://127.0.0.1:{port}")).await.ok()?;
-    let client_messages = v1::ListJobsRequest { limit: 1000, ..Default::default() };
-    client.list_jobs(client_messages).await.ok()?;
+async fn first_answer(port: u16, connector: &Connector) -> Option<ClientClient<Channel>> {
+    let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{port}")).ok()?;
+    let channel = endpoint.connect_with_connector(connector.clone()).await.ok()?;
+    let mut client = ClientClient::new(channel);
+    let ps = ListJobsRequest { limit: 1000, ..Default::default() };
+    client.list_jobs(ps).await.ok()?;
     Some(client)
 }
 
@@ -293,7 +318,8 @@ fn config(dir: &Path, port: u16) -> anyhow::Result<PathBuf> {
     let file = dir.join("scheduler.toml");
     let text = format!(
         "id = 1\ncluster = \"{}\"\nlisten = \"127.0.0.1:{port}\"\ndata_dir = {:?}\n\
-         store = \"file://{}\"\n[peers]\n1 = \"127.0.0.1:{port}\"\n",
+         store = \"file://{}\"\n[peers]\n1 = \"127.0.0.1:{port}\"\n\
+         [limits.caller]\nper_second = 1000000\nburst = 1000000\n",
         fill::CLUSTER,
         dir.join("scheduler"),
         dir.join("store").display(),

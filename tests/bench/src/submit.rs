@@ -24,7 +24,7 @@ const MOST_CLIENTS: usize = 1000;
 
 /// A system that takes writes.
 enum Target {
-    Yard(cluster::Cluster),
+    Yard(Box<cluster::Cluster>),
     Etcd(etcd::Etcd),
 }
 
@@ -90,7 +90,8 @@ fn wanted(args: &Args, name: &str) -> anyhow::Result<()> {
 
 async fn start_yard(args: &Args) -> anyhow::Result<Target> {
     wanted(args, "trainyard")?;
-    cluster::Cluster::start(&args.yard(), &args.data, 3).await.map(Target::Yard)
+    let cluster = cluster::Cluster::start(&args.yard(), &args.data, 3).await?;
+    Ok(Target::Yard(Box::new(cluster)))
 }
 
 async fn start_etcd(args: &Args) -> anyhow::Result<Target> {

@@ -38,7 +38,7 @@ pub struct Cluster {
     schedulers: Vec<Scheduler>,
     workers: Vec<Worker>,
     pki: Pki,
-    _ports: ports::Block,
+    ports: ports::Block,
     folder: TempDir,
 }
 
@@ -118,7 +118,7 @@ impl Cluster {
         }
         let admin = pki.person("admin", Role::Admin)?;
         let yard = Yard::new(&members.join(","), &admin, &root.join("client"));
-        Ok(Self { yard, schedulers, workers, pki, _ports: ports, folder })
+        Ok(Self { yard, schedulers, workers, pki, ports, folder })
     }
 
     /// Starts everything, tests, and ends everything.
@@ -159,6 +159,13 @@ impl Cluster {
     #[must_use]
     pub fn yard(&self) -> &Yard {
         &self.yard
+    }
+
+    /// Asks these schedulers from now on.
+    pub fn ask_at(&mut self, endpoints: &[&str]) -> anyhow::Result<()> {
+        let admin = self.pki.person("admin", Role::Admin)?;
+        self.yard = Yard::new(&endpoints.join(","), &admin, &self.client());
+        Ok(())
     }
 
     /// Who issues the certificates of this cluster.
@@ -276,6 +283,43 @@ impl Cluster {
     /// Starts all schedulers that do not run.
     pub fn start_schedulers(&mut self) -> anyhow::Result<()> {
         self.schedulers.iter_mut().try_for_each(Scheduler::start)
+    }
+
+    /// The address that the scheduler of this number, from 0, has or would have.
+    #[must_use]
+    pub fn scheduler_address(&self, number: u16) -> String {
+        format!("127.0.0.1:{}", self.ports.port(number))
+    }
+
+    /// Starts one more scheduler, with the configuration that `yard cluster add` or `replace` gave.
+    /// Gives its number.
+    pub fn join_scheduler(&mut self, config: &str) -> anyhow::Result<usize> {
+        let number = self.schedulers.len();
+        let id = u16::try_from(number)?.saturating_add(1);
+        let mut scheduler = Scheduler::joining(self.folder.path(), id, &self.pki, config)?;
+        scheduler.start()?;
+        self.schedulers.push(scheduler);
+        Ok(number)
+    }
+
+    /// Asks a scheduler to stop, as an operator would, and waits until it has.
+    pub fn stop_scheduler(&mut self, number: usize) -> anyhow::Result<()> {
+        self.schedulers.get_mut(number).context("no such scheduler")?.daemon().terminate()
+    }
+
+    /// Waits until a scheduler has ended by itself, and gives its exit code.
+    pub fn scheduler_end(&mut self, number: usize, limit: Duration) -> anyhow::Result<Option<i32>> {
+        self.schedulers.get_mut(number).context("no such scheduler")?.daemon().wait_for_end(limit)
+    }
+
+    /// Adds a line to a scheduler's configuration.
+    pub fn configure_scheduler(&self, number: usize, line: &str) -> anyhow::Result<()> {
+        self.schedulers.get(number).context("no such scheduler")?.configure(line)
+    }
+
+    /// What a scheduler said last.
+    pub fn scheduler_log(&self, number: usize) -> anyhow::Result<String> {
+        Ok(self.schedulers.get(number).context("no such scheduler")?.last_words())
     }
 
     /// Keeps a copy of what the schedulers, which must be down, have on disk.

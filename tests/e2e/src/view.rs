@@ -100,6 +100,18 @@ pub struct Node {
     pub name: String,
     /// `up`, `silent` or `lost`.
     pub state: String,
+    /// Attempts that run there although the cluster does not know them.
+    #[serde(default)]
+    pub held: Vec<Held>,
+}
+
+/// An attempt that a node holds.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Held {
+    /// `JOB.ATTEMPT.GENERATION`.
+    pub attempt: String,
+    /// Its units.
+    pub units: Vec<String>,
 }
 
 /// One version of a model.
@@ -154,8 +166,64 @@ impl Version {
 pub struct Status {
     /// The scheduler that leads.
     pub leader: Option<u64>,
+    /// The recovery epoch.
+    pub epoch: u64,
+    /// The feature level that is switched on.
+    pub feature_level: u16,
     /// Every member, as it sees itself.
     pub schedulers: Vec<Member>,
+}
+
+/// A scheduler as `yard cluster members` lists it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Seat {
+    /// Its id.
+    pub id: u64,
+    /// Where it listens.
+    pub address: String,
+    /// Whether it leads.
+    pub leader: bool,
+    /// `voter`, `learner`, `joining` or `leaving`.
+    pub state: String,
+    /// What it runs, if it answers.
+    pub version: Option<String>,
+    /// How far its clock is off the answering scheduler's.
+    pub clock_offset_ms: Option<i64>,
+}
+
+/// What `yard cluster add` and `replace` give.
+#[derive(Debug, Deserialize)]
+pub struct NewMember {
+    /// Its id.
+    pub id: u64,
+    /// Its configuration, as TOML.
+    pub config: String,
+}
+
+/// What `yard cluster restore` and `recover` give.
+#[derive(Debug, Deserialize)]
+pub struct NewHistory {
+    /// The recovery epoch.
+    pub epoch: u64,
+    /// The member's id.
+    pub id: u64,
+    /// The first log index.
+    pub index: u64,
+}
+
+/// What `yard cluster inspect` gives.
+#[derive(Debug, Deserialize)]
+pub struct DataDirectory {
+    /// The recovery epoch.
+    pub epoch: u64,
+    /// The last entry that the state holds.
+    pub index: u64,
+    /// The feature level.
+    pub feature_level: u16,
+    /// The newest snapshot.
+    pub snapshot_index: u64,
+    /// The state's hash.
+    pub state_hash: String,
 }
 
 /// One scheduler.
@@ -167,4 +235,7 @@ pub struct Member {
     pub applied: u64,
     /// The hash of its replicated state.
     pub state_hash: Option<String>,
+    /// The entry that the hash is of.
+    #[serde(default)]
+    pub state_hash_index: u64,
 }

@@ -14,7 +14,7 @@ use trainyard_tests::{
     cluster::CLUSTER,
     ledger::check_count,
     on_cluster, process, specs, until,
-    view::{Job, List, Node, Version},
+    view::{Job, List, Member, Node, Version},
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -245,7 +245,8 @@ fn submits_go_on_while_leaders_die() -> anyhow::Result<()> {
         ensure!(known == told, "{told:?} were acknowledged; there are {known:?}");
         let hashes: BTreeSet<_> = until("the replicas to agree", SOON, || {
             let status = cluster.status()?;
-            let applied: BTreeSet<_> = status.schedulers.iter().map(|one| one.applied).collect();
+            let of = |one: &Member| (one.applied, one.state_hash_index);
+            let applied: BTreeSet<_> = status.schedulers.iter().map(of).collect();
             let hashes = status.schedulers.into_iter().map(|one| one.state_hash).collect();
             Ok((applied.len() == 1).then_some(hashes))
         })?;

@@ -90,7 +90,7 @@ impl Decisions {
         let Some(wanted) = &self.wanted else { return Vec::new() };
         let open = wanted.orders.keys().filter(|attempt| !self.told.contains(*attempt));
         let attempts: BTreeSet<AttemptRef> = open.cloned().collect();
-        reconcile(wanted.revision, &attempts, known)
+        reconcile(wanted.revision, &attempts, &wanted.stopping, known)
     }
 
     /// What is to stop and was never heard of here, and nobody has been told so. `is_absent` must

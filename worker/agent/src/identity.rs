@@ -34,6 +34,8 @@ struct Probe {
 pub(crate) struct Identity {
     dir: PathBuf,
     state: State,
+    /// The highest epoch that was proved to be the cluster's.
+    granted: u64,
     /// Held for the agent's life.
     _lock: File,
 }
@@ -67,7 +69,8 @@ impl Identity {
             cluster: None,
             revision: Revision::default(),
         });
-        let identity = Self { dir: dir.to_owned(), state, _lock: lock };
+        let granted = state.revision.epoch;
+        let identity = Self { dir: dir.to_owned(), state, granted, _lock: lock };
         if drawn {
             identity.save(&identity.state)?;
         }
@@ -93,9 +96,20 @@ impl Identity {
         self.stand(joined)
     }
 
+    /// The cluster was proved to be of `epoch`.
+    pub(crate) fn grant(&mut self, epoch: u64) {
+        self.granted = self.granted.max(epoch);
+    }
+
     /// Whether a desired set of `revision` may be acted upon; a higher one than ever before is
-    /// on disk when this returns.
+    /// on disk when this returns. A higher epoch must have been granted, once there was one.
     pub(crate) fn accept(&mut self, revision: Revision) -> Result<bool, WorkerError> {
+        if self.state.revision == Revision::default() {
+            self.grant(revision.epoch);
+        }
+        if revision.epoch > self.granted {
+            return Ok(false);
+        }
         match self.standing().accepting(revision) {
             Some(accepted) => self.stand(accepted).map(|()| true),
             None => Ok(false),
@@ -138,6 +152,11 @@ mod tests {
         assert_eq!((again.node(), again.standing().cluster), (&node, Some(cluster)));
         assert!(!again.accept(Revision { epoch: 1, index: 8 }).unwrap());
         assert!(again.accept(Revision { epoch: 1, index: 9 }).unwrap());
+        // Another epoch needs more than a set's word.
+        assert!(!again.accept(Revision { epoch: 2, index: 10 }).unwrap());
+        again.grant(2);
+        assert!(again.accept(Revision { epoch: 2, index: 10 }).unwrap());
+        assert!(!again.accept(Revision { epoch: 1, index: 99 }).unwrap(), "it is over");
         let error = again.join(ClusterId(uuid::Uuid::from_u128(8))).unwrap_err();
         assert!(matches!(error, WorkerError::OtherCluster { .. }));
     }

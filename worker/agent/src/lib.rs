@@ -14,6 +14,7 @@ pub mod delivery;
 mod durable;
 pub mod ending;
 pub mod error;
+mod grant;
 mod identity;
 mod metrics;
 mod node;

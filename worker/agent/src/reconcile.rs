@@ -49,12 +49,13 @@ pub enum Action {
 }
 
 /// Decides about the set `wanted` of `revision`, which the caller has accepted: it is not lower
-/// than any before it. Asking again with the same set, once the actions are carried out, gives
+/// than any before it. What is in `stopping` the cluster knows and wants ended. Asking again with the same set, once the actions are carried out, gives
 /// nothing.
 #[must_use]
 pub fn reconcile(
     revision: Revision,
     wanted: &BTreeSet<AttemptRef>,
+    stopping: &BTreeSet<AttemptRef>,
     known: &BTreeMap<AttemptRef, Known>,
 ) -> Vec<Action> {
     let unknown = wanted.iter().filter(|attempt| !known.contains_key(attempt));
@@ -64,7 +65,8 @@ pub fn reconcile(
         actions.extend(if wanted.contains(&attempt) {
             present(attempt, held)
         } else {
-            absent(attempt, held, revision)
+            let named = stopping.contains(&attempt);
+            absent(attempt, held, revision, named)
         });
     }
     actions
@@ -79,7 +81,7 @@ fn present(attempt: AttemptRef, known: &Known) -> Option<Action> {
     }
 }
 
-fn absent(attempt: AttemptRef, known: &Known, revision: Revision) -> Option<Action> {
+fn absent(attempt: AttemptRef, known: &Known, revision: Revision, named: bool) -> Option<Action> {
     // The set may have been made before the attempt was started.
     if revision <= known.started {
         return None;
@@ -90,7 +92,8 @@ fn absent(attempt: AttemptRef, known: &Known, revision: Revision) -> Option<Acti
         Stage::Ended | Stage::Stopping => None,
         // Nothing runs that could be lost.
         Stage::Accepted => Some(Action::Stop(attempt)),
-        Stage::Active if same_epoch => Some(Action::Stop(attempt)),
+        // Named, it is stopped in any epoch: the cluster knows it, or somebody said so.
+        Stage::Active if same_epoch || named => Some(Action::Stop(attempt)),
         // A recovered cluster may have forgotten it: an operator decides.
         Stage::Active => (!known.held).then_some(Action::Hold(attempt)),
     }

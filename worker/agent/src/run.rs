@@ -8,7 +8,7 @@ use tokio::{
     time::interval,
 };
 use tonic::{Code, Status};
-use trainyard_jobs::{ClusterId, Revision, SessionId};
+use trainyard_jobs::{Revision, SessionId};
 use trainyard_pki::{Connector, Credentials, Expected, PkiError, Subject};
 use trainyard_proto::v1::DesiredSet;
 use trainyard_store::Store;
@@ -17,12 +17,13 @@ use crate::{
     attempt::{Context, Registry, ShimProgram, Trainer},
     config::Config,
     error::WorkerError,
+    grant,
     identity::Identity,
     metrics::{Counters, Metrics, Snapshot, serve},
     node::Node,
     renewal,
     report::{Leader, Reporter},
-    session::{News, Session},
+    session::{Invitation, News, Session},
     shim,
     standing::Standing,
     telemetry::{Gpus, Sampler, inventory},
@@ -65,6 +66,7 @@ struct Agent {
     counters: Counters,
     standing: watch::Sender<Standing>,
     news: mpsc::Receiver<News>,
+    credentials: Credentials,
     /// Given up last: the data directory is ours as long as anything of us runs.
     identity: Identity,
 }
@@ -118,15 +120,15 @@ impl Agent {
             known,
         };
         node.adopt()?;
-        node.tasks.spawn(renewal::run(credentials, connector, schedulers));
+        node.tasks.spawn(renewal::run(credentials.clone(), connector, schedulers));
         node.tasks.spawn(session.run());
-        Ok(Self { node, registry, counters, standing, news, identity })
+        Ok(Self { node, registry, counters, standing, news, credentials, identity })
     }
 
     fn take(&mut self, news: News) -> Result<(), WorkerError> {
         match news {
-            News::Welcome(cluster, answer) => {
-                let stay = self.welcome(cluster)?;
+            News::Welcome(invitation, answer) => {
+                let stay = self.welcome(&invitation)?;
                 // A session that no longer waits asks again.
                 let _ = answer.send(stay);
                 Ok(())
@@ -148,9 +150,19 @@ impl Agent {
         Err(error)
     }
 
-    fn welcome(&mut self, cluster: ClusterId) -> Result<bool, WorkerError> {
-        match self.identity.join(cluster) {
+    fn welcome(&mut self, invitation: &Invitation) -> Result<bool, WorkerError> {
+        let Invitation { cluster, epoch, grant: proof } = invitation;
+        let seen = self.identity.standing().revision.epoch;
+        if *epoch > seen
+            && seen > 0
+            && let Err(error) = grant::check(&self.credentials, *cluster, *epoch, proof)
+        {
+            tracing::error!(epoch, seen, %error, "a scheduler claims a higher epoch without a valid grant");
+            return Ok(false);
+        }
+        match self.identity.join(*cluster) {
             Ok(()) => {
+                self.identity.grant(*epoch);
                 self.stand();
                 Ok(true)
             }

@@ -44,12 +44,22 @@ const MAX_ENDPOINTS: usize = 64;
 
 /// What the session tells the agent.
 pub(crate) enum News {
-    /// A leader has welcomed us into this cluster; the answer says whether to stay.
-    Welcome(ClusterId, tokio::sync::oneshot::Sender<bool>),
+    /// A leader has welcomed us; the answer says whether to stay.
+    Welcome(Invitation, tokio::sync::oneshot::Sender<bool>),
     /// What should run here.
     Desired(DesiredSet),
     /// A scheduler refuses us; it is asked again, unless the agent gives up.
     Refused { endpoint: String, status: Status },
+}
+
+/// What a leader says of its cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Invitation {
+    pub cluster: ClusterId,
+    /// Its recovery epoch; 0 of a version that does not say.
+    pub epoch: u64,
+    /// The proof that it is of that epoch.
+    pub grant: Vec<u8>,
 }
 
 /// The session's view of the agent.
@@ -180,13 +190,15 @@ impl Session {
         };
         match self.enter(&first).await {
             Some(true) => {}
-            Some(false) => return broken("it leads another cluster".into()),
+            Some(false) => {
+                return broken("it leads another cluster, or one of another epoch".into());
+            }
             None => return End::Over,
         }
         tracing::info!(endpoint, "joined the leader");
         self.counters.sessions.inc();
         self.leader.send_replace(Some(client));
-        self.follow(down, up, first.heartbeat_ms).await
+        self.follow(down, up, &first).await
     }
 
     fn hello(&self) -> Hello {
@@ -204,8 +216,16 @@ impl Session {
     /// Whether to stay with the scheduler that sent `welcome`; nothing if the agent has gone.
     async fn enter(&mut self, welcome: &Welcome) -> Option<bool> {
         let Ok(cluster) = welcome.cluster.parse() else { return Some(false) };
-        let joined = self.standing.borrow().cluster == Some(cluster);
-        let stay = joined || self.ask(cluster).await?;
+        let standing = *self.standing.borrow();
+        let own = standing.revision.epoch;
+        if welcome.epoch != 0 && welcome.epoch < own {
+            tracing::warn!(own, theirs = welcome.epoch, "a scheduler of an epoch that is over");
+            return Some(false);
+        }
+        // The first epoch that a worker sees is the one it joins.
+        let known = standing.cluster == Some(cluster) && (welcome.epoch <= own || own == 0);
+        let (epoch, grant) = (welcome.epoch, welcome.epoch_grant.clone());
+        let stay = known || self.ask(Invitation { cluster, epoch, grant }).await?;
         if stay {
             for endpoint in &welcome.endpoints {
                 if !self.endpoints.contains(endpoint) && self.endpoints.len() < MAX_ENDPOINTS {
@@ -217,10 +237,10 @@ impl Session {
         Some(stay)
     }
 
-    /// Whether to join `cluster`; nothing if the agent has gone.
-    async fn ask(&self, cluster: ClusterId) -> Option<bool> {
+    /// Whether to accept; nothing if the agent has gone.
+    async fn ask(&self, invitation: Invitation) -> Option<bool> {
         let (answer, stay) = tokio::sync::oneshot::channel();
-        self.news.send(News::Welcome(cluster, answer)).await.ok()?;
+        self.news.send(News::Welcome(invitation, answer)).await.ok()?;
         stay.await.ok()
     }
 
@@ -230,10 +250,10 @@ impl Session {
         &self,
         mut down: Streaming<SchedulerMessage>,
         up: mpsc::Sender<WorkerMessage>,
-        heartbeat_ms: u64,
+        welcome: &Welcome,
     ) -> End {
         let broken = |reason: &str| End::Broken { welcomed: true, reason: reason.into() };
-        let every = heartbeat_ms.clamp(*HEARTBEATS.start(), *HEARTBEATS.end());
+        let every = welcome.heartbeat_ms.clamp(*HEARTBEATS.start(), *HEARTBEATS.end());
         let mut ticks = interval(Duration::from_millis(every));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut taken = Instant::now();
@@ -258,6 +278,7 @@ impl Session {
                     let beat = Heartbeat {
                         sample: Some(self.sampler.newest()),
                         progress: self.registry.progress(),
+                        held: self.registry.started_before(welcome.epoch),
                     };
                     match up.try_send(WorkerMessage { body: Some(Up::Heartbeat(beat)) }) {
                         Ok(()) => taken = Instant::now(),

@@ -168,8 +168,17 @@ async fn only_a_higher_revision_of_the_same_epoch_stops_an_absent_attempt() {
         scheduler.send(1, index, vec![]);
         assert_eq!(scheduler.next_hello().await.running[0].state, "running");
     }
+    // A set alone does not begin an epoch: a leader's welcome does.
     scheduler.send(2, 1, vec![]);
+    let before = scheduler.next_hello().await;
+    assert_eq!(before.revision.map(|r| r.epoch), Some(1));
     scheduler.handled(&node, 2, 1).await;
+    scheduler
+        .wait("a heartbeat that tells what is held", |t| {
+            let held = |h: &v1::HeldAttempt| h.attempt == Some((&a).into()) && h.world_size == 1;
+            t.heartbeats.iter().any(|beat| beat.held.iter().any(held)).then_some(())
+        })
+        .await;
     reported_as(&scheduler, "held").await;
     agent.stop().await;
     let agent = node.agent(&[scheduler.address]);

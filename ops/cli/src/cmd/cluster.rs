@@ -33,6 +33,7 @@ pub(crate) async fn run(app: &App) -> Result<Exit, CliError> {
 fn page(app: &App, view: &ClusterView) -> Result<Page, CliError> {
     let mut page = app.out.card(view, app.out.look())?;
     page.notes.extend(view.divergence());
+    page.notes.extend(view.alarms());
     Ok(page)
 }
 

@@ -29,6 +29,9 @@ fn page(app: &App, answer: v1::ListNodesAnswer) -> Result<Page, CliError> {
     let mut look = app.out.look();
     look.id_chars = human::id_chars(items.iter().flat_map(NodeView::jobs));
     let empty = "no nodes yet: `yard worker` joins one, `yard dev --workers 2` starts some here";
+    let held: Vec<String> = items.iter().flat_map(NodeView::notes).collect();
     let list = List { items, more: false, stale: answer.stale, empty: empty.to_owned() };
-    app.out.list(&list, look)
+    let mut page = app.out.list(&list, look)?;
+    page.notes.extend(held);
+    Ok(page)
 }

@@ -39,7 +39,18 @@ struct SchedulerView {
     log_bytes: u64,
     snapshot_index: u64,
     state_hash: Option<String>,
+    /// The log index that the hash is of.
+    state_hash_index: u64,
     version: Option<String>,
+    /// `voter`, `learner`, `joining` or `leaving`, as the leader says.
+    member: Option<String>,
+    /// The highest feature level that it can apply.
+    feature_level: Option<u32>,
+    /// Its clock less the leader's.
+    clock_offset_ms: Option<i64>,
+    disk_free_bytes: Option<u64>,
+    disk_total_bytes: Option<u64>,
+    alarms: Vec<String>,
     problem: Option<String>,
 }
 
@@ -63,8 +74,14 @@ impl ClusterView {
         let leader = answers.iter().filter(|a| a.role == "leader").max_by_key(|a| a.term);
         let best = leader.or_else(|| answers.iter().max_by_key(|a| a.applied));
         let base = best.cloned().unwrap_or_default();
-        let mut schedulers: Vec<_> =
-            asked.into_iter().map(|asked| SchedulerView::new(asked, commit)).collect();
+        let mut schedulers: Vec<_> = asked
+            .into_iter()
+            .map(|asked| {
+                let id = asked.id.or_else(|| Some(asked.answer.as_ref().ok()?.id));
+                let member = base.members.iter().find(|m| Some(m.id) == id).cloned();
+                SchedulerView::new(asked, commit, member.unwrap_or_default())
+            })
+            .collect();
         schedulers.sort_by(|a, b| (a.id, &a.address).cmp(&(b.id, &b.address)));
         Self {
             leader: leader.map(|leader| leader.id),
@@ -88,18 +105,29 @@ impl ClusterView {
     pub(crate) fn divergence(&self) -> Option<String> {
         let hashed = || self.schedulers.iter().filter(|s| s.state_hash.is_some());
         hashed().find_map(|a| {
-            let b = hashed().find(|b| b.applied == a.applied && b.state_hash != a.state_hash)?;
+            let b = hashed().find(|b| {
+                b.state_hash_index == a.state_hash_index && b.state_hash != a.state_hash
+            })?;
             Some(format!(
                 "schedulers at {} and {} hold different states at index {}: stop submitting and \
                  keep both data directories",
-                a.address, b.address, a.applied
+                a.address, b.address, a.state_hash_index
             ))
         })
+    }
+
+    /// What needs an operator.
+    pub(crate) fn alarms(&self) -> impl Iterator<Item = String> {
+        let of = |s: &SchedulerView| {
+            let id = s.id.map_or_else(|| s.address.clone(), |id| id.to_string());
+            s.alarms.iter().map(move |alarm| format!("scheduler {id}: {alarm}")).collect::<Vec<_>>()
+        };
+        self.schedulers.iter().flat_map(of)
     }
 }
 
 impl SchedulerView {
-    fn new(asked: Asked, commit: u64) -> Self {
+    fn new(asked: Asked, commit: u64, member: v1::Member) -> Self {
         let (answer, problem) = match asked.answer {
             Ok(answer) => (answer, None),
             Err(problem) => {
@@ -111,7 +139,10 @@ impl SchedulerView {
             id: asked.id.or_else(|| super::present(answer.id)),
             address: asked.address,
             lag: if problem.is_none() { commit.saturating_sub(answer.applied) } else { 0 },
-            role: answer.role,
+            role: match (answer.role.as_str(), member.state.as_str()) {
+                ("follower", "learner" | "joining") => "learner".to_owned(),
+                _ => answer.role,
+            },
             term: answer.term,
             commit: answer.commit,
             applied: answer.applied,
@@ -120,7 +151,14 @@ impl SchedulerView {
             log_bytes: answer.log_bytes,
             snapshot_index: answer.snapshot_index,
             state_hash: super::text(answer.state_hash),
+            state_hash_index: answer.state_hash_index,
             version: super::text(answer.version),
+            member: super::text(member.state),
+            feature_level: Some(answer.supported_level).filter(|level| *level > 0),
+            clock_offset_ms: member.clock_offset_ms,
+            disk_free_bytes: super::present(answer.disk_total).map(|_| answer.disk_free),
+            disk_total_bytes: super::present(answer.disk_total),
+            alarms: answer.alarms,
             problem,
         }
     }
@@ -130,7 +168,7 @@ impl SchedulerView {
         let mut cells =
             vec![Cell::number(id), Cell::new(self.address.as_str()), Cell::state(&self.role)];
         if let Some(problem) = self.problem.as_ref().filter(|_| look.wide) {
-            cells.extend((0..7).map(|_| Cell::number("")));
+            cells.extend((0..9).map(|_| Cell::number("")));
             cells.extend([Cell::new(""), Cell::new(problem.as_str())]);
             return cells;
         }
@@ -152,6 +190,9 @@ impl SchedulerView {
         if look.wide {
             let entries = self.last_index.saturating_add(1).saturating_sub(self.first_index);
             cells.insert(7, Cell::number(entries));
+            let clock = self.clock_offset_ms.map(|ms| format!("{ms:+} ms")).unwrap_or_default();
+            cells.push(Cell::number(clock));
+            cells.push(Cell::number(self.disk_free_bytes.map(size).unwrap_or_default()));
             cells.push(Cell::new(self.version.as_deref().unwrap_or_default()));
         }
         cells
@@ -182,8 +223,20 @@ impl Card for ClusterView {
         ];
         let titles: &[&str] = if look.wide {
             &[
-                "ID", "ADDRESS", "ROLE", "TERM", "COMMIT", "APPLIED", "LAG", "ENTRIES", "LOG",
-                "SNAPSHOT", "STATE", "VERSION",
+                "ID",
+                "ADDRESS",
+                "ROLE",
+                "TERM",
+                "COMMIT",
+                "APPLIED",
+                "LAG",
+                "ENTRIES",
+                "LOG",
+                "SNAPSHOT",
+                "STATE",
+                "CLOCK",
+                "DISK FREE",
+                "VERSION",
             ]
         } else {
             &["ID", "ADDRESS", "ROLE", "TERM", "APPLIED", "LAG", "LOG", "SNAP", "STATE"]

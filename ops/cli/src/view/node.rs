@@ -30,6 +30,30 @@ pub(crate) struct NodeView {
     registered_unix_ms: u64,
     jobs: BTreeSet<String>,
     devices: Vec<DeviceView>,
+    /// What runs here although the cluster does not know it.
+    held: Vec<HeldView>,
+}
+
+/// An attempt of a history that a recovery cut off.
+#[derive(Debug, Serialize)]
+struct HeldView {
+    /// `JOB.ATTEMPT.GENERATION`.
+    attempt: String,
+    job_name: String,
+    units: Vec<String>,
+    world_size: u32,
+}
+
+impl From<v1::HeldAttempt> for HeldView {
+    fn from(held: v1::HeldAttempt) -> Self {
+        let a = held.attempt.unwrap_or_default();
+        Self {
+            attempt: format!("{}.{}.{}", a.job, a.attempt, a.generation),
+            job_name: held.job_name,
+            units: held.units,
+            world_size: held.world_size,
+        }
+    }
 }
 
 impl From<v1::Node> for NodeView {
@@ -55,6 +79,7 @@ impl From<v1::Node> for NodeView {
             registered_unix_ms: node.registered_ms,
             jobs: owners.map(|attempt| attempt.job).collect(),
             devices,
+            held: node.held.into_iter().map(HeldView::from).collect(),
         }
     }
 }
@@ -63,6 +88,19 @@ impl NodeView {
     /// The jobs that hold its units.
     pub(crate) fn jobs(&self) -> impl Iterator<Item = &str> {
         self.jobs.iter().map(String::as_str)
+    }
+
+    /// What an operator has to decide about.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
+        self.held.iter().map(|held| {
+            let (name, attempt) = (&self.name, &held.attempt);
+            format!(
+                "{name} holds attempt {attempt} (`{}`, {} of {} ranks), which the recovered cluster does not know: it runs on to its end, or until `yard node release {name} {attempt} --stop`",
+                held.job_name,
+                held.units.len(),
+                held.world_size
+            )
+        })
     }
 
     /// How many units of a kind it offers.

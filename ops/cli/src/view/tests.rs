@@ -151,6 +151,7 @@ fn node() -> v1::Node {
         memory: 0,
     };
     v1::Node {
+        held: Vec::new(),
         id: "7d0000000000".into(),
         inventory: Some(v1::Inventory {
             name: "worker-1".into(),
@@ -224,6 +225,7 @@ fn cluster() -> ClusterView {
         log_bytes: 180_000,
         snapshot_index: 1000,
         state_hash: format!("{applied:064x}"),
+        state_hash_index: applied,
         nodes: 3,
         running: 1,
         queued: 1,
@@ -314,6 +316,7 @@ fn equal_index_and_other_state_is_shouted() {
         answer: Ok(v1::ClusterStatusAnswer {
             id,
             applied: 9,
+            state_hash_index: 9,
             state_hash: hash.into(),
             ..v1::ClusterStatusAnswer::default()
         }),

@@ -112,8 +112,7 @@ mod tests {
             TokenView::from(token("111111111111", "worker", &[], "expired")),
         ];
         let list = List { items, more: false, stale: false, empty: String::new() };
-        let out =
-            Output { format: Format::Wide, quiet: false, colour: false, colour_err: false };
+        let out = Output { format: Format::Wide, quiet: false, colour: false, colour_err: false };
         let look = Look { now_ms: 10_000_000, colour: false, wide: true, id_chars: 12 };
         insta::assert_snapshot!(out.list(&list, look).unwrap().body);
     }

@@ -7,7 +7,11 @@ use raft::eraftpb::{Entry, EntryType};
 
 use trainyard_probe::{planted, reached};
 
-use super::{core::Driver, proposals::Applied, taking::Taking};
+use super::{
+    core::{Driver, SnapshotFile},
+    proposals::Applied,
+    taking::Taking,
+};
 use crate::{
     error::{Fatal, ProposeError},
     storage::{SnapshotFrame, count},
@@ -95,7 +99,8 @@ impl Driver {
         // A log that is large because of what is not applied yet, or of what is kept behind the
         // last snapshot, is not made smaller by one more snapshot.
         let large = store.log_bytes() > self.snapshot_log_bytes && fresh > self.keep_entries;
-        let wanted = store.take_snapshot_wanted() && fresh > 0;
+        let asked = !self.snapshots_asked.is_empty();
+        let wanted = (store.take_snapshot_wanted() || asked) && fresh > 0;
         if wanted {
             reached("raft: a snapshot is wanted by a peer");
         }
@@ -103,6 +108,7 @@ impl Driver {
             || self.applied_bytes >= self.snapshot_bytes;
         let due = (fresh >= self.snapshot_every || large) && worth;
         if !due && !wanted {
+            self.hand_out_snapshot();
             return Ok(());
         }
         self.snapshots.begin(Taking {
@@ -140,7 +146,26 @@ impl Driver {
         self.snapshot_bytes = bytes;
         self.counters.snapshots_taken.add(1);
         tracing::debug!(id = self.id, index, bytes, "took a snapshot");
+        self.hand_out_snapshot();
         Ok(())
+    }
+
+    /// Answers those whose snapshot is there: one that holds all that was applied when they asked.
+    fn hand_out_snapshot(&mut self) {
+        let store = self.node.store();
+        let index = store.snapshot_index();
+        let asked = std::mem::take(&mut self.snapshots_asked);
+        let (served, waiting) = asked.into_iter().partition(|(from, _)| *from <= index);
+        self.snapshots_asked = waiting;
+        let served: Vec<(u64, _)> = served;
+        for (_, reply) in served {
+            // A member that has joined and has no state yet.
+            reply.send(if index == 0 {
+                Err(ProposeError::Busy)
+            } else {
+                Ok(SnapshotFile { index, path: store.files().path(index) })
+            });
+        }
     }
 
     /// Why `raft` would not take a proposal although this member leads.

@@ -10,6 +10,7 @@ use raft::{RawNode, SnapshotStatus, StateRole, eraftpb::ConfState};
 use trainyard_probe::reached;
 
 use super::{
+    inbound::Refusal,
     members::MemberChange,
     proposals::{Applied, Proposals},
     reads::Reads,
@@ -22,7 +23,7 @@ use crate::{
     error::{ChangeError, OpenError, ProposeError, ReadError, StorageError},
     log_bridge,
     machine::{StateMachine, Transport},
-    storage::{Boot, Disk, LogStore, count, open_disk, open_store},
+    storage::{Boot, Damage, Disk, LogStore, count, open_disk, open_store},
 };
 
 /// All that can happen to a member.
@@ -44,6 +45,17 @@ pub enum Input {
     SnapshotSent(u64, bool),
     /// Leadership should go to this member, or to the best one.
     Transfer(Option<u64>),
+    /// A snapshot of the present state is wanted on disk.
+    Snapshot(Reply<SnapshotFile, ProposeError>),
+}
+
+/// A snapshot on disk, whole and durable. Two newer ones must be taken before it is removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotFile {
+    /// The last entry that it holds.
+    pub index: u64,
+    /// Its file, in the data directory.
+    pub path: std::path::PathBuf,
 }
 
 /// One member, without a thread or a clock of its own.
@@ -51,7 +63,7 @@ pub struct Driver {
     pub(super) id: u64,
     pub(super) cluster: [u8; 16],
     pub(super) peers: BTreeSet<u64>,
-    pub(super) node: RawNode<LogStore>,
+    pub(crate) node: RawNode<LogStore>,
     pub(super) machine: Box<dyn StateMachine>,
     /// The members as of the last applied entry.
     pub(super) conf: ConfState,
@@ -67,6 +79,8 @@ pub struct Driver {
     pub(super) snapshot_log_bytes: u64,
     pub(super) keep_entries: u64,
     pub(super) snapshot_send_ticks: u32,
+    /// Who waits for a snapshot, and what it must hold.
+    pub(super) snapshots_asked: Vec<(u64, Reply<SnapshotFile, ProposeError>)>,
     /// The size of the newest snapshot's state, and the bytes of the entries applied since.
     pub(super) snapshot_bytes: u64,
     pub(super) applied_bytes: u64,
@@ -123,6 +137,7 @@ impl Driver {
             snapshot_log_bytes: config.snapshot_log_bytes,
             keep_entries: config.keep_entries,
             snapshot_send_ticks: config.snapshot_send_ticks,
+            snapshots_asked: Vec::new(),
             snapshot_bytes,
             applied_bytes: 0,
             failed: false,
@@ -170,6 +185,7 @@ impl Driver {
             Input::Unreachable(peer) => self.node.report_unreachable(peer),
             Input::SnapshotSent(peer, arrived) => self.snapshot_sent(peer, arrived),
             Input::Transfer(to) => self.transfer(to),
+            Input::Snapshot(reply) => self.snapshots_asked.push((self.applied.0, reply)),
         }
     }
 
@@ -197,6 +213,13 @@ impl Driver {
             Ok(message) => drop(self.node.step(message)),
             Err(refusal) => {
                 reached(refusal.mark());
+                // Only the leader that is followed is believed so far.
+                if let Refusal::LostEntries { leader, .. } = refusal
+                    && self.leader() == Some(leader)
+                {
+                    let store = self.node.store();
+                    store.damage().note(store.corrupt(refusal.to_string()));
+                }
                 let count = self.counters.messages_refused.add(1);
                 // Each power of two, so that a misbehaving peer cannot flood the log.
                 if count.is_power_of_two() {
@@ -263,6 +286,11 @@ impl Driver {
         self.leading() == Some(self.applied.1)
     }
 
+    /// What would say why the disk cannot be read, even after a panic over it.
+    pub(crate) fn damage(&self) -> Damage {
+        self.node.store().damage().clone()
+    }
+
     /// Answers those whose outcome is known now.
     pub(super) fn settle(&mut self) {
         let leading = self.leading();
@@ -298,6 +326,9 @@ impl Driver {
     pub fn close(mut self) {
         self.proposals.abandon();
         self.reads.abandon();
+        for (_, reply) in std::mem::take(&mut self.snapshots_asked) {
+            reply.send(Err(ProposeError::Stopped));
+        }
         if !self.failed
             && let Err(problem) = self.node.mut_store().flush_commit()
         {

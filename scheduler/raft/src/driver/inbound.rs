@@ -28,10 +28,9 @@ pub(crate) enum Refusal {
     #[error("its snapshot cannot be used: {0}")]
     Snapshot(String),
     #[error(
-        "the leader holds an acknowledgement of entry {acknowledged}, but this log ends at {last}: entries were lost; \
-         remove this member, wipe its directory and let it join under a new id"
+        "the leader holds an acknowledgement of entry {acknowledged}, but this log ends at {last}: acknowledged entries were lost"
     )]
-    LostEntries { acknowledged: u64, last: u64 },
+    LostEntries { leader: u64, acknowledged: u64, last: u64 },
 }
 
 impl Refusal {
@@ -76,7 +75,11 @@ impl Driver {
             // A leader never announces a commit beyond what this member acknowledged to it in the
             // same term.
             MessageType::MsgHeartbeat if current && message.commit > last => {
-                return Err(Refusal::LostEntries { acknowledged: message.commit, last });
+                return Err(Refusal::LostEntries {
+                    leader: message.from,
+                    acknowledged: message.commit,
+                    last,
+                });
             }
             MessageType::MsgAppendResponse
                 if current && !message.reject && message.index > last =>

@@ -14,7 +14,7 @@ mod reply;
 mod report;
 mod taking;
 
-pub use core::{Driver, Input};
+pub use core::{Driver, Input, SnapshotFile};
 pub use members::MemberChange;
 pub use proposals::Applied;
 pub use reply::Reply;

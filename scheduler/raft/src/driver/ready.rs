@@ -40,8 +40,10 @@ impl Driver {
         // Cleared only on the way out: after an error, or a panic, the member stays failed.
         self.failed = true;
         loop {
+            self.check_damage()?;
             while self.node.has_ready() {
                 self.handle_ready(out)?;
+                self.check_damage()?;
             }
             self.settle();
             if !self.ask_reads() {
@@ -59,6 +61,7 @@ impl Driver {
 
     fn handle_ready(&mut self, out: &mut dyn Transport) -> Result<(), Fatal> {
         let mut ready = self.node.ready();
+        self.check_damage()?;
         let early = ready.take_messages();
         // A sole voter can win an election within one round, before its new term is on disk. If its
         // appends left now and it crashed, it could lead the same term again with other entries at
@@ -108,6 +111,11 @@ impl Driver {
             self.reads.confirm(&state.request_ctx, state.index);
         }
         Ok(())
+    }
+
+    /// Ends the member if its disk was found to be damaged, before it says another word.
+    fn check_damage(&self) -> Result<(), Fatal> {
+        self.node.store().damage().take().map_or(Ok(()), |problem| Err(problem.into()))
     }
 
     /// Steps 2 and 3. Gives the snapshot that must then be restored, if the leader sent one.

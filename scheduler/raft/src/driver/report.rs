@@ -62,6 +62,7 @@ impl Driver {
             last_snapshot_index: store.snapshot_index(),
             voters: self.conf.voters.iter().chain(&self.conf.voters_outgoing).copied().collect(),
             learners: self.conf.learners.iter().chain(&self.conf.learners_next).copied().collect(),
+            joint: !self.conf.voters_outgoing.is_empty(),
             leader_ready: self.leader_ready(),
             peers: peers.collect(),
         }

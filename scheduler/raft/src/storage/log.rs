@@ -16,7 +16,7 @@ use redb::{Database, TableDefinition, WriteTransaction};
 use trainyard_probe::planted;
 
 use super::{
-    codec, count,
+    Damage, codec, count,
     files::SnapshotFiles,
     index::LogIndex,
     wal::{Wal, WalError},
@@ -62,6 +62,8 @@ pub(crate) struct LogStore {
     pub(super) commit_behind: bool,
     /// Set when a peer asked for a newer snapshot than there is.
     pub(super) snapshot_wanted: Cell<bool>,
+    /// Set when something could not be read as it was written.
+    pub(super) damage: Damage,
     pub(super) counters: SharedCounters,
 }
 
@@ -202,6 +204,12 @@ impl LogStore {
         hard
     }
 
+    /// Spoils a stored entry, as nothing but a fault would.
+    #[cfg(test)]
+    pub(crate) fn spoil(&self, index: u64) {
+        self.wal.spoil(self.index.place(index).unwrap());
+    }
+
     pub(crate) fn files(&self) -> &SnapshotFiles {
         &self.files
     }
@@ -226,6 +234,10 @@ impl LogStore {
     /// Whether a peer needs a newer snapshot than the recorded one; asking clears it.
     pub(crate) fn take_snapshot_wanted(&self) -> bool {
         self.snapshot_wanted.take()
+    }
+
+    pub(crate) fn damage(&self) -> &Damage {
+        &self.damage
     }
 
     pub(crate) fn log_bytes(&self) -> u64 {

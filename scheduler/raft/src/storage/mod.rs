@@ -9,6 +9,7 @@ mod files;
 mod found;
 mod index;
 mod log;
+mod offline;
 mod open;
 mod view;
 mod wal;
@@ -16,7 +17,29 @@ mod wal;
 pub(crate) use codec::SnapshotFrame;
 pub(crate) use files::SnapshotFiles;
 pub(crate) use log::{Batch, LogStore};
+pub use offline::{Directory, StateAt, make_directory, read_directory};
 pub(crate) use open::{Boot, Disk, open_disk, open_store};
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::StorageError;
+
+/// What was found to be wrong with the disk while `raft` read from it, which has no way to say so.
+/// Shared with whoever must know even if `raft` panics over it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Damage(Arc<Mutex<Option<StorageError>>>);
+
+impl Damage {
+    /// Notes it. The first one counts.
+    pub(crate) fn note(&self, problem: StorageError) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(problem);
+    }
+
+    /// What was noted, once.
+    pub(crate) fn take(&self) -> Option<StorageError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 #[cfg(test)]
 pub(crate) use codec::{open_any_entry, seal_entry};

@@ -12,6 +12,7 @@ use raft::eraftpb::{ConfState, HardState};
 use redb::{Database, DatabaseError, ReadableDatabase, StorageBackend, backends::FileBackend};
 
 use super::{
+    Damage,
     codec::SnapshotFrame,
     files::{SnapshotFiles, sync_dir},
     found::{Found, MigrateError},
@@ -41,7 +42,7 @@ const CACHE_BYTES: usize = 1 << 20;
 /// format 1 the entries lay in the database.
 pub(crate) const FORMAT: u32 = 2;
 
-const ENTRIES_FILE: &str = "entries.log";
+pub(super) const ENTRIES_FILE: &str = "entries.log";
 
 /// What a data directory keeps beside snapshots, opened; each is a file, or a simulated one.
 #[derive(Debug)]
@@ -64,10 +65,10 @@ pub(crate) struct Boot {
 }
 
 #[derive(Default)]
-struct Meta {
-    format: Option<u32>,
-    cluster: [u8; 16],
-    member: u64,
+pub(super) struct Meta {
+    pub(super) format: Option<u32>,
+    pub(super) cluster: [u8; 16],
+    pub(super) member: u64,
     boots: u64,
     hard: HardState,
     boundary: (u64, u64),
@@ -149,6 +150,7 @@ pub(crate) fn open_store(
         snapshot: meta.snapshot,
         commit_behind: false,
         snapshot_wanted: Cell::new(false),
+        damage: Damage::default(),
         counters,
         path,
     };
@@ -159,11 +161,11 @@ pub(crate) fn open_store(
             return Err(OpenError::LogMissing { dir: config.dir.clone() });
         }
         let boot = bootstrap(config, store, machine, boots)?;
-        mark_made(&config.dir, &made)?;
+        mark_made(&config.dir)?;
         return Ok(boot);
     }
     if !made.exists() {
-        mark_made(&config.dir, &made)?;
+        mark_made(&config.dir)?;
     }
     let frame = newest_snapshot(&store)?;
     let applied = frame.as_ref().map_or((0, 0), |frame| (frame.index, frame.term));
@@ -181,9 +183,10 @@ pub(crate) fn open_store(
 }
 
 /// Leaves the mark, durably. A crash before it leaves a log that is not empty, which is enough.
-fn mark_made(dir: &Path, mark: &Path) -> Result<(), StorageError> {
-    let made = fs::File::create(mark).and_then(|file| file.sync_all());
-    made.map_err(|source| StorageError::Io { action: "write", path: mark.to_owned(), source })?;
+pub(super) fn mark_made(dir: &Path) -> Result<(), StorageError> {
+    let mark = dir.join(MADE);
+    let made = fs::File::create(&mark).and_then(|file| file.sync_all());
+    made.map_err(|source| StorageError::Io { action: "write", path: mark, source })?;
     sync_dir(dir)
 }
 
@@ -207,11 +210,20 @@ fn open_entries(
     }
 }
 
+pub(super) fn check_format(dir: &Path, meta: &Meta) -> Result<(), OpenError> {
+    match meta.format {
+        Some(found) if found > FORMAT => {
+            Err(OpenError::NewerFormat { dir: dir.to_owned(), found, known: FORMAT })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_owner(config: &Config, meta: &Meta) -> Result<(), OpenError> {
     let dir = config.dir.clone();
+    check_format(&dir, meta)?;
     match meta.format {
         None => Ok(()),
-        Some(found) if found > FORMAT => Err(OpenError::NewerFormat { dir, found, known: FORMAT }),
         Some(_) if meta.cluster != config.cluster => Err(OpenError::OtherCluster {
             dir,
             found: ClusterId(meta.cluster),
@@ -246,24 +258,32 @@ fn bootstrap(
     store.hard.commit = index;
     store.snapshot = index;
     store.index = store.index.emptied((index, term));
+    make_ours(&mut store, config.id, boots)?;
+    Ok(Boot { store, restore: None, applied: (index, term), boots })
+}
+
+/// One transaction makes the directory this member's: an empty log after the store's boundary.
+pub(super) fn make_ours(store: &mut LogStore, member: u64, boots: u64) -> Result<(), OpenError> {
+    let (cluster, snapshot) = (store.cluster, store.snapshot);
+    let (index, term) = store.index.boundary();
     let (first, region) = (store.wal.first(), store.wal.region());
     store.commit("make", |txn, hard| {
         let mut meta = txn.open_table(META)?;
         meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
-        meta.insert("cluster", config.cluster.as_slice())?;
-        meta.insert("member", config.id.to_le_bytes().as_slice())?;
+        meta.insert("cluster", cluster.as_slice())?;
+        meta.insert("member", member.to_le_bytes().as_slice())?;
         meta.insert("boots", boots.to_le_bytes().as_slice())?;
         meta.insert("boundary", pair(index, term).as_slice())?;
-        meta.insert("snapshot", index.to_le_bytes().as_slice())?;
+        meta.insert("snapshot", snapshot.to_le_bytes().as_slice())?;
         meta.insert("first_record", first.to_le_bytes().as_slice())?;
         meta.insert("region", region.to_le_bytes().as_slice())?;
         meta.insert("hard_state", hard)?;
         Ok(())
     })?;
-    Ok(Boot { store, restore: None, applied: (index, term), boots })
+    Ok(())
 }
 
-fn read_meta(db: &Database) -> Result<Meta, redb::Error> {
+pub(super) fn read_meta(db: &Database) -> Result<Meta, redb::Error> {
     let txn = db.begin_read()?;
     let table = match txn.open_table(META) {
         Ok(table) => table,

@@ -1,7 +1,8 @@
 //! The store as `raft` reads it.
 //!
-//! Answers from memory where it can. A read that fails here makes `raft` panic, which ends the
-//! process: a member whose disk cannot be read must not go on.
+//! Answers from memory where it can. What cannot be read is noted, and `raft` is told to wait: the
+//! driver ends the member before anything more is sent, because a member whose disk cannot be read
+//! must not go on. Where `raft` cannot wait it panics, and the note still says why.
 
 use raft::{
     GetEntriesContext, RaftState, Storage,
@@ -34,8 +35,10 @@ impl Storage for LogStore {
         if let Some(entries) = self.index.cached(low, end) {
             return Ok(entries);
         }
-        self.read(low, end)
-            .map_err(|problem| raft::Error::Store(raft::StorageError::Other(Box::new(problem))))
+        self.read(low, end).map_err(|problem| {
+            self.damage.note(problem);
+            raft::Error::Store(raft::StorageError::LogTemporarilyUnavailable)
+        })
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
@@ -69,8 +72,7 @@ impl Storage for LogStore {
             }
             Ok((frame, encoded)) => Ok(frame.into_raft(encoded)),
             Err(problem) => {
-                // Not this member's end: the next snapshot replaces the damaged file.
-                tracing::error!(to, %problem, "cannot send a snapshot");
+                self.damage.note(problem);
                 Err(unavailable())
             }
         }

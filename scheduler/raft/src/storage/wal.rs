@@ -194,6 +194,14 @@ impl Wal {
         Ok(bytes)
     }
 
+    /// Flips a bit of what lies at `place`, as nothing but a fault would.
+    #[cfg(test)]
+    pub(crate) fn spoil(&self, place: Place) {
+        let mut bytes = self.read(place).unwrap();
+        *bytes.last_mut().unwrap() ^= 4;
+        self.file.write(place.at, &bytes).unwrap();
+    }
+
     /// Writes the sealed draft behind the last record, or into a new region if it does not fit.
     fn write(&mut self, highest: u64) -> Result<(), WalError> {
         let length = count(self.draft.len());

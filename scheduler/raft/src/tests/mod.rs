@@ -10,6 +10,7 @@
 )]
 
 mod chaos;
+mod damage;
 mod directory;
 mod economy;
 mod inbound;

@@ -152,6 +152,16 @@ pub(crate) const TABLE: &[Rule] = &[
     machine("/trainyard.v1.Raft/Exchange", SCHEDULER),
     machine("/trainyard.v1.Raft/ArchiveHead", SCHEDULER),
     machine("/trainyard.v1.Raft/TakeArchive", SCHEDULER),
+    machine("/trainyard.v1.Cluster/Probe", SCHEDULER),
+    change("/trainyard.v1.Cluster/Rejoin", SCHEDULER),
+    call("/trainyard.v1.Cluster/Members", VIEWER),
+    change("/trainyard.v1.Cluster/AddMember", ADMIN),
+    change("/trainyard.v1.Cluster/RemoveMember", ADMIN),
+    change("/trainyard.v1.Cluster/ReplaceMember", ADMIN),
+    change("/trainyard.v1.Cluster/Transfer", OPERATOR),
+    // The whole state: all projects, and digests of all secrets.
+    Rule { changes: true, cost: 100, ..watch("/trainyard.v1.Cluster/Snapshot", ADMIN) },
+    change("/trainyard.v1.Cluster/ReleaseAttempt", OPERATOR),
     // A secret of 256 bits is not guessed; asking is dear all the same.
     Rule { cost: 5, ..change("/trainyard.v1.Join/Join", ANYBODY) },
     Rule { cost: 5, ..change("/trainyard.v1.Join/Renew", MACHINE) },

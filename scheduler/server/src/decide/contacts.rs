@@ -14,12 +14,28 @@ pub struct Live {
     pub seen: Duration,
     /// Its newest figures.
     pub sample: Option<v1::NodeSample>,
+    /// What runs there although the state does not know it.
+    pub held: Vec<v1::HeldAttempt>,
     progress: BTreeMap<AttemptRef, v1::Progress>,
 }
 
 impl Live {
     const fn fresh(session: SessionId, now: Duration) -> Self {
-        Self { session, seen: now, sample: None, progress: BTreeMap::new() }
+        Self { session, seen: now, sample: None, held: Vec::new(), progress: BTreeMap::new() }
+    }
+
+    /// Units that cannot be handed out, with the reason.
+    fn unusable(&self) -> BTreeMap<UnitId, String> {
+        let mut units = self.sample.as_ref().map(unusable).unwrap_or_default();
+        for held in &self.held {
+            let attempt = held.attempt.clone().unwrap_or_default();
+            let reason = format!(
+                "held by attempt {} of job {}, which the recovered cluster does not know",
+                attempt.attempt, attempt.job
+            );
+            units.extend(held.units.iter().map(|u| (UnitId(u.clone()), reason.clone())));
+        }
+        units
     }
 }
 
@@ -35,8 +51,14 @@ impl Contacts {
         self.live.clear();
     }
 
-    /// A worker has connected.
-    pub fn connected(&mut self, node: &NodeId, session: SessionId, now: Duration) {
+    /// A worker has connected, and holds what the state does not know.
+    pub fn connected(
+        &mut self,
+        node: &NodeId,
+        session: SessionId,
+        held: Vec<v1::HeldAttempt>,
+        now: Duration,
+    ) {
         let fresh = || Live::fresh(session, now);
         let entry = self.live.entry(node.clone()).or_insert_with(fresh);
         if entry.session == session {
@@ -44,6 +66,7 @@ impl Contacts {
         } else {
             *entry = fresh();
         }
+        entry.held = held;
     }
 
     /// A worker has reported. What another life of it says is ignored. Says whether the planner
@@ -53,6 +76,7 @@ impl Contacts {
         node: &NodeId,
         session: SessionId,
         sample: Option<v1::NodeSample>,
+        held: Vec<v1::HeldAttempt>,
         progress: Vec<(AttemptRef, v1::Progress)>,
         now: Duration,
     ) -> bool {
@@ -63,13 +87,14 @@ impl Contacts {
             return false;
         }
         entry.seen = now;
-        let before = entry.sample.as_ref().map(unusable);
+        let before = entry.unusable();
+        entry.held = held;
         if sample.is_some() {
             entry.sample = sample;
         }
         let running: BTreeMap<_, _> = progress.into_iter().collect();
         entry.progress = running;
-        before != entry.sample.as_ref().map(unusable)
+        before != entry.unusable()
     }
 
     /// What is known of one worker.
@@ -81,8 +106,7 @@ impl Contacts {
     /// Units that cannot be handed out now, a node, with the reason.
     #[must_use]
     pub fn unusable(&self) -> BTreeMap<NodeId, BTreeMap<UnitId, String>> {
-        let of = |l: &Live| l.sample.as_ref().map(unusable).unwrap_or_default();
-        self.live.iter().map(|(id, l)| (id.clone(), of(l))).collect()
+        self.live.iter().map(|(id, l)| (id.clone(), l.unusable())).collect()
     }
 
     /// The newest figures of a job's runs: those of the node that saw the most, which is rank

@@ -27,6 +27,8 @@ pub struct Greeting {
     pub session: SessionId,
     inventory: Inventory,
     running: BTreeSet<AttemptRef>,
+    /// What each of them is, should the state not know it.
+    pub held: Vec<v1::HeldAttempt>,
 }
 
 /// A worker's stream under one term of leadership.
@@ -52,17 +54,23 @@ pub enum Parting {
 }
 
 impl Greeting {
-    /// Reads a greeting to `cluster`.
+    /// Reads a greeting to `cluster`, whose recovery epoch is `epoch` here.
     ///
     /// # Errors
-    /// When it is malformed, or the worker belongs to another cluster.
-    pub fn read(hello: v1::Hello, cluster: &str) -> Result<Self, Failure> {
+    /// When it is malformed, or the worker belongs to another cluster, or has seen a higher epoch.
+    pub fn read(hello: v1::Hello, cluster: &str, epoch: u64) -> Result<Self, Failure> {
         if !hello.cluster.is_empty() && hello.cluster != cluster {
             return Err(Failure::Impossible(format!(
                 "this worker belongs to cluster {}, not to {cluster}: give it another data directory, or the right endpoints",
                 hello.cluster
             )));
         }
+        let seen = hello.revision.unwrap_or_default().epoch;
+        if seen > epoch {
+            // Not a refusal for good: another scheduler is of that epoch, and the worker goes on.
+            return Err(Failure::Fenced { own: epoch, seen });
+        }
+        let held = hello.running.iter().filter_map(|r| r.held.clone()).collect();
         let attempt = |r: v1::RunningAttempt| AttemptRef::try_from(required("attempt", r.attempt)?);
         let running: Result<BTreeSet<_>, _> = hello.running.into_iter().map(attempt).collect();
         Ok(Self {
@@ -70,6 +78,7 @@ impl Greeting {
             session: parse("session", &hello.session)?,
             inventory: required("inventory", hello.inventory)?.try_into()?,
             running: running?,
+            held,
         })
     }
 
@@ -131,12 +140,26 @@ pub fn progress(heartbeat: Vec<v1::Progress>) -> Vec<(AttemptRef, v1::Progress)>
     heartbeat.into_iter().take(MAX_PROGRESS).filter_map(read).collect()
 }
 
+/// Of what a worker runs, what the state does not know: of a history that a recovery cut off.
+#[must_use]
+pub fn unknown(state: &State, running: Vec<v1::HeldAttempt>) -> Vec<v1::HeldAttempt> {
+    let known = |held: &v1::HeldAttempt| {
+        let attempt = held.attempt.clone().and_then(|a| AttemptRef::try_from(a).ok());
+        attempt.is_none_or(|a| {
+            state.job(&a.job).is_some_and(|job| job.attempts.iter().any(|known| known.is(&a)))
+        })
+    };
+    running.into_iter().filter(|held| !known(held)).collect()
+}
+
 /// Everything that should run on a node, at the point in history up to which `state` is applied.
 /// A leader sends one only once it has applied an entry of its own term.
 #[must_use]
 pub fn desired_set(state: &State, id: &NodeId) -> v1::DesiredSet {
     let owners: BTreeSet<_> = state.node(id).into_iter().flat_map(|n| n.owners.values()).collect();
     let mut set = v1::DesiredSet { revision: Some(state.revision().into()), ..Default::default() };
+    let released = state.node(id).into_iter().flat_map(|n| &n.releasing);
+    set.stopping.extend(released.map(Into::into));
     for owner in owners {
         match desired(state, id, owner) {
             Some(attempt) => set.attempts.push(attempt),

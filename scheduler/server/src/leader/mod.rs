@@ -1,11 +1,13 @@
 //! What only the leader does: plan, call nodes lost, verify and register, retire checkpoints,
-//! archive.
+//! change members, raise the feature level, archive.
 //! The loops start when this member has applied an entry of its own term and end with the term;
 //! whatever they propose carries preconditions, so a loop that outlives its term does no harm.
 
 mod archiving;
 mod finishing;
+mod level;
 mod liveness;
+mod members;
 mod planning;
 mod retention;
 
@@ -44,5 +46,7 @@ fn start(replica: &Replica, stop: &CancellationToken) {
     tokio::spawn(stop.clone().run_until_cancelled_owned(liveness::run(replica.clone())));
     tokio::spawn(stop.clone().run_until_cancelled_owned(finishing::run(replica.clone())));
     tokio::spawn(stop.clone().run_until_cancelled_owned(retention::run(replica.clone())));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(members::run(replica.clone())));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(level::run(replica.clone())));
     tokio::spawn(stop.clone().run_until_cancelled_owned(archiving::run(replica.clone())));
 }

@@ -9,7 +9,8 @@ use trainyard_core::{
 use trainyard_jobs::JobPhase;
 use trainyard_proto::v1;
 
-use crate::{access::Caller, error::Failure, replica::Replica, views};
+use super::members;
+use crate::{access::Caller, error::Failure, probes, replica::Replica, views};
 
 /// What stands for a job of a project that the caller does not see, where a unit is taken by one.
 const FOREIGN: &str = "another";
@@ -57,12 +58,7 @@ pub(super) async fn cluster_status(replica: &Replica) -> Result<v1::ClusterStatu
     };
     let (revision, feature_level, archived, counts) = replica.look(look);
     let [nodes, queued, running] = counts.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-    let member = |(id, address): (&u64, &String)| v1::Member {
-        id: *id,
-        address: address.clone(),
-        learner: status.learners.contains(id),
-        matched: status.peers.get(id).map_or(0, |p| p.matched),
-    };
+    let own = probes::answer(replica);
     let role = serde_json::to_value(status.role).ok();
     Ok(v1::ClusterStatusAnswer {
         cluster: replica.config.cluster.to_string(),
@@ -77,7 +73,7 @@ pub(super) async fn cluster_status(replica: &Replica) -> Result<v1::ClusterStatu
         log_bytes: status.log_bytes,
         snapshot_index: status.last_snapshot_index,
         state_hash,
-        members: replica.peers().iter().map(member).collect(),
+        members: members::list(replica),
         epoch: revision.epoch,
         feature_level: u32::from(feature_level),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -85,5 +81,10 @@ pub(super) async fn cluster_status(replica: &Replica) -> Result<v1::ClusterStatu
         queued,
         running,
         archived,
+        state_hash_index: index,
+        supported_level: own.feature_level,
+        disk_free: own.disk_free,
+        disk_total: own.disk_total,
+        alarms: probes::alarms(replica),
     })
 }

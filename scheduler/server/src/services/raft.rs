@@ -1,6 +1,6 @@
 //! The receiving end of raft's messages: joins chunks, hands whole messages to the driver, which
-//! checks them. A peer of another cluster, or one that is not the member its certificate names, is
-//! refused at its first chunk.
+//! checks them. A peer of another cluster or epoch, one that was removed, or one that is not the
+//! member its certificate names, is refused at its first chunk.
 
 use tonic::{Request, Response, Status, Streaming};
 use trainyard_proto::v1::{
@@ -22,7 +22,7 @@ impl RaftService {
             let text = format!("this scheduler belongs to cluster {}", config.cluster);
             return Err(Status::failed_precondition(text));
         }
-        if chunk.to != config.id || !config.peers.contains_key(&chunk.from) {
+        if chunk.to != config.id {
             let text = format!("this is scheduler {}, not {}", config.id, chunk.to);
             return Err(Status::failed_precondition(text));
         }
@@ -30,6 +30,24 @@ impl RaftService {
             let text = format!("scheduler {member} cannot speak for {}", chunk.from);
             return Err(Status::permission_denied(text));
         }
+        let (epoch, former) =
+            self.0.look(|state| (state.revision(), state.is_former_member(chunk.from)));
+        // A member without a state has no epoch yet, and is told one by the snapshot to come.
+        if chunk.epoch != 0 && epoch.index != 0 && chunk.epoch != epoch.epoch {
+            let text = format!(
+                "this scheduler is of epoch {}, the cluster was recovered meanwhile or is another: epoch {} is fenced off",
+                epoch.epoch, chunk.epoch
+            );
+            return Err(Status::failed_precondition(text));
+        }
+        if former {
+            let text = format!(
+                "member {} was removed from the cluster: stop it; its place can be taken by a new one (`yard cluster add`)",
+                chunk.from
+            );
+            return Err(Status::failed_precondition(text));
+        }
+        self.0.book.hear(chunk.from, &chunk.address);
         Ok(())
     }
 }

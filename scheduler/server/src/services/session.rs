@@ -11,7 +11,7 @@ use trainyard_proto::v1::{self, scheduler_message::Body};
 
 use super::Answers;
 use crate::{
-    decide::session::{Attendance, Greeting, Parting, desired_set, progress},
+    decide::session::{Attendance, Greeting, Parting, desired_set, progress, unknown},
     error::Failure,
     machine::Events,
     peer,
@@ -41,13 +41,14 @@ pub(super) async fn open(
         return Err(Status::invalid_argument("a session begins with a greeting"));
     };
     peer::must_be(own, &hello.node)?;
-    let greeting = Greeting::read(hello, &replica.config.cluster.to_string())?;
+    let epoch = replica.look(|state| state.revision().epoch);
+    let greeting = Greeting::read(hello, &replica.config.cluster.to_string(), epoch)?;
     let mut events = replica.events.subscribe();
     if let Some(command) = replica.look(|state| greeting.registration(state)) {
         replica.propose(command).await?;
     }
-    let Greeting { node, session, .. } = greeting;
-    replica.sessions.connected(&node, session);
+    let Greeting { node, session, held, .. } = greeting;
+    replica.sessions.connected(&node, session, replica.look(|state| unknown(state, held)));
     tracing::info!(%node, %session, term, "worker connected");
     let replica = replica.clone();
     let here = Attendance { node, session, term };
@@ -103,7 +104,8 @@ fn heard(
         return Err(Failure::Invalid("a session greets once".into()));
     };
     let progress = progress(heartbeat.progress);
-    replica.sessions.heard(&here.node, here.session, heartbeat.sample, progress);
+    let held = replica.look(|state| unknown(state, heartbeat.held));
+    replica.sessions.heard(&here.node, here.session, heartbeat.sample, held, progress);
     Ok(())
 }
 
@@ -121,9 +123,13 @@ const fn message(body: Body) -> v1::SchedulerMessage {
 }
 
 fn welcome(replica: &Replica) -> v1::Welcome {
+    let epoch = replica.look(|state| state.revision().epoch);
     v1::Welcome {
         cluster: replica.config.cluster.to_string(),
         heartbeat_ms: replica.config.heartbeat.0,
-        endpoints: replica.peers().values().cloned().collect(),
+        endpoints: replica.peers().into_values().collect(),
+        // Not signed is not believed; the worker's log says so.
+        epoch_grant: replica.pki.authority.sign_epoch(epoch).unwrap_or_default(),
+        epoch,
     }
 }

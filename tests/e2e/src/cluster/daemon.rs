@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -12,7 +13,10 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{network, programs, yard::without_settings};
+use crate::{network, programs, until, yard::without_settings};
+
+/// How long a daemon may take to stop when asked.
+const STOP: Duration = Duration::from_secs(10);
 
 /// How many lines of a daemon's log an error carries.
 const LAST_WORDS: usize = 25;
@@ -107,6 +111,23 @@ impl Daemon {
             child.wait()?;
         }
         Ok(())
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub(super) fn terminate(&mut self) -> anyhow::Result<()> {
+        if self.child.is_some() {
+            self.signal(Signal::SIGTERM)?;
+            self.wait_for_end(STOP)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until it has ended, and gives its exit code.
+    pub(super) fn wait_for_end(&mut self, limit: Duration) -> anyhow::Result<Option<i32>> {
+        let child = self.child.as_mut().with_context(|| format!("{} does not run", self.kind))?;
+        let status = until(&format!("{} to end", self.kind), limit, || Ok(child.try_wait()?))?;
+        self.child = None;
+        Ok(status.code())
     }
 
     /// Whether it has ended, by itself or by [`Self::kill`].

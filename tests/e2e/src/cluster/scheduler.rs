@@ -45,8 +45,37 @@ impl Scheduler {
         Ok(Self { id, data, daemon: Daemon::new("scheduler", &folder, &toml)? })
     }
 
+    /// Scheduler `id` of a cluster at `root`, with the configuration that `yard cluster add` gave.
+    pub(super) fn joining(
+        root: &Path,
+        id: u16,
+        pki: &Pki,
+        config: &str,
+    ) -> anyhow::Result<Self> {
+        let folder = root.join(format!("scheduler-{id}"));
+        let data = folder.join("data");
+        let line = |line: &str| match line.split_once(" = ") {
+            Some(("data_dir", _)) => format!("data_dir = \"{}\"\n", data.display()),
+            _ => format!("{line}\n"),
+        };
+        let own: String = config.lines().map(line).collect();
+        let member = config.lines().find_map(|line| line.strip_prefix("id = ")?.parse().ok());
+        let toml = format!(
+            "node_grace = \"3s\"\nheartbeat = \"500ms\"\npki_dir = \"{}\"\n{own}",
+            pki.scheduler(member.context("a member's id")?)?.display(),
+        );
+        Ok(Self { id, data, daemon: Daemon::new("scheduler", &folder, &toml)? })
+    }
+
+    /// Where it keeps its data.
     pub(super) fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// Adds a line to the top of its configuration.
+    pub(super) fn configure(&self, line: &str) -> anyhow::Result<()> {
+        let text = fs::read_to_string(self.daemon.config())?;
+        Ok(fs::write(self.daemon.config(), format!("{line}\n{text}"))?)
     }
 
     pub(super) fn daemon(&mut self) -> &mut Daemon {

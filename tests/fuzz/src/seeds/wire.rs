@@ -88,7 +88,9 @@ pub(super) fn seeds() -> anyhow::Result<Vec<Seed>> {
         .map(|(i, piece)| {
             let last = i + 1 == count;
             let cluster = if i == 0 { "cluster".to_owned() } else { String::new() };
-            v1::RaftChunk { cluster, from: 2, to: 1, data: piece.to_vec(), last }.encode_to_vec()
+            let data = piece.to_vec();
+            let address = "127.0.0.1:7402".to_owned();
+            v1::RaftChunk { cluster, from: 2, to: 1, data, last, address, epoch: 1 }.encode_to_vec()
         })
         .collect();
     seeds.push(("raft_chunks", "message".to_owned(), join(chunks.iter().map(Vec::as_slice))));
@@ -131,7 +133,11 @@ fn hello() -> v1::WorkerMessage {
         node: "0123456789ab".into(),
         session: session(),
         inventory: Some(inventory()),
-        running: vec![v1::RunningAttempt { attempt: attempt(), state: "running".into() }],
+        running: vec![v1::RunningAttempt {
+            attempt: attempt(),
+            state: "running".into(),
+            held: None,
+        }],
         revision: Some(v1::Revision { epoch: 0, index: 7 }),
     };
     v1::WorkerMessage { body: Some(v1::worker_message::Body::Hello(hello)) }

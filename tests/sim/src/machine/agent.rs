@@ -112,6 +112,7 @@ impl Agent {
         let running = |(attempt, entry): (&AttemptRef, &Entry)| v1::RunningAttempt {
             attempt: Some(attempt.into()),
             state: entry.word(disk.dirs.get(attempt)).to_owned(),
+            ..v1::RunningAttempt::default()
         };
         self.entries.iter().map(running).collect()
     }

@@ -116,7 +116,8 @@ impl Agent {
                 self.link.state = State::Up { beat: now + HEARTBEAT };
                 let Some(leader) = self.link.endpoints.front().copied() else { return };
                 self.link.sent += 1;
-                let beat = v1::Heartbeat { sample: Some(body.sample()), progress: Vec::new() };
+                let sample = Some(body.sample());
+                let beat = v1::Heartbeat { sample, ..v1::Heartbeat::default() };
                 let (stream, number) = (self.link.stream, self.link.sent);
                 let letter = Letter::Up { stream, number, beat };
                 let (from, to) = (Place::Worker(body.n), Place::Scheduler(leader));

@@ -12,7 +12,7 @@ use trainyard_scheduler::{
     Failure,
     decide::{
         admission, reports,
-        session::{Attendance, Greeting, desired_set, progress},
+        session::{Attendance, Greeting, desired_set, progress, unknown},
     },
 };
 
@@ -119,7 +119,8 @@ impl Life {
     ) -> Result<(), Failure> {
         let term = self.must_lead()?;
         let cluster = uuid::Uuid::from_u128(CLUSTER).to_string();
-        let greeting = Greeting::read(hello, &cluster)?;
+        let epoch = self.look(|state| state.revision().epoch);
+        let greeting = Greeting::read(hello, &cluster, epoch)?;
         match self.look(|state| greeting.registration(state)) {
             Some(command) => {
                 let greeting = Box::new(greeting);
@@ -143,7 +144,8 @@ impl Life {
     ) {
         let (node, session) = (greeting.node.clone(), greeting.session);
         let now = std::time::Duration::from_millis(around.now);
-        self.desk.contacts.connected(&node, session, now);
+        let held = self.look(|state| unknown(state, greeting.held.clone()));
+        self.desk.contacts.connected(&node, session, held, now);
         around.tell(Fact::Heard { term, node: &node, session });
         let here = Attendance { node: node.clone(), session, term };
         let stream = Stream {
@@ -179,7 +181,8 @@ impl Life {
         }
         let now = std::time::Duration::from_millis(around.now);
         let progress = progress(beat.progress);
-        if self.desk.contacts.heard(&node, session, beat.sample, progress, now) {
+        let held = self.look(|state| unknown(state, beat.held));
+        if self.desk.contacts.heard(&node, session, beat.sample, held, progress, now) {
             self.desk.figures_changed(around.now);
         }
         self.send_down(around, id, Down::Pong);

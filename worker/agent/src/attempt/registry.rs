@@ -99,6 +99,20 @@ impl Entry {
         state.figures_unix_ms = unix_ms();
     }
 
+    /// What it is, for schedulers that do not know it. Nothing of one whose ranks have ended.
+    fn description(&self) -> Option<v1::HeldAttempt> {
+        if self.stage() >= Stage::Ended {
+            return None;
+        }
+        let work = self.order.work.as_ref().ok()?;
+        Some(v1::HeldAttempt {
+            attempt: Some((&self.order.attempt).into()),
+            units: work.ranks.iter().map(|(_, unit)| unit.to_string()).collect(),
+            job_name: work.spec.name.to_string(),
+            world_size: work.world_size,
+        })
+    }
+
     /// The state's word, as the wire has it.
     fn word(&self) -> &'static str {
         let state = self.state();
@@ -160,8 +174,17 @@ impl Registry {
         let running = |(attempt, entry): (&AttemptRef, &Arc<Entry>)| v1::RunningAttempt {
             attempt: Some(attempt.into()),
             state: entry.word().to_owned(),
+            held: entry.description(),
         };
         self.entries().iter().map(running).collect()
+    }
+
+    /// What runs here and was started in an epoch before `epoch`: the schedulers of that one may
+    /// not know it.
+    pub(crate) fn started_before(&self, epoch: u64) -> Vec<v1::HeldAttempt> {
+        let entries = self.entries();
+        let older = entries.values().filter(|entry| entry.order.started.epoch < epoch);
+        older.filter_map(|entry| entry.description()).collect()
     }
 
     /// How many attempts are in each state.

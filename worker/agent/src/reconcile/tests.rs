@@ -22,7 +22,22 @@ fn known(started: Revision, stage: Stage) -> Known {
 }
 
 fn decide(revision: Revision, wanted: &[AttemptRef], held: &[(AttemptRef, Known)]) -> Vec<Action> {
-    reconcile(revision, &wanted.iter().cloned().collect(), &held.iter().cloned().collect())
+    let (wanted, held) = (wanted.iter().cloned().collect(), held.iter().cloned().collect());
+    reconcile(revision, &wanted, &BTreeSet::new(), &held)
+}
+
+#[test]
+fn what_is_named_to_be_stopped_is_stopped_in_any_epoch() {
+    let a = attempt(1, 1);
+    let named = BTreeSet::from([a.clone()]);
+    for held in [false, true] {
+        let of = Known { held, ..known(at(1, 5), Stage::Active) };
+        let held = BTreeMap::from([(a.clone(), of)]);
+        let decided = reconcile(at(2, 1), &BTreeSet::new(), &named, &held);
+        assert_eq!(decided, [Action::Stop(a.clone())]);
+        // But never by a set that may be older than its start.
+        assert_eq!(reconcile(at(1, 5), &BTreeSet::new(), &named, &held), []);
+    }
 }
 
 #[test]
@@ -80,10 +95,10 @@ impl Node {
             return;
         }
         self.revision = revision;
-        for action in reconcile(revision, wanted, &self.held) {
+        for action in reconcile(revision, wanted, &BTreeSet::new(), &self.held) {
             self.carry_out(revision, wanted, action);
         }
-        let again = reconcile(revision, wanted, &self.held);
+        let again = reconcile(revision, wanted, &BTreeSet::new(), &self.held);
         assert!(again.is_empty(), "a re-sent set changes nothing: {again:?}");
     }
 

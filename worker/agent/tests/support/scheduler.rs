@@ -179,8 +179,13 @@ impl Worker for Service {
                 }
             }
         });
-        let welcome =
-            Welcome { cluster: self.cluster.clone(), heartbeat_ms: 50, endpoints: Vec::new() };
+        let welcome = Welcome {
+            cluster: self.cluster.clone(),
+            heartbeat_ms: 50,
+            // The fake takes its word from the set that it is about to send.
+            epoch: self.desired.borrow().as_ref().and_then(|s| s.revision).map_or(0, |r| r.epoch),
+            ..Welcome::default()
+        };
         let message = |body| Ok(SchedulerMessage { body: Some(body) });
         let mut hang_up = self.hang_up.clone();
         hang_up.mark_unchanged();
