@@ -93,6 +93,9 @@ impl Around {
         // A stream and an answer come once: they travel over a connection.
         let once = matches!(letter, Letter::Up { .. } | Letter::Down { .. })
             || matches!(letter, Letter::Answer { .. } | Letter::Raft { snapshot: true, .. });
+        if !self.net.reaches(from, to) {
+            return;
+        }
         for delay in self.net.arrivals(&mut self.rng, !once) {
             let at = self.now + delay;
             self.at(at, Due::Letter { from, to, letter: letter.clone() });

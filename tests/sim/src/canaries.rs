@@ -14,7 +14,6 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("double assignment on requeue", "a lost node's units are free at once"),
     ("free units before the exit", "units of a stopped attempt are free at once"),
     ("partial gang", "an attempt starts without the nodes that changed"),
-    ("conclude twice", "a run is concluded whatever its phase"),
     ("a fresh allowance each time", "what earlier attempts ran does not count"),
     ("node lost without grace", "a node is called lost after a tenth of the grace"),
     ("a planner deaf to nodes", "the planner is not told of nodes"),

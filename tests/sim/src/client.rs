@@ -33,6 +33,7 @@ pub struct Client {
     n: usize,
     schedulers: Vec<u64>,
     next: Ms,
+    next_question: Ms,
     left: usize,
     wishes: Vec<Wish>,
     jobs: Vec<(JobId, IdempotencyKey)>,
@@ -48,7 +49,15 @@ fn key(around: &mut Around, unix: u64) -> IdempotencyKey {
 
 impl Client {
     pub fn new(n: usize, jobs: usize, schedulers: Vec<u64>) -> Self {
-        Self { n, schedulers, next: 500, left: jobs, wishes: Vec::new(), jobs: Vec::new() }
+        Self {
+            n,
+            schedulers,
+            next: 500,
+            next_question: 0,
+            left: jobs,
+            wishes: Vec::new(),
+            jobs: Vec::new(),
+        }
     }
 
     /// A scheduler stands in another's place.
@@ -68,6 +77,17 @@ impl Client {
             let span = scenario.trouble / (scenario.jobs as u64 + 1) * scenario.clients as u64;
             self.next = around.now + around.rng.below(span.max(2));
             self.wish(around, scenario);
+        }
+        if scenario.curious
+            && around.now >= self.next_question
+            && self.left > 0
+            && self.wishes.len() < 20
+        {
+            self.next_question = around.now + 30 + around.rng.below(250);
+            let newest = self.jobs.last().map(|(job, _)| job.clone());
+            if let Some(job) = newest {
+                self.ask(around, Request::Get { job });
+            }
         }
         for wish in &mut self.wishes {
             if around.now < wish.at {

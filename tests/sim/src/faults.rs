@@ -13,6 +13,7 @@ use crate::{
 pub enum Kind {
     CrashScheduler,
     CrashAll,
+    CrashAfterVotes,
     BurnDisk,
     SlowDisk,
     StallScheduler,
@@ -35,9 +36,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::CrashScheduler,
         Self::CrashAll,
+        Self::CrashAfterVotes,
         Self::BurnDisk,
         Self::SlowDisk,
         Self::StallScheduler,
@@ -91,6 +93,7 @@ impl World {
         match kind {
             Kind::CrashScheduler
             | Kind::CrashAll
+            | Kind::CrashAfterVotes
             | Kind::BurnDisk
             | Kind::SlowDisk
             | Kind::StallScheduler
@@ -126,6 +129,16 @@ impl World {
                 for scheduler in self.schedulers.values_mut() {
                     scheduler.crash(around);
                     later(around, 1, 4_000, Repair::Scheduler(scheduler.id));
+                }
+            }
+            Kind::CrashAfterVotes => {
+                for scheduler in self.schedulers.values_mut() {
+                    scheduler.dies_after_votes = 50;
+                }
+                // And an election to vote in.
+                if let Some(scheduler) = self.schedulers.get_mut(&id) {
+                    scheduler.crash(around);
+                    later(around, 1, 3_000, Repair::Scheduler(id));
                 }
             }
             Kind::BurnDisk => {
@@ -196,7 +209,14 @@ impl World {
         let machine = &mut self.machines[n];
         match kind {
             Kind::KillAgent => {
-                // Now, or in the middle of what it will do next.
+                // All at once, one now, or one in the middle of what it will do next.
+                if around.rng.chance(30) {
+                    for machine in &mut self.machines {
+                        machine.kill_agent(around);
+                        later(around, 10, 3_000, Repair::Agent(machine.n));
+                    }
+                    return;
+                }
                 if around.rng.chance(50) {
                     machine.kill_agent(around);
                 } else {
@@ -258,6 +278,7 @@ impl World {
             scheduler.disk.mend();
             scheduler.slow = 0;
             scheduler.skew = 0;
+            scheduler.dies_after_votes = 0;
             scheduler.start(around);
         }
         for machine in &mut self.machines {

@@ -21,6 +21,8 @@ pub struct Scenario {
     pub pace: Ms,
     pub kinds: Vec<Kind>,
     pub network: Faults,
+    /// Clients ask all the time.
+    pub curious: bool,
     pub snapshot_every: u64,
     /// Every store and scheduler in peace from here on must bring everything to rest.
     pub patience: Ms,
@@ -51,6 +53,7 @@ impl Scenario {
             pace: 300 + rng.below(3_000),
             kinds,
             network,
+            curious: rng.chance(40),
             snapshot_every: 10 + rng.below(70),
             patience: 1_200_000,
         }

@@ -207,7 +207,8 @@ impl World {
             self.astray = false;
             to = Place::Scheduler(1 + around.rng.below(self.scenario.schedulers));
         }
-        let open = around.net.reaches(from, to);
+        // What was under way when the link was cut may have got through before.
+        let open = around.net.reaches(from, to) || around.rng.chance(50);
         let snapshot = match &letter {
             Letter::Raft { snapshot, .. } => Some(*snapshot),
             _ => None,

@@ -98,7 +98,12 @@ pub struct Life {
     pub(super) woken_at: Ms,
     /// Something was given to the driver that a flush must carry out.
     fed: bool,
+    /// A vote has left since this was last asked.
+    pub(super) voted: bool,
 }
+
+/// How a vote that is given begins on the wire: raft's message of this type.
+const VOTE: [u8; 2] = [8, 6];
 
 /// Runs what may panic as raft does on broken invariants.
 fn guarded<T>(act: impl FnOnce() -> T) -> Result<T, String> {
@@ -141,6 +146,7 @@ impl Life {
             busy_until: around.now,
             woken_at: 0,
             fed: true,
+            voted: false,
         };
         life.publish(around, config.id);
         Ok(life)
@@ -246,6 +252,7 @@ impl Life {
         let flushed = guarded(|| self.driver.flush(&mut out));
         // What left before a failure is under way.
         for (to, bytes, snapshot) in out.0 {
+            self.voted |= bytes.starts_with(&VOTE);
             let (from, to) = (Place::Scheduler(id), Place::Scheduler(to));
             around.send(from, to, Letter::Raft { bytes, snapshot });
         }

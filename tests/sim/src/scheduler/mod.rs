@@ -13,6 +13,7 @@ use trainyard_raft::{Config, sim::SimDisk};
 use crate::{
     around::{Around, Due, Ms},
     facts::Fact,
+    faults::Repair,
     letters::{Down, Letter, Place},
     note,
 };
@@ -40,6 +41,8 @@ pub struct Scheduler {
     pub slow: Ms,
     lives: u64,
     pub life: Option<Box<Life>>,
+    /// Percent of its votes after which it dies at once, and comes back.
+    pub dies_after_votes: u64,
     /// It will never come back: an operator replaces it.
     pub retired: bool,
 }
@@ -75,6 +78,7 @@ impl Scheduler {
             disk: SimDisk::default(),
             skew: 0,
             slow: 0,
+            dies_after_votes: 0,
             lives: 0,
             life: None,
             retired: false,
@@ -185,6 +189,13 @@ impl Scheduler {
             return;
         }
         match life.run(around, self.id, wall) {
+            Ok(_)
+                if std::mem::take(&mut life.voted) && around.rng.chance(self.dies_after_votes) =>
+            {
+                self.crash(around);
+                let at = around.now + 1 + around.rng.below(60);
+                around.at(at, Due::Repair(Repair::Scheduler(self.id)));
+            }
             Ok(wrote) => {
                 life.busy_until = if wrote { around.now + self.slow } else { around.now };
                 let at = life.next_due().max(life.busy_until);
