@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::{
     Cluster, specs, until,
-    view::{Job, List},
+    view::{Job, List, Member},
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -95,9 +95,11 @@ pub fn check_hashes(cluster: &Cluster) -> anyhow::Result<()> {
         let status = cluster.status()?;
         ensure!(status.schedulers.len() == cluster.members(), "not all answer");
         ensure!(status.schedulers.iter().all(|one| one.state_hash.is_some()), "not all are up");
-        let applied: BTreeSet<_> = status.schedulers.iter().map(|one| one.applied).collect();
+        // A hash may be older than what is applied: it says itself of which index it is.
+        let of = |one: &Member| (one.applied, one.state_hash_index);
+        let level: BTreeSet<_> = status.schedulers.iter().map(of).collect();
         let hashes = status.schedulers.into_iter().map(|one| one.state_hash).collect();
-        Ok((applied.len() == 1).then_some(hashes))
+        Ok((level.len() == 1).then_some(hashes))
     })?;
     ensure!(hashes.len() == 1, "equal index, different states: {hashes:?}");
     Ok(())
