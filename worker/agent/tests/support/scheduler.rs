@@ -179,11 +179,14 @@ impl Worker for Service {
                 }
             }
         });
+        // The fake takes its word from the set that it is about to send.
+        let revision = self.desired.borrow().as_ref().and_then(|set| set.revision);
+        let epoch = revision.map_or(0, |revision| revision.epoch);
         let welcome = Welcome {
             cluster: self.cluster.clone(),
             heartbeat_ms: 50,
-            // The fake takes its word from the set that it is about to send.
-            epoch: self.desired.borrow().as_ref().and_then(|s| s.revision).map_or(0, |r| r.epoch),
+            epoch,
+            epoch_grant: pki::authority().sign_epoch(epoch).unwrap(),
             ..Welcome::default()
         };
         let message = |body| Ok(SchedulerMessage { body: Some(body) });
