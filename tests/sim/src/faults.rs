@@ -164,8 +164,13 @@ impl World {
             }
             Kind::SkewClock => scheduler.skew = around.rng.below(7_000) as i64 - 3_500,
             Kind::RotSnapshot => {
+                // One at a time, and only where others are left.
+                let others = ids.len() >= 3 && !self.rotted;
                 scheduler.crash(around);
-                scheduler.rot(around);
+                if others {
+                    scheduler.rot(around);
+                    self.rotted = true;
+                }
                 later(around, 200, 3_000, Repair::Scheduler(id));
             }
             _ => {

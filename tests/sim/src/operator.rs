@@ -33,6 +33,10 @@ impl World {
             return;
         }
         let old = ids[self.around.rng.below(ids.len() as u64) as usize];
+        self.replace(old);
+    }
+
+    fn replace(&mut self, old: u64) {
         let new = self.schedulers.keys().max().copied().unwrap_or(0) + 1;
         note!(self.around, "s{new} is to replace s{old}");
         let first: Vec<u64> = (1..=self.scenario.schedulers).collect();
@@ -45,6 +49,10 @@ impl World {
     /// Takes the next step of a replacement, if a leader can.
     pub(crate) fn go_on_replacing(&mut self) {
         if self.replacement == Replacement::None {
+            let damaged = self.schedulers.values().find(|s| s.damaged && !s.retired);
+            if let Some(old) = damaged.map(|s| s.id) {
+                self.replace(old);
+            }
             return;
         }
         let mut leaders = self

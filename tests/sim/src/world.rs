@@ -38,6 +38,8 @@ pub struct World {
     pub(crate) replacement: Replacement,
     /// The next message between schedulers goes to another than it was meant for.
     pub(crate) astray: bool,
+    /// A disk has rotted in this run.
+    pub(crate) rotted: bool,
     peace: bool,
 }
 
@@ -95,6 +97,7 @@ impl World {
             gangs: Gangs::default(),
             replacement: Replacement::None,
             astray: false,
+            rotted: false,
             peace: false,
         };
         note!(world.around, "{scenario:?}");
@@ -252,7 +255,8 @@ impl World {
 
     /// What has not come to rest yet.
     fn unrest(&mut self) -> Option<String> {
-        if self.replacement != Replacement::None {
+        let damaged = self.schedulers.values().any(|s| s.damaged && !s.retired);
+        if damaged || self.replacement != Replacement::None {
             return Some(format!("a member is being replaced: {:?}", self.replacement));
         }
         if let Some(client) = self.clients.iter().position(|client| !client.is_done()) {

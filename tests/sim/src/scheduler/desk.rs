@@ -112,7 +112,9 @@ impl Desk {
     pub fn next_due(&self) -> Ms {
         let Some(leading) = &self.leading else { return Ms::MAX };
         let plan = if leading.outstanding > 0 { Ms::MAX } else { leading.plan_at };
-        plan.min(leading.look_at).min(leading.finish_at).min(leading.retain_at)
+        // What waits for an answer is not due.
+        let retain = if leading.retaining_one { Ms::MAX } else { leading.retain_at };
+        plan.min(leading.look_at).min(leading.finish_at).min(retain)
     }
 
     pub fn connections(&self) -> Vec<(u64, Place, u64)> {

@@ -43,7 +43,10 @@ pub struct Scheduler {
     pub life: Option<Box<Life>>,
     /// Percent of its votes after which it dies at once, and comes back.
     pub dies_after_votes: u64,
-    /// It will never come back: an operator replaces it.
+    /// A bit of a snapshot was flipped, and it has found that out.
+    rotten: bool,
+    pub damaged: bool,
+    /// It will never come back: an operator has replaced it.
     pub retired: bool,
 }
 
@@ -79,6 +82,8 @@ impl Scheduler {
             skew: 0,
             slow: 0,
             dies_after_votes: 0,
+            rotten: false,
+            damaged: false,
             lives: 0,
             life: None,
             retired: false,
@@ -91,7 +96,7 @@ impl Scheduler {
 
     /// Starts the process.
     pub fn start(&mut self, around: &mut Around) {
-        if self.life.is_some() || self.retired {
+        if self.life.is_some() || self.retired || self.damaged {
             return;
         }
         self.lives += 1;
@@ -103,12 +108,20 @@ impl Scheduler {
                 self.life = Some(Box::new(life));
                 self.wake_at(around, around.now + 1);
             }
-            Err(_) if self.disk.has_failed() => self.crash(around),
-            Err(why) => {
-                around.tell(Fact::Broken { member: self.id, why: &why });
-                self.disk.cut_power(&mut around.rng);
-            }
+            Err(why) => self.broke(around, &why),
         }
+    }
+
+    /// The process could not go on. That is right only where the disk failed, or what is on it was
+    /// found to be damaged: then it votes no more, and an operator puts another in its place.
+    fn broke(&mut self, around: &mut Around, why: &str) {
+        if self.rotten && why.contains("does not match its checksum") {
+            note!(around, "s{} has found the damage", self.id);
+            self.damaged = true;
+        } else if !self.disk.has_failed() {
+            around.tell(Fact::Broken { member: self.id, why });
+        }
+        self.crash(around);
     }
 
     /// Kills the process and cuts the power of its disk.
@@ -142,7 +155,7 @@ impl Scheduler {
 
     /// Flips a bit in the newest of two snapshots, while the process is down. The older one and the
     /// log behind it are enough to start from.
-    pub fn rot(&self, around: &mut Around) {
+    pub fn rot(&mut self, around: &mut Around) {
         let mut found: Vec<(u64, std::path::PathBuf)> = fs::read_dir(self.dir.path())
             .into_iter()
             .flatten()
@@ -165,6 +178,7 @@ impl Scheduler {
         let at = around.rng.below(bytes.len() as u64) as usize;
         bytes[at] ^= 1 << around.rng.below(8);
         let _ = fs::write(path, bytes);
+        self.rotten = true;
         note!(around, "s{}'s snapshot {newest} rots at {at}", self.id);
     }
 
@@ -198,14 +212,10 @@ impl Scheduler {
             }
             Ok(wrote) => {
                 life.busy_until = if wrote { around.now + self.slow } else { around.now };
-                let at = life.next_due().max(life.busy_until);
+                let at = life.next_due().max(life.busy_until).max(around.now + 1);
                 self.wake_at(around, at);
             }
-            Err(_) if self.disk.has_failed() => self.crash(around),
-            Err(why) => {
-                around.tell(Fact::Broken { member: self.id, why: &why });
-                self.crash(around);
-            }
+            Err(why) => self.broke(around, &why),
         }
     }
 
