@@ -66,7 +66,7 @@ impl Driver {
         if message.from == 0 || message.from == self.id || message.term == 0 {
             return Err(Refusal::Malformed);
         }
-        self.check_sender(message.from, kind)?;
+        self.check_sender(&message)?;
         let current = message.term >= self.node.raft.term;
         let last = self.node.raft.raft_log.last_index();
         match kind {
@@ -104,25 +104,27 @@ impl Driver {
     /// Members are those of the applied configuration and of the operator's list. Raft has a
     /// request carried out without consulting the configuration, since a member that was away
     /// learns of new ones no other way; here that holds while no leader is known, or for the one
-    /// that is followed, so a removed member cannot disturb the rest.
-    fn check_sender(&self, from: u64, kind: MessageType) -> Result<(), Refusal> {
+    /// that is followed, so a removed member cannot disturb the rest. One that does not vote never
+    /// finds out by itself that the leader which it follows is gone, and the next may be a member
+    /// of which it has not heard: it believes the leader of a later term.
+    fn check_sender(&self, message: &Message) -> Result<(), Refusal> {
+        let from = message.from;
         if self.is_member(from) || self.peers.contains(&from) {
             return Ok(());
         }
         let leader = self.node.raft.leader_id;
-        let request = matches!(
-            kind,
-            MessageType::MsgAppend
-                | MessageType::MsgHeartbeat
-                | MessageType::MsgSnapshot
-                | MessageType::MsgRequestVote
-                | MessageType::MsgRequestPreVote
-        );
-        if request && (leader == 0 || leader == from) {
-            Ok(())
-        } else {
-            Err(Refusal::Stranger(from))
-        }
+        let votes = self.conf.voters.contains(&self.id);
+        let later = !votes && message.term > self.node.raft.term;
+        let taken = match message.get_msg_type() {
+            MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot => {
+                leader == 0 || leader == from || later
+            }
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
+                leader == 0 || leader == from
+            }
+            _ => false,
+        };
+        if taken { Ok(()) } else { Err(Refusal::Stranger(from)) }
     }
 
     fn check_snapshot(&self, message: &Message) -> Result<(), Refusal> {

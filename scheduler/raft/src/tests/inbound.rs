@@ -147,3 +147,25 @@ fn any_message() -> impl Strategy<Value = Message> {
         },
     )
 }
+
+#[test]
+fn a_learner_follows_a_later_leader_that_it_was_never_told_of() {
+    let dir = scratch();
+    let mut config = Config::new(9, CLUSTER, dir.path(), peers([1, 2, 3]));
+    config.join = true;
+    let mut driver = Driver::open(&config, Box::new(Recorder::default())).unwrap();
+    let heartbeat = |from, term| {
+        let mut beat = message(MessageType::MsgHeartbeat);
+        (beat.to, beat.from, beat.term) = (9, from, term);
+        beat
+    };
+    // Member 7 took the place of one of the first three, and has won the next election.
+    for (leader, term) in [(3, 4), (7, 5)] {
+        assert!(!refused(&mut driver, &heartbeat(leader, term)), "{leader}");
+        assert_eq!(driver.status().leader, Some(leader));
+    }
+    assert!(refused(&mut driver, &heartbeat(8, 5)), "one leader a term");
+    let mut vote = message(MessageType::MsgRequestVote);
+    (vote.to, vote.from, vote.term) = (9, 8, 6);
+    assert!(refused(&mut driver, &vote), "whoever was removed may ask in vain");
+}
