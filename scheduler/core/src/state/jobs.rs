@@ -52,6 +52,7 @@ struct Index {
     ended: BTreeMap<u64, JobId>,
     by_end: BTreeSet<(Timestamp, JobId)>,
     surplus: BTreeSet<JobId>,
+    finishing: BTreeSet<JobId>,
     phases: BTreeMap<JobPhase, usize>,
 }
 
@@ -114,6 +115,11 @@ impl Jobs {
     /// Jobs that have checkpoints to delete.
     pub(crate) fn with_surplus(&self) -> impl Iterator<Item = &Job> {
         self.index.surplus.iter().filter_map(|id| self.get(id))
+    }
+
+    /// Jobs whose ranks have ended well and whose artifacts are not verified yet.
+    pub(crate) fn finishing(&self) -> impl Iterator<Item = &Job> {
+        self.index.finishing.iter().filter_map(|id| self.get(id))
     }
 
     /// How many jobs are in a phase.
@@ -201,6 +207,9 @@ impl Index {
         if noted.surplus {
             self.surplus.insert(id.clone());
         }
+        if noted.phase == JobPhase::Finishing {
+            self.finishing.insert(id.clone());
+        }
         *self.phases.entry(noted.phase).or_default() += 1;
     }
 
@@ -209,6 +218,7 @@ impl Index {
         self.ended.remove(&noted.sequence);
         self.by_end.remove(&(noted.ended, id.clone()));
         self.surplus.remove(id);
+        self.finishing.remove(id);
         if let Some(count) = self.phases.get_mut(&noted.phase) {
             *count -= 1;
             if *count == 0 {
