@@ -3,12 +3,21 @@
 
 mod explain;
 mod fit;
+mod order;
+mod pass;
 mod planner;
+mod running;
 #[cfg(test)]
 mod tests;
+mod time;
+mod victims;
 mod view;
+mod yard;
 
 pub use explain::{Blocker, BlockerKind, Explanation};
-pub use fit::matches;
+pub use fit::{Hints, Request, WHOLE, matches};
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
+pub use running::{Progress, Running, Stop};
+pub use time::Past;
 pub use view::{Delta, PlanNode, Waiting};
+pub use yard::{Mark, Placement, Yard};
