@@ -4,6 +4,7 @@
 mod explain;
 mod fit;
 mod planner;
+mod running;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -12,5 +13,6 @@ mod yard;
 pub use explain::{Blocker, BlockerKind, Explanation};
 pub use fit::{Hints, Request, WHOLE, matches};
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
+pub use running::{Progress, Running, Stop};
 pub use view::{Delta, PlanNode, Waiting};
 pub use yard::{Mark, Placement, Yard};

@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use trainyard_jobs::{JobId, Millis, NodeId, Timestamp, UnitId};
+use trainyard_jobs::{JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId};
 
 use super::{
     explain::{Blocker, blockers, could_fit},
     fit::{Hints, Request},
+    running::{Progress, Running, Stop},
     view::{Delta, PlanNode, Waiting},
     yard::Yard,
 };
@@ -35,8 +36,12 @@ impl WorkBudget {
 pub struct Plan {
     /// Gangs to start, best first.
     pub starts: Vec<StartAttempt>,
+    /// Attempts to stop, so that others can start once their units are free.
+    pub stops: Vec<Stop>,
     /// Every job was looked at within the budget.
     pub complete: bool,
+    /// When time alone may change the plan: to be asked again then, if nothing happens before.
+    pub again: Option<Timestamp>,
 }
 
 /// What keeps a job from starting; shared by all jobs that the same keeps.
@@ -49,6 +54,9 @@ type Rank = (std::cmp::Reverse<i32>, u64, JobId);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Planner {
     queue: BTreeMap<Rank, Waiting>,
+    running: BTreeMap<JobId, Running>,
+    progress: BTreeMap<JobId, Progress>,
+    queues: BTreeMap<ProjectName, QueueSpec>,
     ranks: BTreeMap<JobId, Rank>,
     nodes: BTreeMap<NodeId, PlanNode>,
     unusable: BTreeMap<NodeId, BTreeMap<UnitId, String>>,
@@ -66,6 +74,9 @@ impl Planner {
         for id in state.nodes().keys() {
             planner.update(Delta::of_node(state, id));
         }
+        for name in state.queues().keys() {
+            planner.update(Delta::of_queue(state, name));
+        }
         planner
     }
 
@@ -78,7 +89,25 @@ impl Planner {
                 self.ranks.insert(job.id.clone(), rank.clone());
                 self.queue.insert(rank, *job);
             }
-            Delta::Gone(job) => self.forget(&job),
+            Delta::Runs(job) => {
+                self.forget(&job.id);
+                self.running.insert(job.id.clone(), *job);
+            }
+            Delta::Gone(job) => {
+                self.forget(&job);
+                self.progress.remove(&job);
+            }
+            Delta::Progress(job, progress) => {
+                if self.running.contains_key(&job) || self.ranks.contains_key(&job) {
+                    self.progress.insert(job, progress);
+                }
+            }
+            Delta::Queue(name, spec) => {
+                match spec {
+                    Some(spec) => self.queues.insert(name, *spec),
+                    None => self.queues.remove(&name),
+                };
+            }
             Delta::Node(node) => {
                 self.yard.set(&node, self.unusable.get(&node.id));
                 self.nodes.insert(node.id.clone(), *node);
@@ -106,6 +135,7 @@ impl Planner {
     }
 
     fn forget(&mut self, job: &JobId) {
+        self.running.remove(job);
         if let Some(rank) = self.ranks.remove(job) {
             self.queue.remove(&rank);
         }
