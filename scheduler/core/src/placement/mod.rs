@@ -5,6 +5,7 @@ mod explain;
 mod fit;
 mod planner;
 mod running;
+mod score;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -14,5 +15,6 @@ pub use explain::{Blocker, BlockerKind, Explanation};
 pub use fit::{Hints, Request, WHOLE, matches};
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
 pub use running::{Progress, Running, Stop};
+pub use score::Mix;
 pub use view::{Delta, PlanNode, Waiting};
 pub use yard::{Mark, Placement, Yard};

@@ -12,10 +12,7 @@ use super::{
     view::{Delta, PlanNode, Waiting},
     yard::Yard,
 };
-use crate::{
-    State,
-    command::{Assignment, StartAttempt},
-};
+use crate::{State, command::StartAttempt};
 
 /// From this wait on, a job that does not fit keeps later ones off the nodes that it needs:
 /// small jobs cannot starve a large one.
@@ -201,9 +198,9 @@ impl Planner {
         now: Timestamp,
     ) -> bool {
         self.pass(now, None, |pass, planner| {
-            if let Some(gone) = gone {
-                let gang = planner.units_of(gone);
-                let placement = pass.yard.placement(&gang);
+            if let Some(gone) = gone.and_then(|gone| planner.running.get(gone)) {
+                let request = Request::from(&gone.resources);
+                let placement = pass.yard.placement(&gone.placements, &request);
                 pass.yard.give_back(&placement);
             }
             for job in planner.queue.values() {
@@ -219,16 +216,6 @@ impl Planner {
             }
             false
         })
-    }
-
-    /// What a job holds.
-    fn units_of(&self, job: &JobId) -> Vec<Assignment> {
-        let held = |node: &PlanNode| {
-            let owned = node.owners.iter().filter(|(_, owner)| *owner == job);
-            let units = owned.map(|(unit, _)| unit.clone()).collect();
-            Assignment { node: node.id.clone(), node_version: node.version, units }
-        };
-        self.nodes.values().map(held).filter(|held| !held.units.is_empty()).collect()
     }
 
     /// Goes through the queue in some way; afterwards the yard is as it was before.
@@ -269,7 +256,7 @@ struct Misfit {
 }
 
 impl<'a> Pass<'a> {
-    const fn new(
+    fn new(
         planner: &'a Planner,
         yard: &'a mut Yard,
         now: Timestamp,
@@ -281,7 +268,7 @@ impl<'a> Pass<'a> {
             yard,
             misfits: Vec::new(),
             held_for: None,
-            plan: Plan { starts: Vec::new(), complete: true },
+            plan: Plan { complete: true, ..Plan::default() },
             reasons,
         }
     }
