@@ -33,6 +33,7 @@ pub(crate) fn gang(ranks: u32) -> Request {
         unit_memory: Bytes(0),
         share: WHOLE,
         most_per_node: u32::MAX,
+        compact: false,
         cpu_milli: 0,
         memory: Bytes(0),
         labels: BTreeMap::new(),

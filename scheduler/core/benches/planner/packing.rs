@@ -27,7 +27,7 @@ pub(crate) fn run(folder: &str) -> Value {
         for task in &tasks {
             *mix.entry(task.request.clone()).or_default() += 1;
         }
-        let mix = Mix::of(&mix, 64);
+        let mix = Mix::of(&mix, 256);
         let start = std::time::Instant::now();
         let told: Vec<f64> =
             (1..=SEEDS).map(|seed| fill(&nodes, capacity, &tasks, seed, Some(&mix))).collect();
@@ -68,7 +68,7 @@ fn fill(nodes: &[PlanNode], capacity: u64, tasks: &[Task], seed: u64, mix: Optio
         if mix.is_none() {
             *seen.entry(task.request.clone()).or_default() += 1;
             if drawn.is_power_of_two() || drawn % 256 == 0 {
-                yard.expect(Mix::of(&seen, 64));
+                yard.expect(Mix::of(&seen, 256));
             }
         }
         if let Some(place) = yard.place(&task.request, &Hints::default()) {
@@ -107,6 +107,8 @@ fn tasks(path: &Path) -> Vec<Task> {
         if gpus == 0 {
             request.device = DeviceKind::Cpu;
         }
+        // A task is one container.
+        request.compact = true;
         // The file says what all of a task needs: each of its ranks gets an equal part.
         request.cpu_milli = row[1].parse::<u64>().unwrap().div_ceil(u64::from(gpus.max(1)));
         let memory = row[2].parse::<u64>().unwrap() << 20;

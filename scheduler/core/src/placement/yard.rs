@@ -79,11 +79,7 @@ impl Yard {
     /// Takes in a node, or what has changed of it. `out` names the units that cannot be used.
     pub fn set(&mut self, node: &PlanNode, out: Option<&BTreeMap<UnitId, String>>) {
         debug_assert!(self.log.is_empty(), "nodes change between plans, not within one");
-        let known = self.kinds.len();
         let spot = Spot::new(node, out, &mut self.kinds);
-        if self.kinds.len() > known {
-            self.demands = self.kinds.demands(&self.mix);
-        }
         let slot = match self.by_id.get(&node.id) {
             Some(slot) => *slot,
             None => self.vacant.pop().unwrap_or_else(|| {
@@ -92,14 +88,19 @@ impl Yard {
             }),
         };
         self.by_id.insert(node.id.clone(), slot);
-        let Some(place) = usize::try_from(slot).ok().and_then(|at| self.slots.get_mut(at)) else {
-            return;
-        };
+        let place = usize::try_from(slot).ok().and_then(|at| self.slots.get_mut(at));
+        let Some(place) = place else { return };
+        let mut resized = false;
         if let Some(before) = place {
             self.index.remove(slot, before);
+            resized |= self.kinds.count(before, false);
         }
         self.index.add(slot, &spot);
+        resized |= self.kinds.count(&spot, true);
         *place = Some(spot);
+        if resized {
+            self.demands = self.kinds.demands(&self.mix);
+        }
     }
 
     /// Forgets a node.
@@ -109,6 +110,9 @@ impl Yard {
         let place = usize::try_from(slot).ok().and_then(|at| self.slots.get_mut(at));
         if let Some(before) = place.and_then(Option::take) {
             self.index.remove(slot, &before);
+            if self.kinds.count(&before, false) {
+                self.demands = self.kinds.demands(&self.mix);
+            }
             self.vacant.push(slot);
         }
     }

@@ -38,6 +38,10 @@ pub(in crate::placement) struct Demand {
     pub(in crate::placement) weight: u64,
     /// Ranks that it would put on one node, if that has so many units.
     pub(in crate::placement) ranks: u64,
+    /// It goes on no more nodes than it needs, if all are as large as the largest.
+    pub(in crate::placement) compact: bool,
+    /// Units of the kind on the largest node.
+    pub(in crate::placement) largest: u64,
     pub(in crate::placement) share: u16,
     pub(in crate::placement) cpu_milli: u64,
     pub(in crate::placement) memory: u64,
@@ -73,8 +77,10 @@ impl Residue {
     }
 
     fn useless(&self, demand: &Demand, free: u64) -> u64 {
-        // Of a gang that is larger than the node, the node takes as many ranks as it has units.
-        let ranks = demand.ranks.min(self.total).max(1);
+        // Of a gang that is larger than a node, one takes as many ranks as it has units; a compact
+        // one keeps off nodes that are smaller than others.
+        let most = if demand.compact { demand.largest } else { self.total };
+        let ranks = demand.ranks.min(most).max(1);
         let small: u64 =
             self.parts.iter().filter(|part| **part < demand.share).copied().map(u64::from).sum();
         let fits = if demand.share == WHOLE {

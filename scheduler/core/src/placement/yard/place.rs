@@ -48,7 +48,7 @@ struct Search<'a> {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Offer {
     fragments: i128,
-    left: usize,
+    left: u64,
     key: u64,
     part: Part,
 }
@@ -106,7 +106,7 @@ impl Search<'_> {
         let units = self.units(spot, spot.pool(kind)?, self.ranks)?;
         let fragments = self.added_fragments(spot, kind, &units);
         let part = Part { slot: entry.2, ranks: self.request.ranks, units };
-        Some(Offer { fragments, left: spot.free(), key: entry.1, part })
+        Some(Offer { fragments, left: spot.free_milli(), key: entry.1, part })
     }
 
     /// The units of a pool that so many ranks would get.
@@ -193,7 +193,7 @@ impl Search<'_> {
             let enough = units.len() >= self.ranks && spot.room(self.request) >= self.ranks;
             let units = enough.then(|| units.into_iter().take(self.ranks).collect())?;
             let part = Part { slot: entry.2, ranks: self.request.ranks, units };
-            Some(Offer { fragments: 0, left: spot.free(), key: entry.1, part })
+            Some(Offer { fragments: 0, left: spot.free_milli(), key: entry.1, part })
         };
         self.of_any(kinds).iter().filter_map(offer).min()
     }
@@ -227,7 +227,10 @@ impl Search<'_> {
     /// The fullest nodes first; of those that offer no less than may be used, the ones with the
     /// least to spare.
     fn spread(&self, lists: &[Alike], kinds: &[KindId]) -> Option<Placement> {
-        let most = self.most();
+        let (most, nodes) = (self.most(), self.nodes(kinds));
+        if nodes < 2 {
+            return None;
+        }
         let above = lists.iter().skip(most);
         let below = lists.iter().take(most).rev();
         let mut missing = self.ranks;
@@ -245,8 +248,20 @@ impl Search<'_> {
             if missing == 0 {
                 return Some(self.placement(parts));
             }
+            if parts.len() >= nodes {
+                return None;
+            }
         }
         None
+    }
+
+    /// The most nodes that the gang may use.
+    fn nodes(&self, kinds: &[KindId]) -> usize {
+        if !self.request.compact {
+            return usize::MAX;
+        }
+        let largest = kinds.iter().map(|kind| self.yard.kinds.largest(*kind)).max();
+        self.ranks.div_ceil(usize::from(largest.unwrap_or(0)).min(self.most()).max(1))
     }
 
     /// Units for as many ranks as a node can take.
@@ -272,7 +287,7 @@ impl Search<'_> {
             let part = Part { slot, ranks: self.request.ranks, units: Vec::new() };
             fits.then(|| Offer {
                 fragments: self.added_fragments(spot, none, &[]),
-                left: spot.free(),
+                left: spot.free_milli(),
                 key: spot.key,
                 part,
             })

@@ -1,10 +1,7 @@
 //! One node of the yard: its units in the order in which they are handed out, and what is free
 //! of them, of its processors and of its memory.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{NodeId, UnitId};
 
@@ -117,9 +114,14 @@ impl Spot {
         self.pools.iter().find(|pool| pool.kind == kind)
     }
 
-    /// Units of which all is free, of whatever kind.
-    pub(super) fn free(&self) -> usize {
-        self.pools.iter().map(|pool| pool.free.len()).sum()
+    /// Thousandths of units that are free, of whatever kind.
+    pub(super) fn free_milli(&self) -> u64 {
+        let of_pool = |pool: &Pool| {
+            let parts: u64 = pool.parts.iter().map(|at| u64::from(self.free_of(*at))).sum();
+            let whole = u64::try_from(pool.free.len()).unwrap_or(u64::MAX);
+            whole.saturating_mul(u64::from(WHOLE)).saturating_add(parts)
+        };
+        self.pools.iter().map(of_pool).sum()
     }
 
     /// Whether any of its units answers to the request, free or not.
@@ -144,10 +146,39 @@ impl Spot {
         };
         self.cpu_milli = change(self.cpu_milli, load.cpu_milli);
         self.memory = change(self.memory, load.memory);
-        for at in &part.units {
-            self.charge_unit(*at, load.share, take);
+        if load.share == WHOLE {
+            self.charge_whole(&part.units, take);
+        } else {
+            for at in &part.units {
+                self.charge_unit(*at, load.share, take);
+            }
         }
         self.look = self.digest(kinds);
+    }
+
+    /// Most ranks take whole units, several at a time.
+    fn charge_whole(&mut self, units: &[u16], take: bool) {
+        let Self { units: all, pools, .. } = self;
+        for at in units {
+            if let Some(unit) = all.get_mut(usize::from(*at)) {
+                unit.used = if take { WHOLE } else { 0 };
+            }
+        }
+        let kind = |at: &u16| all.get(usize::from(*at)).map(|unit| unit.kind);
+        for pool in pools.iter_mut().filter(|p| units.iter().any(|at| kind(at) == Some(p.kind))) {
+            if take {
+                pool.free.retain(|at| !units.contains(at));
+                pool.parts.retain(|at| !units.contains(at));
+                continue;
+            }
+            let free = |at: &&u16| {
+                let unit = all.get(usize::from(**at));
+                unit.is_some_and(|unit| unit.kind == pool.kind && unit.free() == WHOLE)
+            };
+            pool.free.extend(units.iter().filter(free));
+            pool.free.sort_unstable();
+            pool.free.dedup();
+        }
     }
 
     fn charge_unit(&mut self, at: u16, share: u16, take: bool) {
@@ -199,15 +230,18 @@ impl Spot {
     }
 
     fn digest(&self, kinds: &Kinds) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.cpu_milli, self.memory).hash(&mut hasher);
+        let mut look = mixed(mixed(0, self.cpu_milli), self.memory);
         for pool in &self.pools {
-            (kinds.digest(pool.kind), pool.total, &pool.free).hash(&mut hasher);
+            look = mixed(mixed(look, kinds.digest(pool.kind)), u64::from(pool.total));
+            for four in pool.free.chunks(4) {
+                let word = four.iter().fold(0, |word, at| word << 16 | (u64::from(*at) + 1));
+                look = mixed(look, word);
+            }
             for at in &pool.parts {
-                (*at, self.free_of(*at)).hash(&mut hasher);
+                look = mixed(look, u64::from(*at) << 16 | u64::from(self.free_of(*at)) | 1 << 63);
             }
         }
-        hasher.finish()
+        look
     }
 
     /// Whether both offer the same, whatever their kinds are called.
@@ -228,6 +262,11 @@ impl Unit {
     const fn free(&self) -> u16 {
         if self.out { 0 } else { WHOLE - self.used }
     }
+}
+
+/// Adds a word to a digest: a multiplication spreads each bit, a rotation brings it back down.
+const fn mixed(digest: u64, word: u64) -> u64 {
+    (digest.rotate_left(26) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(29)
 }
 
 /// Keeps a sorted list in step with whether `at` belongs into it.
