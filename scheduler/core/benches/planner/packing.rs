@@ -67,7 +67,7 @@ fn fill(nodes: &[PlanNode], capacity: u64, tasks: &[Task], seed: u64, mix: Optio
         drawn += 1;
         if mix.is_none() {
             *seen.entry(task.request.clone()).or_default() += 1;
-            if drawn.is_power_of_two() || drawn % 256 == 0 {
+            if drawn.is_power_of_two() || drawn.is_multiple_of(256) {
                 yard.expect(Mix::of(&seen, 256));
             }
         }

@@ -3,11 +3,15 @@
 
 mod explain;
 mod fit;
+mod order;
+mod pass;
 mod planner;
 mod running;
 mod score;
 #[cfg(test)]
 mod tests;
+mod time;
+mod victims;
 mod view;
 mod yard;
 
@@ -16,5 +20,6 @@ pub use fit::{Hints, Request, WHOLE, matches};
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
 pub use running::{Progress, Running, Stop};
 pub use score::Mix;
+pub use time::Past;
 pub use view::{Delta, PlanNode, Waiting};
 pub use yard::{Mark, Placement, Yard};

@@ -2,6 +2,7 @@
 //! place without a look at every node. What a plan tries is taken back by an undo log: «what if
 //! these victims were gone» costs what it changes.
 
+mod claim;
 mod index;
 mod kinds;
 mod place;
@@ -17,7 +18,7 @@ use self::{
     spot::Spot,
 };
 use super::{
-    fit::Request,
+    fit::{Request, WHOLE},
     score::{Demand, Mix},
     view::PlanNode,
 };
@@ -148,17 +149,19 @@ impl Yard {
         }
     }
 
-    /// What a running gang has, in the yard's terms: of nodes that are not up, nothing.
+    /// What a running gang has, in the yard's terms: of nodes that are not up, nothing. Each rank
+    /// has a whole unit.
     #[must_use]
-    pub fn placement(&self, gang: &[(NodeId, Vec<UnitId>)], request: &Request) -> Placement {
-        let part = |(node, units): &(NodeId, Vec<UnitId>)| {
-            let slot = *self.by_id.get(node)?;
+    pub fn placement(&self, gang: &[Assignment]) -> Placement {
+        let part = |assignment: &Assignment| {
+            let slot = *self.by_id.get(&assignment.node)?;
             let spot = self.spot(slot)?;
-            let ranks = u32::try_from(units.len()).unwrap_or(u32::MAX);
-            let units = units.iter().filter_map(|unit| spot.position(unit)).collect();
+            let ranks = u32::try_from(assignment.units.len()).unwrap_or(u32::MAX);
+            let units = assignment.units.iter().filter_map(|unit| spot.position(unit)).collect();
             Some(Part { slot, ranks, units })
         };
-        Placement { parts: gang.iter().filter_map(part).collect(), load: request.into() }
+        let load = Load { share: WHOLE, cpu_milli: 0, memory: 0 };
+        Placement { parts: gang.iter().filter_map(part).collect(), load }
     }
 
     /// A gang's place in the terms of the command that starts it.

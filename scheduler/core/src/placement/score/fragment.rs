@@ -76,20 +76,35 @@ impl Residue {
         demands.iter().map(|demand| demand.weight.saturating_mul(self.useless(demand, free))).sum()
     }
 
+    /// Two measures of what is useless to a shape. The paper's asks whether the node has room for
+    /// one more of it, and changes only where that changes. Beside it, how much stays over when the
+    /// node is filled with the shape: it sees processors run out long before they have.
     fn useless(&self, demand: &Demand, free: u64) -> u64 {
+        if !demand.answered {
+            return 3 * free;
+        }
         // Of a gang that is larger than a node, one takes as many ranks as it has units; a compact
         // one keeps off nodes that are smaller than others.
         let most = if demand.compact { demand.largest } else { self.total };
         let ranks = demand.ranks.min(most).max(1);
-        let small: u64 =
-            self.parts.iter().filter(|part| **part < demand.share).copied().map(u64::from).sum();
-        let fits = if demand.share == WHOLE {
-            self.whole >= ranks
-        } else {
-            self.whole > 0 || self.parts.iter().any(|part| *part >= demand.share)
-        };
-        let room = self.cpu_milli >= demand.cpu_milli.saturating_mul(ranks)
-            && self.memory >= demand.memory.saturating_mul(ranks);
-        if demand.answered && fits && room { small } else { free }
+        let gangs = self.gangs(demand, ranks);
+        if gangs == 0 {
+            return 3 * free;
+        }
+        let parts = self.parts.iter().filter(|part| **part < demand.share);
+        let small: u64 = parts.copied().map(u64::from).sum();
+        let filled = gangs.saturating_mul(ranks).saturating_mul(u64::from(demand.share));
+        2 * small + free.saturating_sub(filled)
+    }
+
+    /// How many gangs of a shape the node has room for, with so many ranks each.
+    fn gangs(&self, demand: &Demand, ranks: u64) -> u64 {
+        let by = |free: u64, each: u64| free.checked_div(each).unwrap_or(u64::MAX);
+        let times = |part: &u16| u64::from(part.checked_div(demand.share).unwrap_or(0));
+        let parts: u64 = self.parts.iter().map(times).sum();
+        let units = self.whole.saturating_mul(times(&WHOLE)).saturating_add(parts);
+        by(units, ranks)
+            .min(by(self.cpu_milli, demand.cpu_milli.saturating_mul(ranks)))
+            .min(by(self.memory, demand.memory.saturating_mul(ranks)))
     }
 }
