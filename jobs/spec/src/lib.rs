@@ -11,6 +11,7 @@ pub mod inventory;
 pub mod lifecycle;
 pub mod model;
 pub mod name;
+pub mod queue;
 pub mod role;
 pub mod spec;
 pub mod token;
@@ -23,9 +24,10 @@ pub use ids::{
     SessionId, TokenId,
 };
 pub use inventory::{Device, DeviceKind, Inventory, UnitId};
-pub use lifecycle::{AttemptPhase, EndReason, JobPhase, RankExit};
+pub use lifecycle::{AttemptPhase, EndReason, JobPhase, RankExit, StopCause};
 pub use model::{Lineage, ModelVersion};
 pub use name::{JobName, ModelName, NodeName, ProjectName};
+pub use queue::{Policy, QueueSpec, Quota};
 pub use role::Role;
 pub use spec::JobSpec;
 pub use token::{JoinRole, Projects, Secret, Token, TokenKind};

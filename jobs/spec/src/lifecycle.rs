@@ -97,6 +97,44 @@ pub enum EndReason {
     Cancelled,
     /// The job's time allowance is used up.
     TimeLimit,
+    /// The scheduler stopped it for something else; the job waits again.
+    Preempted {
+        /// For what.
+        cause: StopCause,
+    },
+}
+
+/// Why the scheduler stops an attempt whose job is to go on later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopCause {
+    /// A job that goes first by the queue's policy needs its units.
+    Policy,
+    /// A queue takes back what it is guaranteed.
+    Reclaim,
+    /// Its units are more than its queue may use.
+    Quota,
+    /// It goes on elsewhere, where it is better placed.
+    Migration,
+    /// It goes on with more or fewer ranks.
+    Resize,
+    /// Its units are reserved, or their node is taken out of service.
+    Reserved,
+}
+
+impl StopCause {
+    /// The word that tables and JSON use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Reclaim => "reclaim",
+            Self::Quota => "quota",
+            Self::Migration => "migration",
+            Self::Resize => "resize",
+            Self::Reserved => "reserved",
+        }
+    }
 }
 
 /// How one rank's process ended.
@@ -145,6 +183,14 @@ impl fmt::Display for EndReason {
             Self::BadArtifacts { message } => write!(f, "artifacts not registered: {message}"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::TimeLimit => f.write_str("time limit reached"),
+            Self::Preempted { cause } => f.write_str(match cause {
+                StopCause::Policy => "preempted by a job that goes first",
+                StopCause::Reclaim => "preempted by a queue that takes its guarantee back",
+                StopCause::Quota => "preempted, its queue is over its limit",
+                StopCause::Migration => "moved to better units",
+                StopCause::Resize => "resized",
+                StopCause::Reserved => "its units are reserved",
+            }),
         }
     }
 }

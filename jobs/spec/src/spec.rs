@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, DeviceKind, Digest, JobName, Millis, ModelName, ProjectName};
+use crate::{Bytes, DeviceKind, Digest, JobName, Millis, ModelName, ProjectName, Timestamp};
 
 mod check;
 mod error;
@@ -145,11 +145,16 @@ pub struct Checkpointing {
     #[schemars(extend("examples" = [3]))]
     #[schemars(range(min = 1))]
     pub keep: u32,
+    /// Whether the program saves its state when `$YARD_CONTROL/request.json` asks for it. A recipe
+    /// always does.
+    #[schemars(extend("examples" = [true]))]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub on_request: bool,
 }
 
 impl Default for Checkpointing {
     fn default() -> Self {
-        Self { every: Millis(600_000), keep: 3 }
+        Self { every: Millis(600_000), keep: 3, on_request: false }
     }
 }
 
@@ -184,6 +189,10 @@ pub struct Schedule {
     #[schemars(extend("format" = "date-time", "examples" = ["2026-12-24T08:00:00+01:00"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_by: Option<String>,
+    /// How long the job is expected to run, with all its ranks. A hint: nothing ends at it.
+    #[schemars(extend("examples" = ["6h"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub est_duration: Option<Millis>,
 }
 
 impl Schedule {
@@ -232,6 +241,26 @@ impl JobSpec {
     #[must_use]
     pub fn stop_grace(&self) -> Millis {
         self.run.stop_grace.unwrap_or(Millis(30_000))
+    }
+
+    /// Whether its program saves its state when it is asked to.
+    #[must_use]
+    pub const fn saves_on_request(&self) -> bool {
+        self.checkpoint.on_request || self.run.recipe.is_some()
+    }
+
+    /// Whether it uses keys that a scheduler of feature level 2 does not know.
+    #[must_use]
+    pub const fn needs_level_3(&self) -> bool {
+        self.checkpoint.on_request || self.schedule.est_duration.is_some()
+    }
+
+    /// When it should be done.
+    #[must_use]
+    pub fn finish_by(&self) -> Option<Timestamp> {
+        let text = self.schedule.finish_by.as_ref()?;
+        let instant: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(instant.as_millisecond()).ok().map(Timestamp)
     }
 
     /// The spec as canonical JSON: what is sent, stored and digested.

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{
     AttemptNo, AttemptRef, CheckpointId, CheckpointPart, Digest, FileEntry, IdempotencyKey,
-    Inventory, JobId, JobSpec, JoinRole, Millis, NodeId, RankExit, SessionId, Timestamp, TokenId,
-    TokenKind, UnitId,
+    Inventory, JobId, JobSpec, JoinRole, Millis, NodeId, ProjectName, QueueSpec, RankExit,
+    SessionId, StopCause, Timestamp, TokenId, TokenKind, UnitId,
 };
 
 /// The highest feature level that this code can apply, and the one that a new cluster starts with.
-pub const FEATURE_LEVEL: u16 = 2;
+pub const FEATURE_LEVEL: u16 = 3;
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,14 +161,21 @@ pub enum Command {
         /// The jobs, in the order in which they are to lie there.
         jobs: Vec<JobId>,
     },
+    /// Stop an attempt so that its job waits again, if it is as the planner saw it.
+    Preempt(Box<Preempt>),
+    /// Set a queue's settings, or take them back.
+    SetQueue(Box<SetQueue>),
 }
 
 impl Command {
     /// The feature level that a replica needs to apply the command. A cluster whose state is at a
     /// lower one must not be given it: a member of an older version would halt.
     #[must_use]
-    pub const fn level(&self) -> u16 {
+    pub fn level(&self) -> u16 {
         match self {
+            Self::Preempt(_) | Self::SetQueue(_) => 3,
+            // An older member refuses the keys that it does not know.
+            Self::Submit(submit) if submit.spec.needs_level_3() => 3,
             Self::RaiseFeatureLevel { .. }
             | Self::CreateToken(_)
             | Self::RevokeToken { .. }
@@ -238,6 +245,36 @@ pub struct StartAttempt {
     pub master_port: u16,
     /// The checkpoint to resume from: the newest that the planner saw.
     pub resume: Option<CheckpointId>,
+}
+
+/// Stop an attempt so that its job waits again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preempt {
+    /// The job.
+    pub job: JobId,
+    /// The job's version that the planner saw.
+    pub job_version: u64,
+    /// The attempt.
+    pub attempt: AttemptNo,
+    /// What it is stopped for.
+    pub cause: StopCause,
+    /// The job is asked to save its state first, and is stopped once it has, at this time at the
+    /// latest; at once when absent.
+    pub checkpoint_by: Option<Timestamp>,
+}
+
+/// Set a queue's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetQueue {
+    /// Names this mutation.
+    pub mutation: Mutation,
+    /// The queue.
+    pub queue: ProjectName,
+    /// All of its settings; none to go back to the defaults.
+    pub spec: Option<QueueSpec>,
+    /// The queue's version that these settings were made from, to refuse what would undo another's
+    /// change; any when absent.
+    pub version: Option<u64>,
 }
 
 /// One node's share of a gang.

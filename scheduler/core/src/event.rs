@@ -1,6 +1,8 @@
 //! What an applied command changed: enough for whoever watches to look again.
 
-use trainyard_jobs::{AttemptRef, CheckpointId, EndReason, JobId, JobPhase, ModelName, NodeId};
+use trainyard_jobs::{
+    AttemptRef, CheckpointId, EndReason, JobId, JobPhase, ModelName, NodeId, ProjectName,
+};
 
 /// A change of the replicated state. Events are derived from commands and never stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub enum Event {
         /// The checkpoint.
         checkpoint: CheckpointId,
     },
+    /// A queue's settings changed.
+    Queue(ProjectName),
     /// The schedulers changed.
     Members,
     /// A model version was registered.
@@ -70,7 +74,11 @@ impl Event {
             Self::AttemptStarted(attempt)
             | Self::RanksStarted { attempt, .. }
             | Self::AttemptEnding { attempt, .. } => Some(&attempt.job),
-            Self::Node(_) | Self::Members | Self::Model { .. } | Self::Restored => None,
+            Self::Node(_)
+            | Self::Queue(_)
+            | Self::Members
+            | Self::Model { .. }
+            | Self::Restored => None,
         }
     }
 }

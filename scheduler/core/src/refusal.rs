@@ -74,6 +74,9 @@ pub enum Refusal {
     /// The node does not hold the attempt for anybody's word.
     #[error("the cluster knows attempt {0}: `yard cancel` stops its job")]
     Known(AttemptRef),
+    /// The queue cannot be set so.
+    #[error("{0}")]
+    Queue(String),
     /// The command contradicts itself.
     #[error("malformed: {0}")]
     Malformed(String),

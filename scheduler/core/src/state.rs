@@ -5,20 +5,22 @@ mod job;
 mod jobs;
 mod member;
 mod node;
+mod queue;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{
-    ClusterId, Digest, IdempotencyKey, JobId, JobPhase, ModelName, ModelVersion, NodeId, Revision,
-    Timestamp, TokenId,
+    ClusterId, Digest, IdempotencyKey, JobId, JobPhase, ModelName, ModelVersion, NodeId,
+    ProjectName, Revision, Timestamp, TokenId,
 };
 
-pub use job::{Attempt, Checkpoint, Job, Outcome, Placement, PlacementState};
+pub use job::{Attempt, Checkpoint, Job, Leaving, Outcome, Placement, PlacementState};
 pub use jobs::Jobs;
 pub use member::Member;
 pub use node::{Node, NodeState};
+pub use queue::Queue;
 pub use token::{Redeemed, TokenRecord};
 
 use crate::{
@@ -57,6 +59,9 @@ pub struct State {
     /// What is known of the jobs that left.
     #[serde(default, skip_serializing_if = "ArchiveHead::is_empty")]
     pub(crate) archive: ArchiveHead,
+    /// Queues that have settings of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) queues: BTreeMap<ProjectName, Queue>,
     /// Keys by age, so that forgetting the old ones costs nothing while there are none.
     #[serde(skip)]
     pub(crate) keys_by_age: BTreeSet<(Timestamp, IdempotencyKey)>,
@@ -97,6 +102,7 @@ impl State {
             next_member: 0,
             version_floor: 0,
             archive: ArchiveHead::default(),
+            queues: BTreeMap::new(),
             keys_by_age: BTreeSet::new(),
             key_of: BTreeMap::new(),
             outbox: Vec::new(),
@@ -207,6 +213,12 @@ impl State {
         &self.models
     }
 
+    /// The queues that have settings of their own.
+    #[must_use]
+    pub const fn queues(&self) -> &BTreeMap<ProjectName, Queue> {
+        &self.queues
+    }
+
     /// All tokens by id, those too that expired or were revoked not long ago.
     #[must_use]
     pub const fn tokens(&self) -> &BTreeMap<TokenId, TokenRecord> {
@@ -264,6 +276,7 @@ impl State {
             next_member,
             version_floor,
             archive,
+            queues,
             tokens_by_expiry: _,
             keys_by_age: _,
             key_of: _,
@@ -284,6 +297,7 @@ impl State {
             next_member: *next_member,
             version_floor: *version_floor,
             archive: *archive,
+            queues: queues.clone(),
             tokens_by_expiry: BTreeSet::new(),
             keys_by_age: BTreeSet::new(),
             key_of: BTreeMap::new(),

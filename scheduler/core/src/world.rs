@@ -153,14 +153,8 @@ impl World {
 
     fn feed(&mut self, events: &[Event]) {
         for event in events {
-            match event {
-                Event::Job { job, .. }
-                | Event::Checkpoint { job, .. }
-                | Event::CheckpointGone { job, .. } => {
-                    self.planner.update(Delta::of_job(&self.state, job));
-                }
-                Event::Node(node) => self.planner.update(Delta::of_node(&self.state, node)),
-                _ => {}
+            if let Some(delta) = Delta::of_event(&self.state, event) {
+                self.planner.update(delta);
             }
         }
     }
@@ -325,7 +319,10 @@ impl World {
         let mut ended = std::mem::take(&mut self.ended);
         for job in self.all_jobs() {
             for attempt in &job.attempts {
-                assert_eq!(attempt.world_size(), job.spec.resources.gpus, "gangs are whole");
+                let asked = &job.spec.resources;
+                let least = asked.min_gpus.unwrap_or(asked.gpus);
+                let whole = least..=asked.gpus;
+                assert!(whole.contains(&attempt.world_size()), "gangs are whole");
             }
             let open = job.attempts.iter().filter(|a| a.phase != AttemptPhase::Ended).count();
             let runs = matches!(job.phase, JobPhase::Running | JobPhase::Stopping);

@@ -88,6 +88,7 @@ impl Follower {
     /// Takes in what happened since; all of the state, if that was too much to follow.
     fn catch_up(&mut self, replica: &Replica) {
         let (mut jobs, mut nodes) = (BTreeSet::new(), BTreeSet::new());
+        let mut queues = BTreeSet::new();
         loop {
             match self.events.try_recv() {
                 Ok(batch) if batch.contains(&Event::Restored) => {
@@ -96,8 +97,10 @@ impl Follower {
                 Ok(batch) => {
                     for event in batch.iter() {
                         jobs.extend(event.job().cloned());
-                        if let Event::Node(node) = event {
-                            nodes.insert(node.clone());
+                        match event {
+                            Event::Node(node) => drop(nodes.insert(node.clone())),
+                            Event::Queue(queue) => drop(queues.insert(queue.clone())),
+                            _ => {}
                         }
                     }
                 }
@@ -111,6 +114,9 @@ impl Follower {
             }
             for node in nodes {
                 self.planner.update(Delta::of_node(state, &node));
+            }
+            for queue in queues {
+                self.planner.update(Delta::of_queue(state, &queue));
             }
         });
         let unusable = replica.sessions.unusable();

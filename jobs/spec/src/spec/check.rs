@@ -226,6 +226,11 @@ fn environment(run: &Run, problems: &mut Problems) {
 }
 
 fn schedule(schedule: &Schedule, problems: &mut Problems) {
+    if schedule.est_duration == Some(Millis(0)) {
+        let message = "no job takes no time";
+        let help = "write a span such as `6h`, or leave it out";
+        problems.add("schedule.est_duration", message, help);
+    }
     let Some(text) = &schedule.finish_by else { return };
     if text.parse::<jiff::Timestamp>().is_err() {
         problems.add(

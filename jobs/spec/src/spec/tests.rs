@@ -111,9 +111,9 @@ prop_compose! {
             priority,
             resources,
             run,
-            checkpoint: Checkpointing { every: Millis(every), keep },
+            checkpoint: Checkpointing { every: Millis(every), keep, on_request: keep % 2 == 0 },
             limits,
-            schedule: Schedule { finish_by },
+            schedule: Schedule { finish_by, est_duration: Some(Millis(every)) },
             register,
         }
     }

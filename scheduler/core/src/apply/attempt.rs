@@ -47,6 +47,7 @@ impl State {
             master_port: start.master_port,
             resume: start.resume,
             end: None,
+            leaving: None,
         });
         job.phase = JobPhase::Running;
         job.version += 1;

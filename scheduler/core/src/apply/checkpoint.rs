@@ -1,7 +1,7 @@
 //! The checkpoint catalogue: parts come in, whole checkpoints are committed, old ones are
 //! retired and forgotten.
 
-use trainyard_jobs::{Bytes, CheckpointId, CheckpointPart, JobId, NodeId};
+use trainyard_jobs::{Bytes, CheckpointId, CheckpointPart, EndReason, JobId, NodeId};
 
 use trainyard_probe::reached;
 
@@ -59,7 +59,14 @@ impl State {
             retired: false,
         });
         job.version += 1;
-        events.push(Event::Checkpoint { job: id, checkpoint: CheckpointId(index), step });
+        let leaving = job.current().and_then(|attempt| attempt.leaving.as_ref());
+        let cause = leaving.map(|leaving| leaving.cause);
+        let checkpoint = CheckpointId(index);
+        events.push(Event::Checkpoint { job: id.clone(), checkpoint, step });
+        if let Some(cause) = cause {
+            reached("core: an attempt that was asked to leave has saved its state");
+            self.stop_current(&id, &EndReason::Preempted { cause }, events);
+        }
         Ok(Reply::Done)
     }
 

@@ -8,6 +8,7 @@ mod checkpoint;
 mod ending;
 mod member;
 mod node;
+mod queue;
 mod settle;
 mod submit;
 #[cfg(test)]
@@ -94,6 +95,8 @@ impl State {
                 self.release_attempt(&node, attempt, events)
             }
             Command::Archive { jobs } => self.archive_jobs(&jobs),
+            Command::Preempt(preempt) => self.preempt(*preempt, events),
+            Command::SetQueue(set) => self.set_queue(*set, archive, events),
         }
     }
 }

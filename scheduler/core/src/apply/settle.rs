@@ -90,6 +90,9 @@ impl State {
             }
             job.not_before = Timestamp(time.0.saturating_add(backoff(job.restarts).0));
             job.restarts += 1;
+        } else if matches!(reason, EndReason::Preempted { .. }) {
+            reached("core: a job that was stopped for another waits again");
+            job.not_before = time;
         } else {
             // Not the job's doing, but ranks that vanish again and again must not spin either.
             job.not_before = Timestamp(time.0.saturating_add(backoff(losses_in_a_row(job)).0));
@@ -156,7 +159,9 @@ fn next(job: &Job, reason: EndReason) -> Next {
     match reason {
         EndReason::TimeLimit => Next::End(JobPhase::Failed, reason),
         _ if used_up => Next::End(JobPhase::Failed, EndReason::TimeLimit),
-        EndReason::NodeLost { .. } => Next::Requeue { own_failure: false, reason },
+        EndReason::NodeLost { .. } | EndReason::Preempted { .. } => {
+            Next::Requeue { own_failure: false, reason }
+        }
         _ => Next::Requeue { own_failure: true, reason },
     }
 }

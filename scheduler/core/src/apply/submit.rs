@@ -75,6 +75,7 @@ impl State {
             ended: None,
             end: None,
             registered: None,
+            attained: None,
         }
     }
 

@@ -4,6 +4,7 @@
 mod explain;
 mod fit;
 mod planner;
+mod running;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -11,4 +12,5 @@ mod view;
 pub use explain::{Blocker, BlockerKind, Explanation};
 pub use fit::matches;
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
+pub use running::{Progress, Running, Stop};
 pub use view::{Delta, PlanNode, Waiting};

@@ -6,11 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use trainyard_jobs::{JobId, Millis, NodeId, Timestamp, UnitId, spec::Resources};
+use trainyard_jobs::{
+    JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId, spec::Resources,
+};
 
 use super::{
     explain::{Blocker, blockers, could_fit},
     fit::{Spot, Yard, fit},
+    running::{Progress, Running, Stop},
     view::{Delta, PlanNode, Waiting},
 };
 use crate::{
@@ -37,8 +40,12 @@ impl WorkBudget {
 pub struct Plan {
     /// Gangs to start, best first.
     pub starts: Vec<StartAttempt>,
+    /// Attempts to stop, so that others can start once their units are free.
+    pub stops: Vec<Stop>,
     /// Every job was looked at within the budget.
     pub complete: bool,
+    /// When time alone may change the plan: to be asked again then, if nothing happens before.
+    pub again: Option<Timestamp>,
 }
 
 /// What keeps a job from starting; shared by all jobs that the same keeps.
@@ -51,6 +58,9 @@ type Rank = (std::cmp::Reverse<i32>, u64, JobId);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Planner {
     queue: BTreeMap<Rank, Waiting>,
+    running: BTreeMap<JobId, Running>,
+    progress: BTreeMap<JobId, Progress>,
+    queues: BTreeMap<ProjectName, QueueSpec>,
     ranks: BTreeMap<JobId, Rank>,
     nodes: BTreeMap<NodeId, PlanNode>,
     unusable: BTreeMap<NodeId, BTreeMap<UnitId, String>>,
@@ -67,6 +77,9 @@ impl Planner {
         for id in state.nodes().keys() {
             planner.update(Delta::of_node(state, id));
         }
+        for name in state.queues().keys() {
+            planner.update(Delta::of_queue(state, name));
+        }
         planner
     }
 
@@ -79,7 +92,25 @@ impl Planner {
                 self.ranks.insert(job.id.clone(), rank.clone());
                 self.queue.insert(rank, *job);
             }
-            Delta::Gone(job) => self.forget(&job),
+            Delta::Runs(job) => {
+                self.forget(&job.id);
+                self.running.insert(job.id.clone(), *job);
+            }
+            Delta::Gone(job) => {
+                self.forget(&job);
+                self.progress.remove(&job);
+            }
+            Delta::Progress(job, progress) => {
+                if self.running.contains_key(&job) || self.ranks.contains_key(&job) {
+                    self.progress.insert(job, progress);
+                }
+            }
+            Delta::Queue(name, spec) => {
+                match spec {
+                    Some(spec) => self.queues.insert(name, *spec),
+                    None => self.queues.remove(&name),
+                };
+            }
             Delta::Node(node) => {
                 self.nodes.insert(node.id.clone(), *node);
             }
@@ -97,6 +128,7 @@ impl Planner {
     }
 
     fn forget(&mut self, job: &JobId) {
+        self.running.remove(job);
         if let Some(rank) = self.ranks.remove(job) {
             self.queue.remove(&rank);
         }

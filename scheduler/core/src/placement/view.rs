@@ -4,18 +4,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
-    CheckpointId, Device, JobId, JobPhase, NodeId, Timestamp, UnitId, spec::Resources,
+    CheckpointId, Device, JobId, JobPhase, Millis, NodeId, ProjectName, QueueSpec, Timestamp,
+    UnitId, spec::Resources,
 };
 
-use crate::state::{Job, Node, NodeState, State};
+use super::running::{Progress, Running, disruptions};
+use crate::{
+    Event,
+    state::{Job, Node, NodeState, State},
+};
 
 /// A change that the planner has to know of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delta {
     /// A job waits, or waits differently.
     Waits(Box<Waiting>),
-    /// A job does not wait any more.
+    /// A job holds units, or holds them differently.
+    Runs(Box<Running>),
+    /// A job neither waits nor holds units any more.
     Gone(JobId),
+    /// What a job says of how far it is.
+    Progress(JobId, Progress),
+    /// A queue's settings; none when it has none of its own any more.
+    Queue(ProjectName, Option<Box<QueueSpec>>),
     /// A node is up, and offers this.
     Node(Box<PlanNode>),
     /// A node does not count any more.
@@ -45,6 +56,24 @@ pub struct Waiting {
     pub resume: Option<CheckpointId>,
     /// Attempts so far: moves the master port on.
     pub attempts: u32,
+    /// The queue that it counts against.
+    pub project: ProjectName,
+    /// Who submitted it.
+    pub principal: String,
+    /// Since when it waits: its submission, or the end of its last attempt.
+    pub since: Timestamp,
+    /// Unit-milliseconds of its attempts.
+    pub attained: u64,
+    /// Run time of its attempts.
+    pub used: Millis,
+    /// Run time that is left to it by its limit.
+    pub time_left: Option<Millis>,
+    /// How long whoever wrote the spec expects it to run.
+    pub estimate: Option<Millis>,
+    /// When it should be done.
+    pub finish_by: Option<Timestamp>,
+    /// When its attempts were stopped for other jobs, oldest first.
+    pub disrupted: Vec<Timestamp>,
 }
 
 /// A node that is up.
@@ -72,8 +101,28 @@ impl Delta {
     /// How the planner should see a job now.
     #[must_use]
     pub fn of_job(state: &State, id: &JobId) -> Self {
-        let waiting = state.job(id).filter(|job| job.phase == JobPhase::Queued);
-        waiting.map_or_else(|| Self::Gone(id.clone()), |job| Self::Waits(Box::new(job.into())))
+        let Some(job) = state.job(id) else { return Self::Gone(id.clone()) };
+        if job.phase == JobPhase::Queued {
+            return Self::Waits(Box::new(job.into()));
+        }
+        Running::of(job).map_or_else(|| Self::Gone(id.clone()), |job| Self::Runs(Box::new(job)))
+    }
+
+    /// What the planner has to know of an event, if anything.
+    #[must_use]
+    pub fn of_event(state: &State, event: &Event) -> Option<Self> {
+        Some(match event {
+            Event::Node(node) => Self::of_node(state, node),
+            Event::Queue(name) => Self::of_queue(state, name),
+            event => Self::of_job(state, event.job()?),
+        })
+    }
+
+    /// How the planner should see a queue now.
+    #[must_use]
+    pub fn of_queue(state: &State, name: &ProjectName) -> Self {
+        let queue = state.queues().get(name);
+        Self::Queue(name.clone(), queue.map(|queue| Box::new(queue.spec.clone())))
     }
 
     /// How the planner should see a node now.
@@ -99,6 +148,15 @@ impl From<&Job> for Waiting {
             resources: job.spec.resources.clone(),
             resume: job.newest_checkpoint().map(|c| c.id),
             attempts: job.current().map_or(0, |a| a.number.0),
+            project: job.spec.project.clone(),
+            principal: job.principal.clone(),
+            since: job.current().and_then(|a| a.ended).unwrap_or(job.submitted),
+            attained: job.attained(),
+            used: job.used,
+            time_left: job.allowance(),
+            estimate: job.spec.schedule.est_duration,
+            finish_by: job.spec.finish_by(),
+            disrupted: disruptions(job),
         }
     }
 }

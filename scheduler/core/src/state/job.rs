@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use trainyard_jobs::{
     AttemptNo, AttemptPhase, AttemptRef, Bytes, CheckpointId, CheckpointPart, Digest, EndReason,
     FileEntry, Generation, JobId, JobPhase, JobSpec, Millis, ModelName, NodeId, RankExit, Revision,
-    Timestamp, UnitId,
+    StopCause, Timestamp, UnitId,
 };
 use trainyard_probe::planted;
 
@@ -53,6 +53,9 @@ pub struct Job {
     pub end: Option<EndReason>,
     /// The model version that it registered.
     pub registered: Option<(ModelName, u32)>,
+    /// Unit-milliseconds of the attempts that ended; nothing where all of them had the same size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attained: Option<u64>,
 }
 
 /// What a run that ended well left behind.
@@ -89,6 +92,20 @@ pub struct Attempt {
     pub resume: Option<CheckpointId>,
     /// Why it ended or is being stopped.
     pub end: Option<EndReason>,
+    /// It was asked to save its state and is to be stopped then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Leaving>,
+}
+
+/// An attempt that was asked to save its state, and is stopped once it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// What it is stopped for.
+    pub cause: StopCause,
+    /// When it is stopped at the latest.
+    pub by: Timestamp,
+    /// When it was asked.
+    pub asked: Timestamp,
 }
 
 /// One node's share of an attempt.
@@ -223,6 +240,13 @@ impl Job {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.phase.is_final() && self.surplus().next().is_none()
+    }
+
+    /// Unit-milliseconds of the attempts that ended.
+    #[must_use]
+    pub fn attained(&self) -> u64 {
+        let whole = || self.used.0.saturating_mul(u64::from(self.spec.resources.gpus));
+        self.attained.unwrap_or_else(whole)
     }
 
     /// The run time that is left to it, if it has a limit.

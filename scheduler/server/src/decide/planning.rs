@@ -46,15 +46,11 @@ impl Planning {
     /// Takes in what changed. `state` may be newer than the events.
     pub fn take_in(&mut self, state: &State, events: &[Event]) {
         for event in events {
-            match event {
-                Event::Job { job, .. }
-                | Event::Checkpoint { job, .. }
-                | Event::CheckpointGone { job, .. } => {
-                    self.planner.update(Delta::of_job(state, job));
-                }
-                Event::Node(_) if planted("a planner deaf to nodes") => {}
-                Event::Node(node) => self.planner.update(Delta::of_node(state, node)),
-                _ => {}
+            if matches!(event, Event::Node(_)) && planted("a planner deaf to nodes") {
+                continue;
+            }
+            if let Some(delta) = Delta::of_event(state, event) {
+                self.planner.update(delta);
             }
         }
     }

@@ -44,6 +44,8 @@ pub const fn command(command: &Command) -> &'static str {
         Command::ForgetMember { .. } => "ForgetMember",
         Command::ReleaseAttempt { .. } => "ReleaseAttempt",
         Command::Archive { .. } => "Archive",
+        Command::Preempt(_) => "Preempt",
+        Command::SetQueue(_) => "SetQueue",
     }
 }
 
@@ -65,6 +67,7 @@ const fn outcome(outcome: &Result<Reply, Refusal>) -> &'static str {
         Err(Refusal::NoToken(_) | Refusal::BadToken | Refusal::TokenUsed(_)) => "no such token",
         Err(Refusal::TooManyTokens(_)) => "too many tokens",
         Err(Refusal::NoMember(_) | Refusal::Members(_)) => "members",
+        Err(Refusal::Queue(_)) => "queue",
         Err(Refusal::Known(_)) => "known attempt",
     }
 }

@@ -122,6 +122,8 @@ impl Healthy {
             },
             EndReason::BadArtifacts { .. } => self.struck(attempt, &[Blow::Artifacts]),
             EndReason::Completed => true,
+            // The planner's own wish, whose command names the job.
+            EndReason::Preempted { .. } => preempted(command, attempt),
         };
         hold(justified, || {
             format!("{attempt} was ended ({reason}), and nothing had happened to it")
@@ -133,4 +135,13 @@ fn placed(state: &State, attempt: &AttemptRef, node: &NodeId) -> bool {
     let job = state.job(&attempt.job);
     let found = job.and_then(|job| job.attempts.iter().find(|a| a.number == attempt.attempt));
     found.is_some_and(|a| a.placement(node).is_some())
+}
+
+/// Whether the planner asked for it: at once, or by the checkpoint that it waited for.
+fn preempted(command: &Command, attempt: &AttemptRef) -> bool {
+    match command {
+        Command::Preempt(preempt) => preempt.job == attempt.job,
+        Command::ReportCheckpoint { part, .. } => part.attempt == *attempt,
+        _ => false,
+    }
 }

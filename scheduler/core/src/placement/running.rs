@@ -1,0 +1,132 @@
+//! What the planner sees of jobs that hold units, and what it says should be stopped.
+
+use trainyard_jobs::{
+    AttemptNo, AttemptPhase, EndReason, JobId, Millis, NodeId, ProjectName, StopCause, Timestamp,
+    UnitId, spec::Resources,
+};
+
+use crate::state::Job;
+
+/// A job that holds units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// The job.
+    pub id: JobId,
+    /// Its version, for the precondition.
+    pub version: u64,
+    /// The attempt that owns it.
+    pub attempt: AttemptNo,
+    /// Node by node in group-rank order: the units that its ranks have.
+    pub placements: Vec<(NodeId, Vec<UnitId>)>,
+    /// When the attempt was started.
+    pub started: Timestamp,
+    /// It is being stopped: its units will be free without anybody's doing.
+    pub stopping: bool,
+    /// It was asked to save its state and is to be stopped then: at this time at the latest.
+    pub leaves_by: Option<Timestamp>,
+    /// What it asks for.
+    pub resources: Resources,
+    /// The queue that it counts against.
+    pub project: ProjectName,
+    /// Who submitted it.
+    pub principal: String,
+    /// The higher goes first.
+    pub priority: i32,
+    /// The log index of its submission.
+    pub sequence: u64,
+    /// When it was submitted.
+    pub submitted: Timestamp,
+    /// Unit-milliseconds of the attempts before this one.
+    pub attained: u64,
+    /// Run time of the attempts before this one.
+    pub used: Millis,
+    /// When its newest checkpoint was catalogued. What was done since is lost when it is stopped.
+    pub checkpointed: Option<Timestamp>,
+    /// Its program saves its state when it is asked to.
+    pub on_request: bool,
+    /// Run time that is left to it by its limit, from the start of the attempt on.
+    pub time_left: Option<Millis>,
+    /// How long whoever wrote the spec expects it to run.
+    pub estimate: Option<Millis>,
+    /// When it should be done.
+    pub finish_by: Option<Timestamp>,
+    /// When its attempts were stopped for other jobs, oldest first.
+    pub disrupted: Vec<Timestamp>,
+}
+
+/// What a job says of how far it is. Never replicated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps done, over all attempts.
+    pub done: u64,
+    /// Steps in all, if it knows.
+    pub total: Option<u64>,
+    /// When it said so.
+    pub at: Timestamp,
+}
+
+/// An attempt to stop, so that its job waits again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// The job.
+    pub job: JobId,
+    /// Its version that the planner saw.
+    pub version: u64,
+    /// The attempt.
+    pub attempt: AttemptNo,
+    /// What it is stopped for.
+    pub why: StopCause,
+    /// It is asked to save its state first, and stopped once it has, at this time at the latest;
+    /// stopped at once when absent.
+    pub checkpoint_by: Option<Timestamp>,
+}
+
+impl Running {
+    /// The ranks of its gang.
+    #[must_use]
+    pub fn units(&self) -> u64 {
+        let units: usize = self.placements.iter().map(|(_, units)| units.len()).sum();
+        u64::try_from(units).unwrap_or(u64::MAX)
+    }
+
+    /// How a job that holds units is seen, if it holds any.
+    #[must_use]
+    pub fn of(job: &Job) -> Option<Self> {
+        let attempt = job.current().filter(|a| a.phase != AttemptPhase::Ended)?;
+        let stopping = attempt.phase == AttemptPhase::Stopping;
+        let placements = attempt.placements.iter().map(|p| (p.node.clone(), p.units.clone()));
+        Some(Self {
+            id: job.id.clone(),
+            // Nobody stops it again, and versions that nobody names need not be followed.
+            version: if stopping { 0 } else { job.version },
+            attempt: attempt.number,
+            placements: placements.collect(),
+            started: attempt.started,
+            stopping,
+            leaves_by: attempt.leaving.as_ref().map(|leaving| leaving.by),
+            resources: job.spec.resources.clone(),
+            project: job.spec.project.clone(),
+            principal: job.principal.clone(),
+            priority: job.spec.priority,
+            sequence: job.sequence,
+            submitted: job.submitted,
+            attained: job.attained(),
+            used: job.used,
+            checkpointed: job.newest_checkpoint().map(|c| c.created),
+            on_request: job.spec.saves_on_request(),
+            time_left: job.allowance(),
+            estimate: job.spec.schedule.est_duration,
+            finish_by: job.spec.finish_by(),
+            disrupted: disruptions(job),
+        })
+    }
+}
+
+/// When the job's attempts were stopped for other jobs.
+pub(super) fn disruptions(job: &Job) -> Vec<Timestamp> {
+    let stopped = job
+        .attempts
+        .iter()
+        .filter(|attempt| matches!(attempt.end, Some(EndReason::Preempted { .. })));
+    stopped.filter_map(|attempt| attempt.ended).collect()
+}
