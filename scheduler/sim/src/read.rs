@@ -30,8 +30,7 @@ pub enum Dialect {
 /// # Errors
 /// When the file cannot be read, or is no trace.
 pub fn read(path: &Path, dialect: Option<Dialect>) -> Result<Workload, SimError> {
-    let failed =
-        |source| SimError::File { doing: "read the trace", path: path.to_owned(), source };
+    let failed = |source| SimError::File { doing: "read the trace", path: path.to_owned(), source };
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut head = [0; 2];
     let mut reader = BufReader::new(file);
@@ -52,11 +51,7 @@ pub fn read(path: &Path, dialect: Option<Dialect>) -> Result<Workload, SimError>
 ///
 /// # Errors
 /// When it is no trace.
-pub fn read_text(
-    file: &str,
-    text: &str,
-    dialect: Option<Dialect>,
-) -> Result<Workload, SimError> {
+pub fn read_text(file: &str, text: &str, dialect: Option<Dialect>) -> Result<Workload, SimError> {
     match dialect.unwrap_or_else(|| Dialect::of(text)) {
         Dialect::Common => common::read(file, text),
     }

@@ -7,17 +7,19 @@ mod desk;
 mod happening;
 mod jobs;
 mod nodes;
+mod progress;
 #[cfg(test)]
 mod tests;
 
-use trainyard_jobs::{JobId, JobSpec, Millis};
+use trainyard_core::Event;
+use trainyard_jobs::{JobId, JobSpec, Millis, ProjectName, QueueSpec};
 
 use crate::{
     Cluster, Outcome, SimError, Workload,
     report::{Fate, Usage},
 };
 use books::Books;
-use desk::Desk;
+use desk::{Desk, clock};
 use happening::{Agenda, Happening};
 use jobs::Life;
 use nodes::Machines;
@@ -30,15 +32,28 @@ const ROUNDS: u32 = 1000;
 pub struct Setting {
     /// What every draw follows from.
     pub seed: u64,
+    /// Queues with settings of their own; a parent stands before what is below it.
+    pub queues: Vec<(ProjectName, QueueSpec)>,
     /// Run time that is lost whenever a job starts again.
     pub restart_cost: Millis,
+    /// What a job reports of how far it is, is off by this share (a standard deviation).
+    pub noise: f64,
+    /// Run times are in the specs, as if their owners knew them.
+    pub known_durations: bool,
     /// The planner is asked at least this often, since time alone can change what it would do.
     pub tick: Millis,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { seed: 0, restart_cost: Millis(60_000), tick: Millis(300_000) }
+        Self {
+            seed: 0,
+            queues: Vec::new(),
+            restart_cost: Millis(60_000),
+            noise: 0.0,
+            known_durations: false,
+            tick: Millis(300_000),
+        }
     }
 }
 
@@ -53,7 +68,7 @@ pub fn replay(
     setting: &Setting,
 ) -> Result<Outcome, SimError> {
     let mut replay = Replay::new(workload, cluster, setting)?;
-    replay.register_all()?;
+    replay.set_up()?;
     while replay.step()? {}
     Ok(replay.outcome())
 }
@@ -76,6 +91,8 @@ struct Replay<'a> {
     stirred: bool,
     /// The one tick that is due.
     tick_due: bool,
+    /// When the planner is asked again for certain.
+    look_at: Option<u64>,
 }
 
 impl<'a> Replay<'a> {
@@ -101,7 +118,16 @@ impl<'a> Replay<'a> {
             books: Books::new(cluster.gpus()),
             stirred: false,
             tick_due: false,
+            look_at: None,
         })
+    }
+
+    /// Queues are set and nodes register before the trace begins.
+    fn set_up(&mut self) -> Result<(), SimError> {
+        for (queue, spec) in &self.setting.queues {
+            self.desk.set_queue(queue, spec)?;
+        }
+        self.register_all()
     }
 
     /// Goes on to the next instant at which something happens. Says whether there was one.
@@ -125,8 +151,13 @@ impl<'a> Replay<'a> {
     fn happen(&mut self, happening: Happening) -> Result<(), SimError> {
         match happening {
             Happening::End { job, run } => self.end(job, run),
+            Happening::Report { job, run } => {
+                self.report(job, run);
+                Ok(())
+            }
             Happening::Submit { job } => self.submit(job),
             Happening::Look => {
+                self.look_at = None;
                 self.stirred = true;
                 Ok(())
             }
@@ -142,10 +173,13 @@ impl<'a> Replay<'a> {
     fn plan(&mut self) -> Result<(), SimError> {
         for _ in 0..ROUNDS {
             let plan = self.desk.plan(self.now);
-            if plan.starts.is_empty() {
-                return Ok(());
+            if let Some(again) = plan.again {
+                self.look(again.since(clock(0)).0);
             }
             let mut applied = false;
+            for stop in plan.stops {
+                applied |= self.desk.stop(self.now, stop)?;
+            }
             for start in plan.starts {
                 applied |= self.desk.start(self.now, start)?;
             }
@@ -159,15 +193,27 @@ impl<'a> Replay<'a> {
 
     /// Carries out what follows from the commands that were just applied.
     fn take_in(&mut self) -> Result<(), SimError> {
-        use trainyard_core::Event;
         while let Some(event) = self.desk.next_event() {
             match event {
                 Event::AttemptStarted(attempt) => self.begin(&attempt)?,
-                Event::Job { job, .. } => self.note_phase(&job),
+                Event::AttemptEnding { attempt, reason } => self.stopped(&attempt, &reason)?,
+                Event::Checkpoint { job, .. } => self.drop_old_checkpoints(&job)?,
+                Event::Job { job, .. } => {
+                    self.note_phase(&job);
+                    self.leave_if_asked(&job)?;
+                }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// The planner is asked again at `at`, unless it is before.
+    fn look(&mut self, at: u64) {
+        if at > self.now && self.look_at.is_none_or(|before| at < before) {
+            self.look_at = Some(at);
+            self.agenda.push(at, Happening::Look);
+        }
     }
 
     /// One tick ahead, as long as there is something that it could change.

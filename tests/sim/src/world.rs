@@ -284,7 +284,7 @@ impl World {
         let now = Timestamp(self.around.unix());
         let slots: u32 = self.scenario.workers.iter().sum();
         let waiting = leader.look(|state| {
-            let planner = Planner::of(state);
+            let mut planner = Planner::of(state);
             let reasons = planner.reasons(now);
             let starts = planner.plan(now, trainyard_core::placement::WorkBudget::UNLIMITED).starts;
             for job in state.live_jobs() {

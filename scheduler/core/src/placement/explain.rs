@@ -1,10 +1,12 @@
 //! Why a job waits, in counts, and the smallest changes that would start it. Every change is
 //! tried by a pass over the queue before it is offered.
 
+use std::collections::BTreeSet;
+
 use trainyard_jobs::{JobId, Timestamp, spec::Resources};
 
 use super::{
-    fit::{labels_match, matches, unit_word},
+    fit::{Request, matches, unit_word},
     planner::Planner,
     view::Waiting,
 };
@@ -129,7 +131,8 @@ struct Count {
 fn count(planner: &Planner, request: &Resources) -> Count {
     let mut count = Count::default();
     let most = request.max_ranks_per_node.unwrap_or(u32::MAX);
-    for node in planner.nodes().values().filter(|node| labels_match(request, node)) {
+    let wants = Request::from(request);
+    for node in planner.nodes().values().filter(|node| wants.allows(&node.labels)) {
         let unusable = planner.unusable(&node.id);
         let (mut here, mut out) = (0, 0);
         for (unit, _) in node.devices.iter().filter(|(_, d)| matches(request, d)) {
@@ -164,17 +167,18 @@ fn counted(count: u32, word: &str) -> String {
 impl Planner {
     /// Why `job` waits at `now`, or nothing if it does not wait.
     #[must_use]
-    pub fn explain(&self, job: &JobId, now: Timestamp) -> Option<Explanation> {
+    pub fn explain(&mut self, job: &JobId, now: Timestamp) -> Option<Explanation> {
         let (waiting, position) = self.waiting(job)?;
+        let waiting = waiting.clone();
         let blockers = self.reasons(now).remove(job).map(|b| b.to_vec()).unwrap_or_default();
         let suggestions =
-            if blockers.is_empty() { Vec::new() } else { self.suggestions(waiting, now) };
+            if blockers.is_empty() { Vec::new() } else { self.suggestions(&waiting, now) };
         Some(Explanation { position, blockers, suggestions })
     }
 
-    fn suggestions(&self, job: &Waiting, now: Timestamp) -> Vec<String> {
+    fn suggestions(&mut self, job: &Waiting, now: Timestamp) -> Vec<String> {
         let relaxed = relaxations(job).into_iter();
-        let by_spec = relaxed.filter(|(changed, _)| self.would_start(changed, self, now));
+        let by_spec = relaxed.filter(|(changed, _)| self.would_start(changed, None, now));
         let mut found: Vec<String> = by_spec.map(|(_, text)| text).collect();
         found.extend(self.fewer_ranks(job, now));
         found.extend(self.first_release(job, now));
@@ -182,7 +186,7 @@ impl Planner {
     }
 
     /// The largest smaller gang that would start, found by bisection: fitting is monotone.
-    fn fewer_ranks(&self, job: &Waiting, now: Timestamp) -> Option<String> {
+    fn fewer_ranks(&mut self, job: &Waiting, now: Timestamp) -> Option<String> {
         let with = |gpus| {
             let mut changed = job.clone();
             changed.resources.gpus = gpus;
@@ -191,7 +195,7 @@ impl Planner {
         let (mut fits, mut too_many) = (0, job.resources.gpus);
         while too_many - fits > 1 {
             let middle = fits + (too_many - fits) / 2;
-            if self.would_start(&with(middle), self, now) {
+            if self.would_start(&with(middle), None, now) {
                 fits = middle;
             } else {
                 too_many = middle;
@@ -201,13 +205,11 @@ impl Planner {
     }
 
     /// The running job whose end would start this one.
-    fn first_release(&self, job: &Waiting, now: Timestamp) -> Option<String> {
-        let mut holders: Vec<&JobId> =
-            self.nodes().values().flat_map(|n| n.owners.values()).collect();
-        holders.sort_unstable();
-        holders.dedup();
-        let helps = |holder: &&&JobId| self.would_start(job, &self.without(holder), now);
-        let holder = holders.iter().take(64).find(helps)?;
+    fn first_release(&mut self, job: &Waiting, now: Timestamp) -> Option<String> {
+        let owners = self.nodes().values().flat_map(|n| n.owners.values());
+        let holders: BTreeSet<JobId> = owners.cloned().collect();
+        let helps = |holder: &JobId| self.would_start(job, Some(holder), now);
+        let holder = holders.into_iter().take(64).find(helps)?;
         Some(format!("it would start when job {} ends", holder.short()))
     }
 }

@@ -8,9 +8,11 @@ mod running;
 #[cfg(test)]
 mod tests;
 mod view;
+mod yard;
 
 pub use explain::{Blocker, BlockerKind, Explanation};
-pub use fit::matches;
+pub use fit::{Hints, Request, WHOLE, matches};
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
 pub use running::{Progress, Running, Stop};
 pub use view::{Delta, PlanNode, Waiting};
+pub use yard::{Mark, Placement, Yard};

@@ -1,20 +1,16 @@
 //! The planner itself: jobs in order of priority, then age; each gang placed whole or passed
 //! over; a job that was passed over for too long holds the nodes that it needs.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use trainyard_jobs::{
-    JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId, spec::Resources,
-};
+use trainyard_jobs::{JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId};
 
 use super::{
     explain::{Blocker, blockers, could_fit},
-    fit::{Spot, Yard, fit},
+    fit::{Hints, Request},
     running::{Progress, Running, Stop},
     view::{Delta, PlanNode, Waiting},
+    yard::Yard,
 };
 use crate::{
     State,
@@ -64,6 +60,7 @@ pub struct Planner {
     ranks: BTreeMap<JobId, Rank>,
     nodes: BTreeMap<NodeId, PlanNode>,
     unusable: BTreeMap<NodeId, BTreeMap<UnitId, String>>,
+    yard: Yard,
 }
 
 impl Planner {
@@ -112,17 +109,27 @@ impl Planner {
                 };
             }
             Delta::Node(node) => {
+                self.yard.set(&node, self.unusable.get(&node.id));
                 self.nodes.insert(node.id.clone(), *node);
             }
             Delta::NodeGone(node) => {
                 self.nodes.remove(&node);
                 self.unusable.remove(&node);
-            }
-            Delta::Unusable(node, units) if units.is_empty() => {
-                self.unusable.remove(&node);
+                self.yard.remove(&node);
             }
             Delta::Unusable(node, units) => {
-                self.unusable.insert(node, units);
+                let known = self.unusable.get(&node);
+                if known.map_or(units.is_empty(), |known| *known == units) {
+                    return;
+                }
+                if let Some(node) = self.nodes.get(&node) {
+                    self.yard.set(node, Some(&units));
+                }
+                if units.is_empty() {
+                    self.unusable.remove(&node);
+                } else {
+                    self.unusable.insert(node, units);
+                }
             }
         }
     }
@@ -149,98 +156,94 @@ impl Planner {
         Some((self.queue.get(rank)?, self.queue.range(..rank).count() + 1))
     }
 
-    /// Decides what to start at `now`. Ends early once no unit is free.
+    /// Decides what to start at `now`. Ends early once no unit is free. The planner is as before
+    /// when it is done: what it decides comes back to it as changes of the state.
     #[must_use]
-    pub fn plan(&self, now: Timestamp, budget: WorkBudget) -> Plan {
+    pub fn plan(&mut self, now: Timestamp, budget: WorkBudget) -> Plan {
         let cost = u64::try_from(self.nodes.len()).unwrap_or(u64::MAX).max(1);
         let mut work = budget.0;
-        let mut pass = Pass::new(self, now, None);
-        for job in self.queue.values() {
-            if pass.yard.is_full() {
-                break;
+        self.pass(now, None, |pass, planner| {
+            for job in planner.queue.values() {
+                if pass.yard.is_full() {
+                    break;
+                }
+                if work < cost {
+                    pass.plan.complete = false;
+                    break;
+                }
+                work -= cost;
+                pass.consider(job);
             }
-            if work < cost {
-                pass.plan.complete = false;
-                break;
-            }
-            work -= cost;
-            pass.consider(job);
-        }
-        pass.plan.starts = on_top_of_each_other(pass.plan.starts);
-        pass.plan
+            pass.plan.starts = on_top_of_each_other(std::mem::take(&mut pass.plan.starts));
+            std::mem::take(&mut pass.plan)
+        })
     }
 
     /// Why each job that would not start at `now` waits. The same pass as [`Planner::plan`]
     /// over the whole queue, so that a reason is never another than the planner's own. Jobs that wait
     /// for the same share it.
     #[must_use]
-    pub fn reasons(&self, now: Timestamp) -> BTreeMap<JobId, Blockers> {
-        let mut pass = Pass::new(self, now, Some(BTreeMap::new()));
-        for job in self.queue.values() {
-            pass.consider(job);
-        }
-        pass.reasons.unwrap_or_default()
-    }
-
-    /// Whether `changed`, in the place of the job of its id, would start at `now` on the nodes of
-    /// `yard`. No copy of the queue is made.
-    pub(super) fn would_start(&self, changed: &Waiting, yard: &Self, now: Timestamp) -> bool {
-        let mut pass = Pass::new(yard, now, None);
-        for job in self.queue.values() {
-            if pass.yard.is_full() {
-                return false;
+    pub fn reasons(&mut self, now: Timestamp) -> BTreeMap<JobId, Blockers> {
+        self.pass(now, Some(BTreeMap::new()), |pass, planner| {
+            for job in planner.queue.values() {
+                pass.consider(job);
             }
-            if job.id == changed.id {
-                let before = pass.plan.starts.len();
-                pass.consider(changed);
-                return pass.plan.starts.len() > before;
+            pass.reasons.take().unwrap_or_default()
+        })
+    }
+
+    /// Whether `changed`, in the place of the job of its id, would start at `now` if `gone` had
+    /// ended. No copy of the queue or of the nodes is made.
+    pub(super) fn would_start(
+        &mut self,
+        changed: &Waiting,
+        gone: Option<&JobId>,
+        now: Timestamp,
+    ) -> bool {
+        self.pass(now, None, |pass, planner| {
+            if let Some(gone) = gone {
+                let gang = planner.units_of(gone);
+                let placement = pass.yard.placement(&gang);
+                pass.yard.give_back(&placement);
             }
-            pass.consider(job);
-        }
-        false
+            for job in planner.queue.values() {
+                if pass.yard.is_full() {
+                    return false;
+                }
+                if job.id == changed.id {
+                    let before = pass.plan.starts.len();
+                    pass.consider(changed);
+                    return pass.plan.starts.len() > before;
+                }
+                pass.consider(job);
+            }
+            false
+        })
     }
 
-    /// The same nodes without the units that `holder` owns, and an empty queue.
-    pub(super) fn without(&self, holder: &JobId) -> Self {
-        let mut nodes = self.nodes.clone();
-        for node in nodes.values_mut() {
-            node.owners.retain(|_, owner| owner != holder);
-        }
-        Self { nodes, unusable: self.unusable.clone(), ..Self::default() }
-    }
-
-    fn start(
-        &self,
-        job: &Waiting,
-        gang: Vec<(&NodeId, Vec<UnitId>)>,
-        master_port: u16,
-    ) -> StartAttempt {
-        let assign = |(id, units): (&NodeId, Vec<UnitId>)| Assignment {
-            node: id.clone(),
-            node_version: self.nodes.get(id).map_or(0, |node| node.version),
-            units,
+    /// What a job holds.
+    fn units_of(&self, job: &JobId) -> Vec<Assignment> {
+        let held = |node: &PlanNode| {
+            let owned = node.owners.iter().filter(|(_, owner)| *owner == job);
+            let units = owned.map(|(unit, _)| unit.clone()).collect();
+            Assignment { node: node.id.clone(), node_version: node.version, units }
         };
-        StartAttempt {
-            job: job.id.clone(),
-            job_version: job.version,
-            placements: gang.into_iter().map(assign).collect(),
-            master_port,
-            resume: job.resume,
-        }
+        self.nodes.values().map(held).filter(|held| !held.units.is_empty()).collect()
     }
 
-    fn yard(&self) -> Yard<'_> {
-        let spots = self.nodes.values().map(|node| {
-            let out = self.unusable.get(&node.id);
-            let is_free = |unit: &UnitId| {
-                !node.owners.contains_key(unit) && !out.is_some_and(|out| out.contains_key(unit))
-            };
-            let devices = node.devices.iter();
-            let mut free: Vec<_> = devices.filter(|(unit, _)| is_free(unit)).collect();
-            free.sort_by_key(|(unit, device)| (device.index, *unit));
-            (&node.id, Spot { node, free, ports_taken: BTreeSet::new(), held: false })
-        });
-        Yard { nodes: spots.collect() }
+    /// Goes through the queue in some way; afterwards the yard is as it was before.
+    fn pass<T>(
+        &mut self,
+        now: Timestamp,
+        reasons: Option<BTreeMap<JobId, Blockers>>,
+        run: impl for<'a> FnOnce(&mut Pass<'a>, &'a Self) -> T,
+    ) -> T {
+        let mut yard = std::mem::take(&mut self.yard);
+        let mark = yard.mark();
+        let result = run(&mut Pass::new(self, &mut yard, now, reasons), self);
+        yard.rewind(mark);
+        self.yard = yard;
+        result
     }
 }
 
@@ -248,33 +251,34 @@ impl Planner {
 struct Pass<'a> {
     planner: &'a Planner,
     now: Timestamp,
-    yard: Yard<'a>,
+    yard: &'a mut Yard,
     /// What did not fit will not fit later in the same pass: units only go.
-    misfits: Vec<Misfit<'a>>,
-    held_for: Option<&'a JobId>,
+    misfits: Vec<Misfit>,
+    held_for: Option<JobId>,
     plan: Plan,
     /// Asked for only by those who read them: a plan is made far more often.
     reasons: Option<BTreeMap<JobId, Blockers>>,
 }
 
 /// A request that did not fit, with what was found out about it.
-struct Misfit<'a> {
-    request: &'a Resources,
+struct Misfit {
+    request: Request,
     could_fit: Option<bool>,
     /// Why it did not, and for which job units were held then.
-    why: Option<(Option<&'a JobId>, Blockers)>,
+    why: Option<(Option<JobId>, Blockers)>,
 }
 
 impl<'a> Pass<'a> {
     fn new(
         planner: &'a Planner,
+        yard: &'a mut Yard,
         now: Timestamp,
         reasons: Option<BTreeMap<JobId, Blockers>>,
     ) -> Self {
         Self {
             planner,
             now,
-            yard: planner.yard(),
+            yard,
             misfits: Vec::new(),
             held_for: None,
             plan: Plan { complete: true, ..Plan::default() },
@@ -283,45 +287,52 @@ impl<'a> Pass<'a> {
     }
 
     /// Starts a job or says why not.
-    fn consider(&mut self, job: &'a Waiting) {
+    fn consider(&mut self, job: &Waiting) {
         if job.not_before > self.now {
             return self.waits(job, |now, _| [Blocker::backoff(job.not_before, now)].into());
         }
-        let known = self.misfits.iter().position(|misfit| *misfit.request == job.resources);
-        let gang = if known.is_some() { None } else { fit(&job.resources, &self.yard) };
-        let Some(gang) = gang else { return self.does_not_fit(job, known) };
-        let first = gang.first().map(|(node, _)| *node);
+        let request = Request::from(&job.resources);
+        let known = self.misfits.iter().position(|misfit| misfit.request == request);
+        let hints = Hints::default();
+        let place = if known.is_some() { None } else { self.yard.place(&request, &hints) };
+        let Some(place) = place else { return self.does_not_fit(job, request, known) };
         let turn = job.sequence.wrapping_add(u64::from(job.attempts));
-        let Some(port) = first.and_then(|node| self.yard.take_port(node, turn)) else {
+        let Some(master_port) = self.yard.take_port(&place, turn) else {
             return self.waits(job, |_, _| [Blocker::no_port()].into());
         };
-        self.yard.take(&gang);
-        self.plan.starts.push(self.planner.start(job, gang, port));
+        self.yard.take(&place);
+        self.plan.starts.push(StartAttempt {
+            job: job.id.clone(),
+            job_version: job.version,
+            placements: self.yard.assignments(&place),
+            master_port,
+            resume: job.resume,
+        });
     }
 
     /// A job that more units than exist would not help is not waited for. What is found out about
     /// a request serves all that ask for the same: a long queue asks for few different things.
-    fn does_not_fit(&mut self, job: &'a Waiting, known: Option<usize>) {
-        let (planner, held_for) = (self.planner, self.held_for);
+    fn does_not_fit(&mut self, job: &Waiting, request: Request, known: Option<usize>) {
+        let (planner, held_for) = (self.planner, self.held_for.clone());
         let at = known.unwrap_or(self.misfits.len());
         if known.is_none() {
-            self.misfits.push(Misfit { request: &job.resources, could_fit: None, why: None });
+            self.misfits.push(Misfit { request, could_fit: None, why: None });
         }
         let Some(misfit) = self.misfits.get_mut(at) else { return };
         if let Some(reasons) = &mut self.reasons {
             let known = misfit.why.take().filter(|(held, _)| *held == held_for);
             let (_, why) = misfit.why.insert(known.unwrap_or_else(|| {
                 let mut why = blockers(planner, &job.resources);
-                why.extend(held_for.map(Blocker::held));
-                (held_for, why.into())
+                why.extend(held_for.as_ref().map(Blocker::held));
+                (held_for.clone(), why.into())
             }));
             reasons.insert(job.id.clone(), Blockers::clone(why));
         }
         if self.now.since(job.submitted) >= PATIENCE && held_for.is_none() {
             let could = || could_fit(planner, &job.resources);
             if *misfit.could_fit.get_or_insert_with(could) {
-                self.yard.hold(&job.resources);
-                self.held_for = Some(&job.id);
+                self.yard.hold(&misfit.request);
+                self.held_for = Some(job.id.clone());
             }
         }
     }

@@ -60,8 +60,7 @@ impl Books {
     }
 
     pub(super) fn waits(&mut self, waits: bool) {
-        self.waiting =
-            if waits { self.waiting + 1 } else { self.waiting.saturating_sub(1) };
+        self.waiting = if waits { self.waiting + 1 } else { self.waiting.saturating_sub(1) };
     }
 
     pub(super) const fn waiting(&self) -> u64 {

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trainyard_core::{
     Command, Delta, Envelope, Event, Planner, Refusal, Reply, State,
     archive::NoArchive,
-    command::{FEATURE_LEVEL, Mutation, StartAttempt, Submit},
-    placement::{Plan, WorkBudget},
+    command::{FEATURE_LEVEL, Mutation, Preempt, SetQueue, StartAttempt, Submit},
+    placement::{Plan, Progress, Stop, WorkBudget},
 };
 use trainyard_jobs::{
-    ClusterId, Digest, IdempotencyKey, JobId, JobSpec, NodeId, Timestamp,
+    ClusterId, Digest, IdempotencyKey, JobId, JobSpec, NodeId, ProjectName, QueueSpec, Timestamp,
 };
 use uuid::Uuid;
 
@@ -33,6 +33,7 @@ pub(super) struct Desk {
     ended: Vec<JobId>,
     stale_jobs: BTreeSet<JobId>,
     stale_nodes: BTreeSet<NodeId>,
+    stale_queues: BTreeSet<ProjectName>,
 }
 
 /// The instant of the trace as the state knows it.
@@ -53,6 +54,7 @@ impl Desk {
             ended: Vec::new(),
             stale_jobs: BTreeSet::new(),
             stale_nodes: BTreeSet::new(),
+            stale_queues: BTreeSet::new(),
         }
     }
 
@@ -104,6 +106,9 @@ impl Desk {
             Event::Node(node) => {
                 self.stale_nodes.insert(node.clone());
             }
+            Event::Queue(queue) => {
+                self.stale_queues.insert(queue.clone());
+            }
             _ => {}
         }
     }
@@ -153,6 +158,43 @@ impl Desk {
         }
     }
 
+    /// Stops an attempt, or asks it to save its state and leave; as with a start.
+    pub(super) fn stop(&mut self, now: u64, stop: Stop) -> Result<bool, SimError> {
+        let preempt = Preempt {
+            job: stop.job,
+            job_version: stop.version,
+            attempt: stop.attempt,
+            cause: stop.why,
+            checkpoint_by: stop.checkpoint_by,
+        };
+        match self.try_apply(now, Command::Preempt(Box::new(preempt))) {
+            Ok(_) => Ok(true),
+            Err(Refusal::Stale(_)) => Ok(false),
+            Err(refusal) => Err(SimError::Refused { what: "a stop", refusal: refusal.to_string() }),
+        }
+    }
+
+    /// Gives a queue its settings.
+    pub(super) fn set_queue(
+        &mut self,
+        queue: &ProjectName,
+        spec: &QueueSpec,
+    ) -> Result<(), SimError> {
+        let set = SetQueue {
+            mutation: self.mutation(0, "operator"),
+            queue: queue.clone(),
+            spec: Some(spec.clone()),
+            version: None,
+        };
+        let set = Command::SetQueue(Box::new(set));
+        self.apply(0, "a queue's settings", set).map(|_| ())
+    }
+
+    /// A job says how far it is.
+    pub(super) fn report(&mut self, job: JobId, progress: Progress) {
+        self.planner.update(Delta::Progress(job, progress));
+    }
+
     /// Tells the planner what changed, and asks it.
     pub(super) fn plan(&mut self, now: u64) -> Plan {
         for job in std::mem::take(&mut self.stale_jobs) {
@@ -160,6 +202,9 @@ impl Desk {
         }
         for node in std::mem::take(&mut self.stale_nodes) {
             self.planner.update(Delta::of_node(&self.state, &node));
+        }
+        for queue in std::mem::take(&mut self.stale_queues) {
+            self.planner.update(Delta::of_queue(&self.state, &queue));
         }
         self.planner.plan(clock(now), WorkBudget::UNLIMITED)
     }

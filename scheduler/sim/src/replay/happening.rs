@@ -12,6 +12,13 @@ pub(super) enum Happening {
         /// The run that does it; of an earlier run nothing is heard any more.
         run: u32,
     },
+    /// A job says how far it is.
+    Report {
+        /// The job, by its place in the workload.
+        job: usize,
+        /// The run that says so.
+        run: u32,
+    },
     /// A job is submitted.
     Submit {
         /// The job, by its place in the workload.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use trainyard_core::{Command, command::EndedReport, state::Attempt};
 use trainyard_jobs::{
-    AttemptRef, DeviceKind, EndReason, JobId, JobPhase, JobSpec, NodeId, RankExit,
+    AttemptRef, DeviceKind, EndReason, JobId, JobPhase, JobSpec, Millis, NodeId, RankExit,
     spec::Format,
 };
 
@@ -15,6 +15,9 @@ use crate::{
     num::{float, whole},
     report::Fate,
 };
+
+/// How ranks exit that are told to.
+const SIGTERM: i32 = 143;
 
 /// What becomes of one job of the trace.
 #[derive(Debug, Default)]
@@ -120,6 +123,9 @@ impl Replay<'_> {
         spec.resources.gpus = job.gpus;
         spec.resources.min_gpus = job.min_gpus;
         spec.resources.device = DeviceKind::Gpu;
+        if self.setting.known_durations {
+            spec.schedule.est_duration = Some(job.duration.max(Millis(1)));
+        }
         let known = |kind: &&String| self.machines.has_type(kind);
         spec.resources.gpu_type = job.gpu_type.iter().filter(known).cloned().collect();
         spec
@@ -147,6 +153,7 @@ impl Replay<'_> {
         let at = run.ends(job.duration.0);
         self.agenda.push(at, Happening::End { job: index, run: life.runs });
         life.run = Some(run);
+        self.await_report(index);
         Ok(())
     }
 
@@ -163,7 +170,8 @@ impl Replay<'_> {
         let wanted = self.workload.jobs.get(index)?.gpus;
         let ranks: u32 = nodes.iter().map(|(_, ranks)| ranks).sum();
         // The slowest node sets the pace of a gang.
-        let speeds = nodes.iter().map(|(node, _)| self.machines.group(node).map_or(1.0, |g| g.speed));
+        let speeds =
+            nodes.iter().map(|(node, _)| self.machines.group(node).map_or(1.0, |g| g.speed));
         let pace = speeds.fold(f64::INFINITY, f64::min);
         let price = nodes.iter().map(|(node, ranks)| {
             let per_gpu = self.machines.group(node).map_or(0.0, |g| g.price / f64::from(g.gpus));
@@ -187,6 +195,31 @@ impl Replay<'_> {
         let attempt = current.attempt.clone();
         self.stirred = true;
         self.leave(index, &attempt, 0)
+    }
+
+    /// The state stops an attempt: its ranks exit.
+    pub(super) fn stopped(
+        &mut self,
+        attempt: &AttemptRef,
+        reason: &EndReason,
+    ) -> Result<(), SimError> {
+        let Some(index) = self.index_of(&attempt.job) else { return Ok(()) };
+        let saved = self.desk.state().job(&attempt.job).and_then(|job| job.newest_checkpoint());
+        let saved = saved.map_or(0, |checkpoint| checkpoint.step);
+        let now = self.now;
+        let Some(life) = self.lives.get_mut(index) else { return Ok(()) };
+        let Some(run) = life.run.as_ref().filter(|run| run.attempt == *attempt) else {
+            return Ok(());
+        };
+        let wanted = self.workload.jobs.get(index).map_or(0, |job| job.gpus);
+        life.lost += u128::from(run.done(now).saturating_sub(saved)) * u128::from(wanted);
+        match reason {
+            EndReason::Preempted { .. } => life.preemptions += 1,
+            EndReason::NodeLost { .. } => life.losses += 1,
+            _ => {}
+        }
+        self.stirred = true;
+        self.leave(index, attempt, SIGTERM)
     }
 
     /// The ranks of a run exit, and its units are free.
@@ -238,20 +271,20 @@ impl Replay<'_> {
     pub(super) fn note_phase(&mut self, id: &JobId) {
         let Some(index) = self.index_of(id) else { return };
         let Some(job) = self.desk.state().job(id) else { return };
-        let (phase, not_before) = (job.phase, job.not_before);
-        let Some(life) = self.lives.get_mut(index) else { return };
+        let (phase, not_before, end) = (job.phase, job.not_before, job.end.clone());
         let waits = phase == JobPhase::Queued;
+        if waits && not_before > clock(self.now) {
+            let after = not_before.since(clock(self.now)).0;
+            self.look(self.now.saturating_add(after));
+        }
+        let Some(life) = self.lives.get_mut(index) else { return };
         if waits != life.waits {
             life.waits = waits;
             self.books.waits(waits);
         }
-        if waits && not_before > clock(self.now) {
-            let after = not_before.since(clock(self.now)).0;
-            self.agenda.push(self.now.saturating_add(after), Happening::Look);
-        }
         if phase.is_final() && life.ended.is_none() {
             life.ended = Some(self.now);
-            life.succeeded = job.end == Some(EndReason::Completed);
+            life.succeeded = end == Some(EndReason::Completed);
             life.crowd_at_end = self.books.departs();
         }
     }
@@ -259,7 +292,8 @@ impl Replay<'_> {
 
 /// The spec that every job of a trace is made of.
 pub(super) fn template() -> Result<JobSpec, SimError> {
-    let text = "name = \"job\"\n[run]\ncommand = [\"train\"]\n";
+    let text = "name = \"job\"\n[run]\ncommand = [\"train\"]\n\
+                [checkpoint]\nkeep = 1\non_request = true\n";
     JobSpec::read("the template", text, Format::Toml).map_err(|error| SimError::Refused {
         what: "the template of all specs",
         refusal: error.to_string(),

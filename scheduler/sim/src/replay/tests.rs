@@ -59,8 +59,7 @@ fn equal_seeds_give_equal_outcomes() {
 
 #[test]
 fn what_is_held_is_the_work_when_nothing_is_lost() {
-    let shape =
-        Shape { jobs: 200, gpus: 16, arrivals: Arrivals::AtOnce, ..Shape::default() };
+    let shape = Shape { jobs: 200, gpus: 16, arrivals: Arrivals::AtOnce, ..Shape::default() };
     let workload = generate(&shape, 6).expect("a workload");
     let cluster = Cluster::read("2x8").expect("a cluster");
     let outcome = replay(&workload, &cluster, &Setting::default()).expect("a replay");

@@ -87,16 +87,11 @@ impl Figures {
             p99_jct_s: float(percentile(&times, 0.99).unwrap_or_default()) / 1e3,
             makespan_s: span / 1e3,
             avg_first_wait_s: ratio(sum(&mut waits.into_iter()), float(started)) / 1e3,
-            avg_queued_s: ratio(
-                float_sum(outcome.usage.waiting_job_ms),
-                float(count(fates.len())),
-            ) / 1e3,
+            avg_queued_s: ratio(float_sum(outcome.usage.waiting_job_ms), float(count(fates.len())))
+                / 1e3,
             gpu_util: ratio(float_sum(outcome.usage.held_gpu_ms), capacity),
             goodput: ratio(float_sum(work), capacity),
-            idle_while_waiting: ratio(
-                float_sum(outcome.usage.idle_while_waiting_gpu_ms),
-                busy,
-            ),
+            idle_while_waiting: ratio(float_sum(outcome.usage.idle_while_waiting_gpu_ms), busy),
             fragmentation: ratio(float_sum(outcome.usage.fragmented_gpu_ms), busy),
             rho_avg: ratio(rhos.iter().sum(), float(count(rhos.len()))),
             rho_p99: percentile(&rhos, 0.99).unwrap_or_default(),

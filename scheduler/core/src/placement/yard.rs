@@ -1,0 +1,230 @@
+//! The nodes during planning: what is free where, by kind and by count, so that a gang finds its
+//! place without a look at every node. What a plan tries is taken back by an undo log: «what if
+//! these victims were gone» costs what it changes.
+
+mod index;
+mod kinds;
+mod place;
+mod spot;
+
+use std::collections::BTreeMap;
+
+use trainyard_jobs::{NodeId, UnitId};
+
+use self::{index::Index, kinds::Kinds, spot::Spot};
+use super::{fit::Request, view::PlanNode};
+use crate::command::Assignment;
+
+/// All nodes that are up.
+#[derive(Debug, Clone, Default)]
+pub struct Yard {
+    slots: Vec<Option<Spot>>,
+    vacant: Vec<u32>,
+    by_id: BTreeMap<NodeId, u32>,
+    kinds: Kinds,
+    index: Index,
+    log: Vec<Undo>,
+}
+
+/// A gang's place: node by node in the order of ranks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Placement {
+    parts: Vec<Part>,
+}
+
+/// What a gang gets on one node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Part {
+    slot: u32,
+    units: Vec<u16>,
+}
+
+/// A point to which the yard can be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark(usize);
+
+/// What undoes a change.
+#[derive(Debug, Clone)]
+enum Undo {
+    Took(Part),
+    Gave(Part),
+    Port(u32, u16),
+    Held(u32),
+}
+
+impl Yard {
+    /// Takes in a node, or what has changed of it. `out` names the units that cannot be used.
+    pub fn set(&mut self, node: &PlanNode, out: Option<&BTreeMap<UnitId, String>>) {
+        debug_assert!(self.log.is_empty(), "nodes change between plans, not within one");
+        let spot = Spot::new(node, out, &mut self.kinds);
+        let slot = match self.by_id.get(&node.id) {
+            Some(slot) => *slot,
+            None => self.vacant.pop().unwrap_or_else(|| {
+                self.slots.push(None);
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            }),
+        };
+        self.by_id.insert(node.id.clone(), slot);
+        let Some(place) = usize::try_from(slot).ok().and_then(|at| self.slots.get_mut(at)) else {
+            return;
+        };
+        if let Some(before) = place {
+            self.index.remove(slot, before);
+        }
+        self.index.add(slot, &spot);
+        *place = Some(spot);
+    }
+
+    /// Forgets a node.
+    pub fn remove(&mut self, node: &NodeId) {
+        debug_assert!(self.log.is_empty(), "nodes change between plans, not within one");
+        let Some(slot) = self.by_id.remove(node) else { return };
+        let place = usize::try_from(slot).ok().and_then(|at| self.slots.get_mut(at));
+        if let Some(before) = place.and_then(Option::take) {
+            self.index.remove(slot, &before);
+            self.vacant.push(slot);
+        }
+    }
+
+    /// Takes a gang's units away.
+    pub fn take(&mut self, placement: &Placement) {
+        for part in &placement.parts {
+            self.set_owned(part, true);
+            self.log.push(Undo::Took(part.clone()));
+        }
+    }
+
+    /// Frees the units of a gang that would be gone. Units that cannot be used stay out.
+    pub fn give_back(&mut self, placement: &Placement) {
+        for part in &placement.parts {
+            let mut part = part.clone();
+            if let Some(spot) = self.spot(part.slot) {
+                // Only what somebody has is given back, or undoing it would take it from nobody.
+                part.units.retain(|unit| spot.is_owned(*unit));
+            }
+            self.set_owned(&part, false);
+            self.log.push(Undo::Gave(part));
+        }
+    }
+
+    /// What a running gang has, in the yard's terms: of nodes that are not up, nothing.
+    #[must_use]
+    pub fn placement(&self, gang: &[Assignment]) -> Placement {
+        let part = |assignment: &Assignment| {
+            let slot = *self.by_id.get(&assignment.node)?;
+            let spot = self.spot(slot)?;
+            let units = assignment.units.iter().filter_map(|unit| spot.position(unit)).collect();
+            Some(Part { slot, units })
+        };
+        Placement { parts: gang.iter().filter_map(part).collect() }
+    }
+
+    /// A gang's place in the terms of the command that starts it.
+    #[must_use]
+    pub fn assignments(&self, placement: &Placement) -> Vec<Assignment> {
+        let assignment = |part: &Part| {
+            let spot = self.spot(part.slot)?;
+            let unit = |at: &u16| spot.units.get(usize::from(*at)).map(|unit| unit.id.clone());
+            Some(Assignment {
+                node: spot.id.clone(),
+                node_version: spot.version,
+                units: part.units.iter().filter_map(unit).collect(),
+            })
+        };
+        placement.parts.iter().filter_map(assignment).collect()
+    }
+
+    /// Takes a free port for rank 0 on the gang's first node, beginning at the `turn`-th.
+    pub fn take_port(&mut self, placement: &Placement, turn: u64) -> Option<u16> {
+        let slot = placement.parts.first()?.slot;
+        let spot = self.spot_mut(slot)?;
+        let port = spot.port(turn)?;
+        spot.set_port(port, true);
+        self.log.push(Undo::Port(slot, port));
+        Some(port)
+    }
+
+    /// Keeps the nodes that could serve `request` for it.
+    pub fn hold(&mut self, request: &Request) {
+        let Self { slots, kinds, index, log, .. } = self;
+        for (slot, place) in (0..).zip(slots) {
+            let Some(spot) = place else { continue };
+            if !spot.held && spot.serves(request, kinds) {
+                index.remove(slot, spot);
+                spot.held = true;
+                log.push(Undo::Held(slot));
+            }
+        }
+    }
+
+    /// Whether no unit is left to hand out.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.index.free() == 0
+    }
+
+    /// Where the yard stands now, to come back to.
+    #[must_use]
+    pub const fn mark(&self) -> Mark {
+        Mark(self.log.len())
+    }
+
+    /// Undoes all that was done since.
+    pub fn rewind(&mut self, mark: Mark) {
+        while self.log.len() > mark.0 {
+            match self.log.pop() {
+                Some(Undo::Took(part)) => self.set_owned(&part, false),
+                Some(Undo::Gave(part)) => self.set_owned(&part, true),
+                Some(Undo::Port(slot, port)) => {
+                    if let Some(spot) = self.spot_mut(slot) {
+                        spot.set_port(port, false);
+                    }
+                }
+                Some(Undo::Held(slot)) => self.unhold(slot),
+                None => return,
+            }
+        }
+    }
+
+    fn unhold(&mut self, slot: u32) {
+        let place = usize::try_from(slot).ok().and_then(|at| self.slots.get_mut(at));
+        if let Some(spot) = place.and_then(Option::as_mut) {
+            spot.held = false;
+            self.index.add(slot, spot);
+        }
+    }
+
+    fn set_owned(&mut self, part: &Part, owned: bool) {
+        let place = usize::try_from(part.slot).ok().and_then(|at| self.slots.get_mut(at));
+        let Some(spot) = place.and_then(Option::as_mut) else { return };
+        self.index.remove(part.slot, spot);
+        for unit in &part.units {
+            spot.set_owned(*unit, owned);
+        }
+        self.index.add(part.slot, spot);
+    }
+
+    fn spot(&self, slot: u32) -> Option<&Spot> {
+        self.slots.get(usize::try_from(slot).ok()?)?.as_ref()
+    }
+
+    fn spot_mut(&mut self, slot: u32) -> Option<&mut Spot> {
+        self.slots.get_mut(usize::try_from(slot).ok()?)?.as_mut()
+    }
+
+    fn spots(&self) -> impl Iterator<Item = &Spot> {
+        self.by_id.values().filter_map(|slot| self.spot(*slot))
+    }
+}
+
+/// Two yards are alike if they offer the same: not how they came about counts.
+impl PartialEq for Yard {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Spot, &Spot)| a.is_like(&self.kinds, b, &other.kinds);
+        self.by_id.len() == other.by_id.len()
+            && self.index.free() == other.index.free()
+            && self.spots().zip(other.spots()).all(same)
+    }
+}
+
+impl Eq for Yard {}
