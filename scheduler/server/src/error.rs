@@ -218,6 +218,7 @@ const fn refusal_code(refusal: &Refusal) -> Code {
         | Refusal::Pinned(_)
         | Refusal::Members(_)
         | Refusal::Known(_)
+        | Refusal::Queue(_)
         | Refusal::TokenUsed(_) => Code::FailedPrecondition,
     }
 }

@@ -269,7 +269,7 @@ struct Misfit {
 }
 
 impl<'a> Pass<'a> {
-    fn new(
+    const fn new(
         planner: &'a Planner,
         yard: &'a mut Yard,
         now: Timestamp,
@@ -281,7 +281,7 @@ impl<'a> Pass<'a> {
             yard,
             misfits: Vec::new(),
             held_for: None,
-            plan: Plan { complete: true, ..Plan::default() },
+            plan: Plan { starts: Vec::new(), stops: Vec::new(), complete: true, again: None },
             reasons,
         }
     }
