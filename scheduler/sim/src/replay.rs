@@ -27,6 +27,9 @@ use nodes::Machines;
 /// Rounds of planning at one instant before the planner is said never to come to rest.
 const ROUNDS: u32 = 1000;
 
+/// What waits when nothing runs and nothing will come is given up after so many rounds.
+const FRUITLESS: u32 = 100;
+
 /// How a workload is replayed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Setting {
@@ -36,6 +39,8 @@ pub struct Setting {
     pub queues: Vec<(ProjectName, QueueSpec)>,
     /// Run time that is lost whenever a job starts again.
     pub restart_cost: Millis,
+    /// Jobs write a checkpoint this often; without, only when they are asked to.
+    pub checkpoint_every: Option<Millis>,
     /// What a job reports of how far it is, is off by this share (a standard deviation).
     pub noise: f64,
     /// Run times are in the specs, as if their owners knew them.
@@ -50,6 +55,7 @@ impl Default for Setting {
             seed: 0,
             queues: Vec::new(),
             restart_cost: Millis(60_000),
+            checkpoint_every: None,
             noise: 0.0,
             known_durations: false,
             tick: Millis(300_000),
@@ -93,6 +99,8 @@ struct Replay<'a> {
     tick_due: bool,
     /// When the planner is asked again for certain.
     look_at: Option<u64>,
+    /// Rounds of planning without a change, with nothing running and nothing to come.
+    fruitless: u32,
 }
 
 impl<'a> Replay<'a> {
@@ -113,12 +121,13 @@ impl<'a> Replay<'a> {
             now: 0,
             desk: Desk::new(setting.seed),
             agenda,
-            machines: Machines::of(cluster),
+            machines: Machines::of(cluster, setting.seed),
             lives: workload.jobs.iter().map(|_| Life::default()).collect(),
             books: Books::new(cluster.gpus()),
             stirred: false,
             tick_due: false,
             look_at: None,
+            fruitless: 0,
         })
     }
 
@@ -151,6 +160,11 @@ impl<'a> Replay<'a> {
     fn happen(&mut self, happening: Happening) -> Result<(), SimError> {
         match happening {
             Happening::End { job, run } => self.end(job, run),
+            Happening::Up { node } => self.come_up(node),
+            // Without work nodes may fail as they like.
+            Happening::Down { .. } if self.is_over() => Ok(()),
+            Happening::Down { node, told } => self.go_down(node, told),
+            Happening::Checkpoint { job, run } => self.checkpoint(job, run),
             Happening::Report { job, run } => {
                 self.report(job, run);
                 Ok(())
@@ -185,6 +199,7 @@ impl<'a> Replay<'a> {
             }
             self.take_in()?;
             if !applied {
+                self.fruitless = if self.is_over() { self.fruitless + 1 } else { 0 };
                 return Ok(());
             }
         }
@@ -208,9 +223,15 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    /// Nothing runs, nothing will come, and nothing that happens would start what waits.
+    fn is_over(&self) -> bool {
+        self.agenda.is_empty() && self.books.used() == 0
+    }
+
     /// The planner is asked again at `at`, unless it is before.
     fn look(&mut self, at: u64) {
-        if at > self.now && self.look_at.is_none_or(|before| at < before) {
+        let hopeless = self.fruitless > FRUITLESS;
+        if at > self.now && !hopeless && self.look_at.is_none_or(|before| at < before) {
             self.look_at = Some(at);
             self.agenda.push(at, Happening::Look);
         }
@@ -218,8 +239,8 @@ impl<'a> Replay<'a> {
 
     /// One tick ahead, as long as there is something that it could change.
     fn schedule_tick(&mut self) {
-        let waiting = self.books.waiting() > 0;
-        if !self.tick_due && waiting && self.setting.tick.0 > 0 && !self.agenda.is_empty() {
+        let waiting = self.books.waiting() > 0 && self.setting.tick.0 > 0;
+        if !self.tick_due && waiting && !self.is_over() {
             self.tick_due = true;
             self.agenda.push(self.now.saturating_add(self.setting.tick.0), Happening::Tick);
         }

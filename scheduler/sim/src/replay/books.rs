@@ -47,6 +47,11 @@ impl Books {
         usage.until_ms = to;
     }
 
+    /// Nodes came or went.
+    pub(super) fn there_are(&mut self, more: i64) {
+        self.gpus = self.gpus.saturating_add_signed(more);
+    }
+
     pub(super) fn takes(&mut self, gpus: u64) {
         self.used += gpus;
     }
@@ -61,6 +66,10 @@ impl Books {
 
     pub(super) fn waits(&mut self, waits: bool) {
         self.waiting = if waits { self.waiting + 1 } else { self.waiting.saturating_sub(1) };
+    }
+
+    pub(super) const fn used(&self) -> u64 {
+        self.used
     }
 
     pub(super) const fn waiting(&self) -> u64 {

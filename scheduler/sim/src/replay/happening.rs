@@ -12,6 +12,25 @@ pub(super) enum Happening {
         /// The run that does it; of an earlier run nothing is heard any more.
         run: u32,
     },
+    /// A node comes up again.
+    Up {
+        /// The node, by its place among all.
+        node: usize,
+    },
+    /// A node goes down.
+    Down {
+        /// The node, by its place among all.
+        node: usize,
+        /// What runs on it was told in time, and could save its state.
+        told: bool,
+    },
+    /// A job writes a checkpoint of its own accord.
+    Checkpoint {
+        /// The job, by its place in the workload.
+        job: usize,
+        /// The run that writes it.
+        run: u32,
+    },
     /// A job says how far it is.
     Report {
         /// The job, by its place in the workload.
@@ -34,18 +53,25 @@ pub(super) enum Happening {
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     heap: BinaryHeap<Reverse<(u64, Happening)>>,
-    ticks: usize,
+    /// Those that come again and again and mean nothing to a cluster without work.
+    idle: usize,
+}
+
+impl Happening {
+    const fn is_idle(self) -> bool {
+        matches!(self, Self::Tick | Self::Look | Self::Down { .. })
+    }
 }
 
 impl Agenda {
     pub(super) fn push(&mut self, at: u64, happening: Happening) {
-        self.ticks += usize::from(happening == Happening::Tick);
+        self.idle += usize::from(happening.is_idle());
         self.heap.push(Reverse((at, happening)));
     }
 
     pub(super) fn pop(&mut self) -> Option<Happening> {
         let Reverse((_, happening)) = self.heap.pop()?;
-        self.ticks -= usize::from(happening == Happening::Tick);
+        self.idle -= usize::from(happening.is_idle());
         Some(happening)
     }
 
@@ -53,8 +79,8 @@ impl Agenda {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Nothing is to happen but that time passes.
+    /// Nothing is to happen but that time passes and nodes fail.
     pub(super) fn is_empty(&self) -> bool {
-        self.heap.len() == self.ticks
+        self.heap.len() == self.idle
     }
 }

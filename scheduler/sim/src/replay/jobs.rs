@@ -70,7 +70,7 @@ impl Run {
     }
 
     /// When the work will be done.
-    fn ends(&self, duration: u64) -> u64 {
+    pub(super) fn ends(&self, duration: u64) -> u64 {
         let left = float(duration.saturating_sub(self.from)) / self.speed;
         self.started.saturating_add(self.overhead).saturating_add(whole(left.ceil()))
     }
@@ -154,6 +154,7 @@ impl Replay<'_> {
         self.agenda.push(at, Happening::End { job: index, run: life.runs });
         life.run = Some(run);
         self.await_report(index);
+        self.await_checkpoint(index);
         Ok(())
     }
 
@@ -247,6 +248,10 @@ impl Replay<'_> {
                 metrics: BTreeMap::new(),
             };
             first += ranks;
+            // Of a node that is down nobody hears anything.
+            if !self.machines.is_up(node) {
+                continue;
+            }
             let command = Command::ReportEnded(Box::new(report));
             self.desk.apply(self.now, "an end", command)?;
         }

@@ -1,11 +1,13 @@
 //! What running jobs say: how far they are, as a trainer that counts its steps would, with the
 //! errors that were asked for; and checkpoints, which alone are resumed from.
 
+use std::collections::BTreeSet;
+
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use trainyard_core::{Command, placement::Progress};
-use trainyard_jobs::{AttemptRef, Bytes, CheckpointPart, Digest, FileEntry, JobId};
+use trainyard_jobs::{AttemptRef, Bytes, CheckpointPart, Digest, FileEntry, JobId, NodeId};
 
 use super::{Happening, Replay, desk::clock};
 use crate::{
@@ -77,6 +79,45 @@ impl Replay<'_> {
         };
         let (attempt, done) = (run.attempt.clone(), run.done(self.now));
         self.save(&attempt, done)
+    }
+
+    /// When a run will next write a checkpoint of its own accord.
+    pub(super) fn await_checkpoint(&mut self, index: usize) {
+        let Some(every) = self.setting.checkpoint_every.filter(|every| every.0 > 0) else { return };
+        let Some(life) = self.lives.get(index) else { return };
+        let Some(run) = &life.run else { return };
+        let next = self.now.max(run.started.saturating_add(run.overhead)).saturating_add(every.0);
+        // One that would fall after the end is none.
+        if self.workload.jobs.get(index).is_some_and(|job| run.ends(job.duration.0) > next) {
+            self.agenda.push(next, Happening::Checkpoint { job: index, run: life.runs });
+        }
+    }
+
+    /// A run writes a checkpoint of its own accord.
+    pub(super) fn checkpoint(&mut self, index: usize, run: u32) -> Result<(), SimError> {
+        let Some(life) = self.lives.get(index).filter(|life| life.runs == run) else {
+            return Ok(());
+        };
+        let Some(current) = &life.run else { return Ok(()) };
+        let (attempt, done) = (current.attempt.clone(), current.done(self.now));
+        self.save(&attempt, done)?;
+        self.await_checkpoint(index);
+        Ok(())
+    }
+
+    /// Every run that has ranks on a node saves its state.
+    pub(super) fn save_all_on(&mut self, node: &NodeId) -> Result<(), SimError> {
+        let owners = self.desk.state().node(node).map(|node| &node.owners);
+        let attempts: BTreeSet<AttemptRef> =
+            owners.into_iter().flat_map(|owners| owners.values().cloned()).collect();
+        for attempt in attempts {
+            let life = self.index_of(&attempt.job).and_then(|index| self.lives.get(index));
+            let run = life.and_then(|life| life.run.as_ref());
+            if let Some(done) = run.map(|run| run.done(self.now)) {
+                self.save(&attempt, done)?;
+            }
+        }
+        Ok(())
     }
 
     /// A checkpoint of `done` milliseconds of work enters the catalogue.

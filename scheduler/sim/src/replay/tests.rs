@@ -67,3 +67,42 @@ fn what_is_held_is_the_work_when_nothing_is_lost() {
     let held: u128 = outcome.fates.iter().map(|fate| fate.held_gpu_ms).sum();
     assert_eq!(held, workload.work());
 }
+
+fn with_cluster(text: &str, trace: &str, setting: &Setting) -> Outcome {
+    let cluster = Cluster::parse("c.toml", text).expect("a cluster");
+    let trace = format!("submit_time_s,gpus,duration_s\n{trace}");
+    let workload = read_text("t.csv", &trace, None).expect("a trace");
+    replay(&workload, &cluster, setting).expect("a replay")
+}
+
+#[test]
+fn a_lost_node_costs_what_was_not_saved() {
+    let text = "[[nodes]]\ncount = 2\ngpus = 8\nmtbf = \"6h\"\nrepair = \"30m\"\n";
+    let bare = with_cluster(text, "0,8,36000\n0,8,36000\n", &Setting::default());
+    let figures = Figures::of("fifo", &bare);
+    assert_eq!(figures.finished, 2);
+    assert!(figures.losses > 0 && figures.lost_gpu_h > 0.0, "{figures:?}");
+    assert!(figures.goodput < figures.gpu_util, "{figures:?}");
+    let saving = Setting { checkpoint_every: Some(Millis(600_000)), ..Setting::default() };
+    let saved = Figures::of("fifo", &with_cluster(text, "0,8,36000\n0,8,36000\n", &saving));
+    assert!(saved.losses > 0);
+    let most = f64::from(u32::try_from(saved.losses).expect("few")) * 8.0 / 6.0;
+    assert!(saved.lost_gpu_h <= most, "ten minutes of eight GPUs at most: {saved:?}");
+    assert!(saved.avg_jct_s < figures.avg_jct_s);
+}
+
+#[test]
+fn what_is_told_in_time_loses_no_work() {
+    let text = "[[nodes]]\ncount = 2\ninterrupted_every = \"3h\"\nreplaced_after = \"10m\"\n";
+    let outcome = with_cluster(text, "0,8,36000\n0,16,7200\n", &Setting::default());
+    let figures = Figures::of("fifo", &outcome);
+    assert!(figures.losses > 0 && figures.lost_gpu_h == 0.0, "{figures:?}");
+    assert_eq!(figures.finished, 2);
+}
+
+#[test]
+fn failures_go_on_for_ever_but_replays_end() {
+    let text = "[[nodes]]\nmtbf = \"1h\"\nrepair = \"1m\"\n";
+    let outcome = with_cluster(text, "0,9,60\n0,1,60\n", &Setting::default());
+    assert_eq!(Figures::of("fifo", &outcome).unfinished, 1);
+}
