@@ -11,6 +11,8 @@ use trainyard_jobs::{
     SessionId, StopCause, Timestamp, TokenId, TokenKind, UnitId,
 };
 
+use crate::placement::Stop;
+
 /// The highest feature level that this code can apply, and the one that a new cluster starts with.
 pub const FEATURE_LEVEL: u16 = 3;
 
@@ -261,6 +263,18 @@ pub struct Preempt {
     /// The job is asked to save its state first, and is stopped once it has, at this time at the
     /// latest; at once when absent.
     pub checkpoint_by: Option<Timestamp>,
+}
+
+impl From<Stop> for Preempt {
+    fn from(stop: Stop) -> Self {
+        Self {
+            job: stop.job,
+            job_version: stop.version,
+            attempt: stop.attempt,
+            cause: stop.why,
+            checkpoint_by: stop.checkpoint_by,
+        }
+    }
 }
 
 /// Set a queue's settings.

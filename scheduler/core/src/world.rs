@@ -10,15 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) use tokens::secret;
 use trainyard_jobs::{
     AttemptPhase, AttemptRef, Bytes, CheckpointPart, Device, DeviceKind, Digest, FileEntry,
-    IdempotencyKey, Inventory, JobId, JobPhase, JobSpec, NodeId, RankExit, SessionId, Timestamp,
-    TokenId, UnitId,
+    IdempotencyKey, Inventory, JobId, JobPhase, JobSpec, NodeId, QueueSpec, RankExit, SessionId,
+    Timestamp, TokenId, UnitId,
 };
 use uuid::Uuid;
 
 use crate::{
     Command, Delta, Envelope, Event, Planner, Refusal, Reply, State,
     archive::{Archive, ArchiveHead, Archived},
-    command::{EndedReport, FEATURE_LEVEL, Mutation, Submit},
+    command::{EndedReport, FEATURE_LEVEL, Mutation, SetQueue, Submit},
     placement::WorkBudget,
     state::Job,
 };
@@ -180,6 +180,15 @@ impl World {
         }
     }
 
+    /// Changes a queue's settings.
+    pub(crate) fn queue(&mut self, name: &str, change: impl FnOnce(&mut QueueSpec)) {
+        let (mutation, queue) = (self.mutation(), name.parse().expect("a name"));
+        let mut spec = self.state.queues().get(&queue).map(|q| q.spec.clone()).unwrap_or_default();
+        change(&mut spec);
+        let set = SetQueue { mutation, queue, spec: Some(spec), version: None };
+        self.apply(Command::SetQueue(Box::new(set))).expect("sets");
+    }
+
     pub(crate) fn cancel(&mut self, job: &JobId) {
         let mutation = self.mutation();
         self.apply(Command::Cancel { mutation, job: job.clone() }).expect("cancels");
@@ -203,6 +212,9 @@ impl World {
     /// Plans and starts whatever fits.
     pub(crate) fn plan(&mut self) -> Vec<AttemptRef> {
         let plan = self.planner.plan(Timestamp(self.now), WorkBudget::UNLIMITED);
+        for stop in plan.stops {
+            self.apply(Command::Preempt(Box::new(stop.into()))).expect("stops what was planned");
+        }
         let start = |command| match self.apply(Command::StartAttempt(Box::new(command))) {
             Ok(Reply::Started(attempt)) => attempt,
             other => panic!("what was planned from the state applies to it: {other:?}"),

@@ -37,6 +37,8 @@ pub enum BlockerKind {
     Held,
     /// No port is left for rank 0.
     Ports,
+    /// Other jobs are being stopped for it.
+    Stopping,
 }
 
 impl BlockerKind {
@@ -51,6 +53,7 @@ impl BlockerKind {
             Self::Backoff => "backoff",
             Self::Held => "held",
             Self::Ports => "ports",
+            Self::Stopping => "stopping",
         }
     }
 }
@@ -75,6 +78,11 @@ impl Blocker {
     pub(super) fn no_port() -> Self {
         let message = "every port for rank 0 on the node is in use".to_owned();
         Self { kind: BlockerKind::Ports, message }
+    }
+
+    pub(super) fn stopping() -> Self {
+        let message = "its units are becoming free: what has them is being stopped".to_owned();
+        Self { kind: BlockerKind::Stopping, message }
     }
 
     pub(super) fn held(job: &JobId) -> Self {

@@ -3,10 +3,14 @@
 
 mod explain;
 mod fit;
+mod order;
+mod pass;
 mod planner;
 mod running;
 #[cfg(test)]
 mod tests;
+mod time;
+mod victims;
 mod view;
 mod yard;
 
@@ -14,5 +18,6 @@ pub use explain::{Blocker, BlockerKind, Explanation};
 pub use fit::{Hints, Request, WHOLE, matches};
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
 pub use running::{Progress, Running, Stop};
+pub use time::Past;
 pub use view::{Delta, PlanNode, Waiting};
 pub use yard::{Mark, Placement, Yard};

@@ -1,14 +1,21 @@
-//! The planner itself: jobs in order of priority, then age; each gang placed whole or passed
-//! over; a job that was passed over for too long holds the nodes that it needs.
+//! The planner itself: what it was told, and the faces that it shows. What a pass over the queue
+//! does stands in `pass`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use trainyard_jobs::{JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId};
 
 use super::{
-    explain::{Blocker, blockers, could_fit},
-    fit::{Hints, Request},
+    explain::Blocker,
+    fit::Request,
+    order::{Lines, Settings, Worth, bucket_end, value},
+    pass::Pass,
     running::{Progress, Running, Stop},
+    time::{Facts, History, Past, Seen, remaining},
+    victims::{Standing, cost, notice, ready},
     view::{Delta, PlanNode, Waiting},
     yard::Yard,
 };
@@ -17,11 +24,14 @@ use crate::{
     command::{Assignment, StartAttempt},
 };
 
-/// From this wait on, a job that does not fit keeps later ones off the nodes that it needs:
-/// small jobs cannot starve a large one.
+/// From this wait on, a job that does not fit when its turn comes keeps later ones off the nodes
+/// that it needs: small jobs cannot starve a large one.
 pub const PATIENCE: Millis = Millis(600_000);
 
-/// Work that one plan may do, in jobs looked at times nodes. Not time: equal input gives an
+/// Ended jobs from which a new planner learns how long jobs take.
+const REMEMBERED: usize = 10_000;
+
+/// Work that one plan may do, in jobs looked at and places tried. Not time: equal input gives an
 /// equal plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkBudget(pub u64);
@@ -31,14 +41,14 @@ impl WorkBudget {
     pub const UNLIMITED: Self = Self(u64::MAX);
 }
 
-/// What to start now.
+/// What to do now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Gangs to start, best first.
     pub starts: Vec<StartAttempt>,
     /// Attempts to stop, so that others can start once their units are free.
     pub stops: Vec<Stop>,
-    /// Every job was looked at within the budget.
+    /// Every job that could be helped was looked at within the budget.
     pub complete: bool,
     /// When time alone may change the plan: to be asked again then, if nothing happens before.
     pub again: Option<Timestamp>,
@@ -47,35 +57,57 @@ pub struct Plan {
 /// What keeps a job from starting; shared by all jobs that the same keeps.
 pub type Blockers = Arc<[Blocker]>;
 
-/// Orders the queue: priority, then age.
-type Rank = (std::cmp::Reverse<i32>, u64, JobId);
-
-/// What waits and what is free, kept up to date by [`Planner::update`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What waits, what runs and what is free, kept up to date by [`Planner::update`].
+#[derive(Debug, Clone, Default)]
 pub struct Planner {
-    queue: BTreeMap<Rank, Waiting>,
+    waiting: BTreeMap<JobId, Waiting>,
     running: BTreeMap<JobId, Running>,
-    progress: BTreeMap<JobId, Progress>,
-    queues: BTreeMap<ProjectName, QueueSpec>,
-    ranks: BTreeMap<JobId, Rank>,
     nodes: BTreeMap<NodeId, PlanNode>,
     unusable: BTreeMap<NodeId, BTreeMap<UnitId, String>>,
+    queues: BTreeMap<ProjectName, QueueSpec>,
+    seen: BTreeMap<JobId, Seen>,
+    history: History,
     yard: Yard,
+    lines: Lines,
+    settings: BTreeMap<ProjectName, Settings>,
+    /// The running jobs of each group, and the units that they have.
+    groups: BTreeMap<ProjectName, BTreeSet<JobId>>,
+    used: BTreeMap<ProjectName, u64>,
 }
+
+/// Two planners are alike if they were told the same of what is: not how they came to know it.
+impl PartialEq for Planner {
+    fn eq(&self, other: &Self) -> bool {
+        self.waiting == other.waiting
+            && self.running == other.running
+            && self.nodes == other.nodes
+            && self.unusable == other.unusable
+            && self.queues == other.queues
+            && self.used == other.used
+            && self.yard == other.yard
+    }
+}
+
+impl Eq for Planner {}
 
 impl Planner {
     /// A planner that knows all of `state`.
     #[must_use]
     pub fn of(state: &State) -> Self {
         let mut planner = Self::default();
+        for job in state.newest_ended_jobs(u64::MAX).take(REMEMBERED) {
+            if let Some(past) = Past::of(job) {
+                planner.history.learn(&past);
+            }
+        }
+        for name in state.queues().keys() {
+            planner.update(Delta::of_queue(state, name));
+        }
         for job in state.live_jobs() {
             planner.update(Delta::of_job(state, &job.id));
         }
         for id in state.nodes().keys() {
             planner.update(Delta::of_node(state, id));
-        }
-        for name in state.queues().keys() {
-            planner.update(Delta::of_queue(state, name));
         }
         planner
     }
@@ -85,28 +117,33 @@ impl Planner {
         match delta {
             Delta::Waits(job) => {
                 self.forget(&job.id);
-                let rank = (std::cmp::Reverse(job.priority), job.sequence, job.id.clone());
-                self.ranks.insert(job.id.clone(), rank.clone());
-                self.queue.insert(rank, *job);
+                self.line_up(&job);
+                self.waiting.insert(job.id.clone(), *job);
             }
             Delta::Runs(job) => {
                 self.forget(&job.id);
+                self.count(&job);
                 self.running.insert(job.id.clone(), *job);
             }
             Delta::Gone(job) => {
                 self.forget(&job);
-                self.progress.remove(&job);
+                self.seen.remove(&job);
             }
-            Delta::Progress(job, progress) => {
-                if self.running.contains_key(&job) || self.ranks.contains_key(&job) {
-                    self.progress.insert(job, progress);
+            Delta::Ended(job, past) => {
+                let ran = self.running.contains_key(&job);
+                self.forget(&job);
+                self.seen.remove(&job);
+                if ran && self.history.learn(&past) {
+                    self.line_up_anew(|job| job.estimate.is_none());
                 }
             }
+            Delta::Progress(job, progress) => self.take_in(&job, progress),
             Delta::Queue(name, spec) => {
                 match spec {
                     Some(spec) => self.queues.insert(name, *spec),
                     None => self.queues.remove(&name),
                 };
+                self.regroup();
             }
             Delta::Node(node) => {
                 self.yard.set(&node, self.unusable.get(&node.id));
@@ -117,27 +154,104 @@ impl Planner {
                 self.unusable.remove(&node);
                 self.yard.remove(&node);
             }
-            Delta::Unusable(node, units) => {
-                let known = self.unusable.get(&node);
-                if known.map_or(units.is_empty(), |known| *known == units) {
-                    return;
-                }
-                if let Some(node) = self.nodes.get(&node) {
-                    self.yard.set(node, Some(&units));
-                }
-                if units.is_empty() {
-                    self.unusable.remove(&node);
-                } else {
-                    self.unusable.insert(node, units);
-                }
+            Delta::Unusable(node, units) => self.set_unusable(node, units),
+        }
+    }
+
+    fn set_unusable(&mut self, node: NodeId, units: BTreeMap<UnitId, String>) {
+        let known = self.unusable.get(&node);
+        if known.map_or(units.is_empty(), |known| *known == units) {
+            return;
+        }
+        if let Some(node) = self.nodes.get(&node) {
+            self.yard.set(node, Some(&units));
+        }
+        if units.is_empty() {
+            self.unusable.remove(&node);
+        } else {
+            self.unusable.insert(node, units);
+        }
+    }
+
+    fn take_in(&mut self, id: &JobId, progress: Progress) {
+        let ran = match (self.running.get(id), self.waiting.get(id)) {
+            (Some(job), _) => job.used.0.saturating_add(progress.at.since(job.started).0),
+            (None, Some(job)) => job.used.0,
+            (None, None) => return,
+        };
+        let seen = Seen { done: progress.done, total: progress.total, ran };
+        self.seen.insert(id.clone(), seen);
+        if let Some(job) = self.waiting.get(id).cloned() {
+            self.line_up(&job);
+        }
+    }
+
+    /// Puts a waiting job where it belongs.
+    fn line_up(&mut self, job: &Waiting) {
+        self.settle(&job.project);
+        let settings = self.settings(&job.project);
+        let value = self.value_of(job);
+        let rank = (std::cmp::Reverse(job.priority), value, job.sequence, job.id.clone());
+        let patience = Timestamp(job.since.0.saturating_add(settings.patience.0));
+        let group = settings.group.clone();
+        self.lines.insert(group, Request::from(&job.resources), rank, patience);
+    }
+
+    /// Puts those waiting jobs where they belong now that are concerned.
+    fn line_up_anew(&mut self, concerns: impl Fn(&Waiting) -> bool) {
+        let concerned: Vec<JobId> =
+            self.waiting.values().filter(|job| concerns(job)).map(|job| job.id.clone()).collect();
+        for id in concerned {
+            if let Some(job) = self.waiting.remove(&id) {
+                self.line_up(&job);
+                self.waiting.insert(id, job);
             }
         }
     }
 
-    fn forget(&mut self, job: &JobId) {
-        self.running.remove(job);
-        if let Some(rank) = self.ranks.remove(job) {
-            self.queue.remove(&rank);
+    /// Settings changed: everybody's group may be another.
+    fn regroup(&mut self) {
+        self.settings.clear();
+        self.groups.clear();
+        self.used.clear();
+        self.line_up_anew(|_| true);
+        for (_, job) in std::mem::take(&mut self.running) {
+            self.count(&job);
+            self.running.insert(job.id.clone(), job);
+        }
+    }
+
+    /// Knows what a project's settings come to.
+    fn settle(&mut self, project: &ProjectName) {
+        if !self.settings.contains_key(project) {
+            let settings = Settings::of(&self.queues, project);
+            self.settings.insert(project.clone(), settings);
+        }
+    }
+
+    fn count(&mut self, job: &Running) {
+        self.settle(&job.project);
+        let group = self.settings(&job.project).group.clone();
+        *self.used.entry(group.clone()).or_default() += job.units();
+        self.groups.entry(group).or_default().insert(job.id.clone());
+    }
+
+    fn forget(&mut self, id: &JobId) {
+        self.waiting.remove(id);
+        self.lines.remove(id);
+        let Some(job) = self.running.remove(id) else { return };
+        let group = self.settings(&job.project).group.clone();
+        if let Some(jobs) = self.groups.get_mut(&group) {
+            jobs.remove(id);
+            if jobs.is_empty() {
+                self.groups.remove(&group);
+            }
+        }
+        if let Some(used) = self.used.get_mut(&group) {
+            *used = used.saturating_sub(job.units());
+            if *used == 0 {
+                self.used.remove(&group);
+            }
         }
     }
 
@@ -146,49 +260,141 @@ impl Planner {
         &self.nodes
     }
 
+    /// The jobs that hold units.
+    pub(super) const fn running(&self) -> &BTreeMap<JobId, Running> {
+        &self.running
+    }
+
+    /// The jobs that wait, in lines.
+    pub(super) const fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
+    /// Units that each group has.
+    pub(super) const fn used(&self) -> &BTreeMap<ProjectName, u64> {
+        &self.used
+    }
+
     pub(super) fn unusable(&self, node: &NodeId) -> Option<&BTreeMap<UnitId, String>> {
         self.unusable.get(node)
     }
 
-    /// The job as it waits, and its place in the queue from 1.
-    pub(super) fn waiting(&self, job: &JobId) -> Option<(&Waiting, usize)> {
-        let rank = self.ranks.get(job)?;
-        Some((self.queue.get(rank)?, self.queue.range(..rank).count() + 1))
+    /// A job that waits.
+    pub(super) fn job(&self, id: &JobId) -> Option<&Waiting> {
+        self.waiting.get(id)
     }
 
-    /// Decides what to start at `now`. Ends early once no unit is free. The planner is as before
-    /// when it is done: what it decides comes back to it as changes of the state.
+    /// The job as it waits, and its place in its group's queue from 1.
+    pub(super) fn waiting(&self, job: &JobId) -> Option<(&Waiting, usize)> {
+        Some((self.waiting.get(job)?, self.lines.position(job)?))
+    }
+
+    /// What a project's settings come to.
+    pub(super) fn settings(&self, project: &ProjectName) -> Settings {
+        let known = self.settings.get(project).cloned();
+        known.unwrap_or_else(|| Settings::of(&self.queues, project))
+    }
+
+    /// The group in which a project's jobs are ordered.
+    pub(super) fn group(&self, project: &ProjectName) -> Option<&ProjectName> {
+        self.settings.get(project).map(|settings| &settings.group)
+    }
+
+    /// What its policy makes of a waiting job.
+    pub(super) fn value_of(&self, job: &Waiting) -> u64 {
+        let facts = Facts {
+            project: &job.project,
+            principal: &job.principal,
+            gpus: job.resources.gpus,
+            ran: job.used.0,
+            estimate: job.estimate,
+            time_left: job.time_left,
+            seen: self.seen.get(&job.id).copied(),
+        };
+        let policy = self.settings(&job.project).policy;
+        value(policy, job.attained, remaining(&facts, &self.history), job.resources.gpus)
+    }
+
+    /// The running jobs of a group that may be stopped at `now`, the worst first, and when that
+    /// changes by time alone.
+    pub(super) fn standings(
+        &self,
+        group: &ProjectName,
+        gone: Option<&JobId>,
+        now: Timestamp,
+        yard: &Yard,
+    ) -> (Vec<Standing>, Option<Timestamp>) {
+        let (mut found, mut next) = (Vec::new(), None::<Timestamp>);
+        let mut then = |at: Timestamp| next = Some(next.map_or(at, |before| before.min(at)));
+        let jobs = self.groups.get(group).into_iter().flatten();
+        for job in jobs.filter_map(|id| self.running.get(id)) {
+            if job.stopping || job.leaves_by.is_some() || gone == Some(&job.id) {
+                continue;
+            }
+            let Some(settings) = self.settings.get(&job.project) else { continue };
+            let ready = ready(job, settings, now);
+            if ready > now {
+                then(ready);
+                continue;
+            }
+            let ran = now.since(job.started).0;
+            let attained = job.attained.saturating_add(ran.saturating_mul(job.units()));
+            let whole = bucket_end(attained).saturating_sub(attained).div_ceil(job.units().max(1));
+            then(Timestamp(now.0.saturating_add(whole)));
+            found.push(Standing {
+                job: job.id.clone(),
+                version: job.version,
+                attempt: job.attempt,
+                worth: Worth {
+                    priority: job.priority,
+                    value: self.value_running(job, settings, attained, ran),
+                    attained,
+                },
+                cost: cost(job, settings, now),
+                place: yard.placement(&job.assignments()),
+                notice: notice(job, settings),
+                sequence: job.sequence,
+            });
+        }
+        found.sort_by(|a, b| {
+            let key = |s: &Standing| (s.worth.priority, std::cmp::Reverse(s.worth.value), s.cost);
+            key(a).cmp(&key(b)).then(b.sequence.cmp(&a.sequence))
+        });
+        (found, next)
+    }
+
+    fn value_running(&self, job: &Running, settings: &Settings, attained: u64, ran: u64) -> u64 {
+        let facts = Facts {
+            project: &job.project,
+            principal: &job.principal,
+            gpus: job.resources.gpus,
+            ran: job.used.0.saturating_add(ran),
+            estimate: job.estimate,
+            time_left: job.time_left.map(|left| Millis(left.0.saturating_sub(ran))),
+            seen: self.seen.get(&job.id).copied(),
+        };
+        value(settings.policy, attained, remaining(&facts, &self.history), job.resources.gpus)
+    }
+
+    /// Decides what to start and to stop at `now`. The planner is as before when it is done: what
+    /// it decides comes back to it as changes of the state.
     #[must_use]
     pub fn plan(&mut self, now: Timestamp, budget: WorkBudget) -> Plan {
-        let cost = u64::try_from(self.nodes.len()).unwrap_or(u64::MAX).max(1);
-        let mut work = budget.0;
-        self.pass(now, None, |pass, planner| {
-            for job in planner.queue.values() {
-                if pass.yard.is_full() {
-                    break;
-                }
-                if work < cost {
-                    pass.plan.complete = false;
-                    break;
-                }
-                work -= cost;
-                pass.consider(job);
-            }
-            pass.plan.starts = on_top_of_each_other(std::mem::take(&mut pass.plan.starts));
-            std::mem::take(&mut pass.plan)
+        self.pass(|planner, yard| {
+            let mut pass = Pass::new(planner, yard, now).within(budget.0);
+            pass.run();
+            pass.decided()
         })
     }
 
-    /// Why each job that would not start at `now` waits. The same pass as [`Planner::plan`]
-    /// over the whole queue, so that a reason is never another than the planner's own. Jobs that wait
-    /// for the same share it.
+    /// Why each job that would not start at `now` waits. The same pass as [`Planner::plan`], so
+    /// that a reason is never another than the planner's own. Jobs that wait for the same share it.
     #[must_use]
     pub fn reasons(&mut self, now: Timestamp) -> BTreeMap<JobId, Blockers> {
-        self.pass(now, Some(BTreeMap::new()), |pass, planner| {
-            for job in planner.queue.values() {
-                pass.consider(job);
-            }
-            pass.reasons.take().unwrap_or_default()
+        self.pass(|planner, yard| {
+            let mut pass = Pass::new(planner, yard, now).explaining();
+            pass.run();
+            pass.reasons()
         })
     }
 
@@ -200,29 +406,15 @@ impl Planner {
         gone: Option<&JobId>,
         now: Timestamp,
     ) -> bool {
-        self.pass(now, None, |pass, planner| {
-            if let Some(gone) = gone {
-                let gang = planner.units_of(gone);
-                let placement = pass.yard.placement(&gang);
-                pass.yard.give_back(&placement);
-            }
-            for job in planner.queue.values() {
-                if pass.yard.is_full() {
-                    return false;
-                }
-                if job.id == changed.id {
-                    let before = pass.plan.starts.len();
-                    pass.consider(changed);
-                    return pass.plan.starts.len() > before;
-                }
-                pass.consider(job);
-            }
-            false
+        self.pass(|planner, yard| {
+            let mut pass = Pass::new(planner, yard, now).supposing(changed, gone);
+            pass.run();
+            pass.starts(&changed.id)
         })
     }
 
     /// What a job holds.
-    fn units_of(&self, job: &JobId) -> Vec<Assignment> {
+    pub(super) fn units_of(&self, job: &JobId) -> Vec<Assignment> {
         let held = |node: &PlanNode| {
             let owned = node.owners.iter().filter(|(_, owner)| *owner == job);
             let units = owned.map(|(unit, _)| unit.clone()).collect();
@@ -232,128 +424,12 @@ impl Planner {
     }
 
     /// Goes through the queue in some way; afterwards the yard is as it was before.
-    fn pass<T>(
-        &mut self,
-        now: Timestamp,
-        reasons: Option<BTreeMap<JobId, Blockers>>,
-        run: impl for<'a> FnOnce(&mut Pass<'a>, &'a Self) -> T,
-    ) -> T {
+    fn pass<T>(&mut self, run: impl FnOnce(&Self, &mut Yard) -> T) -> T {
         let mut yard = std::mem::take(&mut self.yard);
         let mark = yard.mark();
-        let result = run(&mut Pass::new(self, &mut yard, now, reasons), self);
+        let result = run(self, &mut yard);
         yard.rewind(mark);
         self.yard = yard;
         result
     }
-}
-
-/// One pass over the queue.
-struct Pass<'a> {
-    planner: &'a Planner,
-    now: Timestamp,
-    yard: &'a mut Yard,
-    /// What did not fit will not fit later in the same pass: units only go.
-    misfits: Vec<Misfit>,
-    held_for: Option<JobId>,
-    plan: Plan,
-    /// Asked for only by those who read them: a plan is made far more often.
-    reasons: Option<BTreeMap<JobId, Blockers>>,
-}
-
-/// A request that did not fit, with what was found out about it.
-struct Misfit {
-    request: Request,
-    could_fit: Option<bool>,
-    /// Why it did not, and for which job units were held then.
-    why: Option<(Option<JobId>, Blockers)>,
-}
-
-impl<'a> Pass<'a> {
-    const fn new(
-        planner: &'a Planner,
-        yard: &'a mut Yard,
-        now: Timestamp,
-        reasons: Option<BTreeMap<JobId, Blockers>>,
-    ) -> Self {
-        Self {
-            planner,
-            now,
-            yard,
-            misfits: Vec::new(),
-            held_for: None,
-            plan: Plan { starts: Vec::new(), stops: Vec::new(), complete: true, again: None },
-            reasons,
-        }
-    }
-
-    /// Starts a job or says why not.
-    fn consider(&mut self, job: &Waiting) {
-        if job.not_before > self.now {
-            return self.waits(job, |now, _| [Blocker::backoff(job.not_before, now)].into());
-        }
-        let request = Request::from(&job.resources);
-        let known = self.misfits.iter().position(|misfit| misfit.request == request);
-        let hints = Hints::default();
-        let place = if known.is_some() { None } else { self.yard.place(&request, &hints) };
-        let Some(place) = place else { return self.does_not_fit(job, request, known) };
-        let turn = job.sequence.wrapping_add(u64::from(job.attempts));
-        let Some(master_port) = self.yard.take_port(&place, turn) else {
-            return self.waits(job, |_, _| [Blocker::no_port()].into());
-        };
-        self.yard.take(&place);
-        self.plan.starts.push(StartAttempt {
-            job: job.id.clone(),
-            job_version: job.version,
-            placements: self.yard.assignments(&place),
-            master_port,
-            resume: job.resume,
-        });
-    }
-
-    /// A job that more units than exist would not help is not waited for. What is found out about
-    /// a request serves all that ask for the same: a long queue asks for few different things.
-    fn does_not_fit(&mut self, job: &Waiting, request: Request, known: Option<usize>) {
-        let (planner, held_for) = (self.planner, self.held_for.clone());
-        let at = known.unwrap_or(self.misfits.len());
-        if known.is_none() {
-            self.misfits.push(Misfit { request, could_fit: None, why: None });
-        }
-        let Some(misfit) = self.misfits.get_mut(at) else { return };
-        if let Some(reasons) = &mut self.reasons {
-            let known = misfit.why.take().filter(|(held, _)| *held == held_for);
-            let (_, why) = misfit.why.insert(known.unwrap_or_else(|| {
-                let mut why = blockers(planner, &job.resources);
-                why.extend(held_for.as_ref().map(Blocker::held));
-                (held_for.clone(), why.into())
-            }));
-            reasons.insert(job.id.clone(), Blockers::clone(why));
-        }
-        if self.now.since(job.submitted) >= PATIENCE && held_for.is_none() {
-            let could = || could_fit(planner, &job.resources);
-            if *misfit.could_fit.get_or_insert_with(could) {
-                self.yard.hold(&misfit.request);
-                self.held_for = Some(job.id.clone());
-            }
-        }
-    }
-
-    fn waits(&mut self, job: &Waiting, why: impl FnOnce(Timestamp, &Planner) -> Blockers) {
-        if let Some(reasons) = &mut self.reasons {
-            reasons.insert(job.id.clone(), why(self.now, self.planner));
-        }
-    }
-}
-
-/// A start raises its nodes' versions, so that a second start on the same node in the same
-/// plan must name the version that the first one leaves.
-fn on_top_of_each_other(mut starts: Vec<StartAttempt>) -> Vec<StartAttempt> {
-    let mut raised: BTreeMap<NodeId, u64> = BTreeMap::new();
-    for start in &mut starts {
-        for assignment in &mut start.placements {
-            let more = raised.entry(assignment.node.clone()).or_default();
-            assignment.node_version += *more;
-            *more += 1;
-        }
-    }
-    starts
 }

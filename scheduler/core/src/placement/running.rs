@@ -5,7 +5,7 @@ use trainyard_jobs::{
     UnitId, spec::Resources,
 };
 
-use crate::state::Job;
+use crate::{command::Assignment, state::Job};
 
 /// A job that holds units.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,16 @@ impl Running {
     pub fn units(&self) -> u64 {
         let units: usize = self.placements.iter().map(|(_, units)| units.len()).sum();
         u64::try_from(units).unwrap_or(u64::MAX)
+    }
+
+    /// What it has, in the terms of a command.
+    pub(super) fn assignments(&self) -> Vec<Assignment> {
+        let part = |(node, units): &(NodeId, Vec<UnitId>)| Assignment {
+            node: node.clone(),
+            node_version: 0,
+            units: units.clone(),
+        };
+        self.placements.iter().map(part).collect()
     }
 
     /// How a job that holds units is seen, if it holds any.

@@ -1,8 +1,11 @@
 //! Plans on small clusters: who goes first, where, and what those who wait are told.
 
+mod bounded;
+mod preemption;
+
 use std::collections::BTreeMap;
 
-use trainyard_jobs::{Timestamp, UnitId};
+use trainyard_jobs::{Policy, Timestamp, UnitId};
 
 use super::{BlockerKind, Delta, PATIENCE, WorkBudget};
 use crate::world::{World, node_id, ranks, spec};
@@ -90,6 +93,7 @@ fn a_unit_that_cannot_be_used_is_not_handed_out() {
 #[test]
 fn a_large_job_is_not_starved_by_small_ones() {
     let mut world = World::new();
+    world.queue("root", |queue| queue.policy = Some(Policy::Fifo));
     world.register(1, 1, 2, &[]);
     let small = world.submit(ranks(1));
     let running = world.plan().remove(0);

@@ -8,7 +8,10 @@ use trainyard_jobs::{
     UnitId, spec::Resources,
 };
 
-use super::running::{Progress, Running, disruptions};
+use super::{
+    running::{Progress, Running, disruptions},
+    time::Past,
+};
 use crate::{
     Event,
     state::{Job, Node, NodeState, State},
@@ -23,6 +26,8 @@ pub enum Delta {
     Runs(Box<Running>),
     /// A job neither waits nor holds units any more.
     Gone(JobId),
+    /// A job's ranks have all ended well.
+    Ended(JobId, Box<Past>),
     /// What a job says of how far it is.
     Progress(JobId, Progress),
     /// A queue's settings; none when it has none of its own any more.
@@ -105,7 +110,11 @@ impl Delta {
         if job.phase == JobPhase::Queued {
             return Self::Waits(Box::new(job.into()));
         }
-        Running::of(job).map_or_else(|| Self::Gone(id.clone()), |job| Self::Runs(Box::new(job)))
+        match (Running::of(job), Past::of(job)) {
+            (Some(job), _) => Self::Runs(Box::new(job)),
+            (None, Some(past)) => Self::Ended(id.clone(), Box::new(past)),
+            (None, None) => Self::Gone(id.clone()),
+        }
     }
 
     /// What the planner has to know of an event, if anything.

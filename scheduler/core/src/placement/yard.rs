@@ -2,6 +2,7 @@
 //! place without a look at every node. What a plan tries is taken back by an undo log: «what if
 //! these victims were gone» costs what it changes.
 
+mod claim;
 mod index;
 mod kinds;
 mod place;

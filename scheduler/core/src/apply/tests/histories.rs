@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use trainyard_jobs::{AttemptRef, JobId};
+use trainyard_jobs::{AttemptRef, JobId, JobPhase, Policy, StopCause, Timestamp};
 
 use crate::{
     Command, codec,
+    command::Preempt,
     world::{World, node_id, ranks},
 };
 
@@ -26,6 +27,8 @@ enum Act {
     Exit { pick: usize, node: u64, code: i32 },
     Checkpoint { pick: usize, step: u64 },
     Cancel { pick: usize },
+    Preempt { pick: usize, notice: Option<u64> },
+    Policy { policy: Policy },
     Complete { pick: usize },
     Reject { pick: usize },
     Retire { pick: usize },
@@ -52,6 +55,10 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(pick, node, code)| Act::Exit { pick, node, code }),
         3 => (pick.clone(), 0u64..100).prop_map(|(pick, step)| Act::Checkpoint { pick, step }),
         1 => pick.clone().prop_map(|pick| Act::Cancel { pick }),
+        2 => (pick.clone(), proptest::option::of(0u64..200_000))
+            .prop_map(|(pick, notice)| Act::Preempt { pick, notice }),
+        1 => proptest::sample::select(Policy::ALL.to_vec())
+            .prop_map(|policy| Act::Policy { policy }),
         3 => pick.clone().prop_map(|pick| Act::Complete { pick }),
         1 => pick.clone().prop_map(|pick| Act::Reject { pick }),
         1 => (token.clone(), any::<bool>(), 0u64..200_000)
@@ -127,6 +134,25 @@ impl History {
         }
     }
 
+    /// What was planned from an older state is refused; what was not keeps its units until its
+    /// ranks are gone.
+    fn preempt(&mut self, attempt: &AttemptRef, notice: Option<u64>) {
+        let job = self.world.job(&attempt.job);
+        let (version, phase) = (job.version, job.phase);
+        let owns = job.is_current(attempt);
+        let leaves = job.current().is_some_and(|current| current.leaving.is_some());
+        let applied = self.world.apply(Command::Preempt(Box::new(Preempt {
+            job: attempt.job.clone(),
+            job_version: version,
+            attempt: attempt.attempt,
+            cause: StopCause::Policy,
+            checkpoint_by: notice.map(|ms| Timestamp(self.world.now + ms)),
+        })));
+        let asks = notice.is_some_and(|ms| ms > 0);
+        let may = owns && phase == JobPhase::Running && !(asks && leaves);
+        assert_eq!(applied.is_ok(), may, "{applied:?}");
+    }
+
     fn step(&mut self, act: Act) {
         match act {
             Act::Submit { ranks: n, model } => {
@@ -159,6 +185,14 @@ impl History {
                 if let Some(job) = self.job(pick) {
                     self.world.cancel(&job);
                 }
+            }
+            Act::Preempt { pick, notice } => {
+                if let Some(attempt) = self.attempt(pick) {
+                    self.preempt(&attempt, notice);
+                }
+            }
+            Act::Policy { policy } => {
+                self.world.queue("root", |queue| queue.policy = Some(policy));
             }
             Act::Complete { pick } => {
                 if let Some(AttemptRef { job, attempt, .. }) = self.attempt(pick) {

@@ -1,0 +1,93 @@
+//! The jobs that wait, in lines: those of one group that ask for the same stand behind each
+//! other, because once the first of them finds no place the others find none either. A pass
+//! merges the lines and looks at few jobs of a long queue.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use trainyard_jobs::{JobId, ProjectName, Timestamp};
+
+use crate::placement::fit::Request;
+
+/// Orders jobs of one group: priority, the policy's value, then age.
+pub(in crate::placement) type Rank = (Reverse<i32>, u64, u64, JobId);
+
+/// One line.
+pub(in crate::placement) type Line = BTreeSet<Rank>;
+
+/// All lines.
+#[derive(Debug, Clone, Default)]
+pub(in crate::placement) struct Lines {
+    groups: BTreeMap<ProjectName, BTreeMap<Request, Line>>,
+    places: BTreeMap<JobId, (ProjectName, Request, Rank)>,
+    /// By the time at which a job has waited too long.
+    patience: BTreeSet<(Timestamp, JobId)>,
+    ends: BTreeMap<JobId, Timestamp>,
+}
+
+impl Lines {
+    /// Puts a job into its line. `patience` is when it has waited too long.
+    pub(in crate::placement) fn insert(
+        &mut self,
+        group: ProjectName,
+        request: Request,
+        rank: Rank,
+        patience: Timestamp,
+    ) {
+        let id = rank.3.clone();
+        self.remove(&id);
+        self.patience.insert((patience, id.clone()));
+        self.ends.insert(id.clone(), patience);
+        let lines = self.groups.entry(group.clone()).or_default();
+        match lines.get_mut(&request) {
+            Some(line) => drop(line.insert(rank.clone())),
+            None => drop(lines.insert(request.clone(), Line::from([rank.clone()]))),
+        }
+        self.places.insert(id, (group, request, rank));
+    }
+
+    /// Takes a job out.
+    pub(in crate::placement) fn remove(&mut self, job: &JobId) {
+        if let Some(at) = self.ends.remove(job) {
+            self.patience.remove(&(at, job.clone()));
+        }
+        let Some((group, request, rank)) = self.places.remove(job) else { return };
+        let Some(lines) = self.groups.get_mut(&group) else { return };
+        if let Some(line) = lines.get_mut(&request) {
+            line.remove(&rank);
+            if line.is_empty() {
+                lines.remove(&request);
+            }
+        }
+        if lines.is_empty() {
+            self.groups.remove(&group);
+        }
+    }
+
+    /// The groups that have jobs waiting, each with its lines.
+    pub(in crate::placement) const fn groups(
+        &self,
+    ) -> &BTreeMap<ProjectName, BTreeMap<Request, Line>> {
+        &self.groups
+    }
+
+    /// How many jobs of its group stand before a job, and itself.
+    pub(in crate::placement) fn position(&self, job: &JobId) -> Option<usize> {
+        let (group, _, rank) = self.places.get(job)?;
+        let lines = self.groups.get(group)?.values();
+        Some(lines.map(|line| line.range(..rank).count()).sum::<usize>() + 1)
+    }
+
+    /// The jobs that have waited too long at `now`, those that have waited longest first.
+    pub(in crate::placement) fn overdue(&self, now: Timestamp) -> impl Iterator<Item = &JobId> {
+        self.patience.iter().take_while(move |(at, _)| *at <= now).map(|(_, job)| job)
+    }
+
+    /// When the next job will have waited too long.
+    pub(in crate::placement) fn next_overdue(&self, now: Timestamp) -> Option<Timestamp> {
+        let after = (Timestamp(now.0.saturating_add(1)), JobId::from_random(0));
+        self.patience.range(after..).next().map(|(at, _)| *at)
+    }
+}

@@ -1,0 +1,10 @@
+//! In which order jobs go: the settings that a queue comes to, what a policy makes of a job, and
+//! the lines in which jobs wait.
+
+mod lines;
+mod settings;
+mod value;
+
+pub(super) use lines::{Lines, Rank};
+pub(super) use settings::Settings;
+pub(super) use value::{Worth, bucket_end, stops_for, value};

@@ -1,0 +1,156 @@
+//! Under a load that the nodes can bear, every job ends under every policy, whatever else is
+//! stopped for it; and what the planner plans always applies.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use trainyard_jobs::{AttemptRef, JobId, Millis, Policy, Timestamp};
+
+use super::super::{Delta, Progress, WorkBudget};
+use crate::{
+    Command,
+    world::{World, spec},
+};
+
+const MINUTE: u64 = 60_000;
+
+#[derive(Debug, Clone)]
+struct Load {
+    /// Minutes until the next job comes, its ranks, its minutes of run time.
+    jobs: Vec<(u64, u32, u64)>,
+    policy: Policy,
+    /// Whether jobs say in their spec how long they take, and whether they tell their progress.
+    estimates: bool,
+    tells: bool,
+}
+
+fn load() -> impl Strategy<Value = Load> {
+    let job = (0u64..40, prop_oneof![4 => 1u32..3, 1 => 3u32..5], 1u64..300);
+    let jobs = proptest::collection::vec(job, 1..40);
+    let policy = proptest::sample::select(Policy::ALL.to_vec());
+    (jobs, policy, any::<bool>(), any::<bool>()).prop_map(|(jobs, policy, estimates, tells)| Load {
+        jobs,
+        policy,
+        estimates,
+        tells,
+    })
+}
+
+struct Replay {
+    world: World,
+    /// Run time that each job still needs, in milliseconds.
+    left: BTreeMap<JobId, u64>,
+    total: BTreeMap<JobId, u64>,
+    running: BTreeMap<JobId, (AttemptRef, u64)>,
+    tells: bool,
+    stops: usize,
+}
+
+impl Replay {
+    /// Plans, stops and starts until nothing more is to be done now.
+    fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 100, "a plan leads to another without end");
+            let now = self.world.now;
+            let plan = self.world.planner.plan(Timestamp(now), WorkBudget::UNLIMITED);
+            if plan.starts.is_empty() && plan.stops.is_empty() {
+                return;
+            }
+            for stop in plan.stops {
+                let job = stop.job.clone();
+                self.world.apply(Command::Preempt(Box::new(stop.into()))).expect("feasible");
+                let (attempt, since) = self.running.remove(&job).expect("only what runs");
+                let left = self.left.get_mut(&job).expect("known");
+                *left = left.saturating_sub(now - since).max(1);
+                self.stops += 1;
+                self.world.exit_all(&attempt, 143);
+            }
+            for start in plan.starts {
+                let job = start.job.clone();
+                // A node's version moves on with the exits above.
+                if let Ok(crate::Reply::Started(attempt)) =
+                    self.world.apply(Command::StartAttempt(Box::new(start)))
+                {
+                    self.world.started(&attempt);
+                    self.running.insert(job, (attempt, now));
+                }
+            }
+        }
+    }
+
+    /// Time goes on to `until`, or to the first end before it.
+    fn advance(&mut self, until: u64) {
+        let end = |(job, (_, since)): (&JobId, &(AttemptRef, u64))| since + self.left[job];
+        let first = self.running.iter().map(end).min().unwrap_or(u64::MAX);
+        self.world.now = first.min(until).max(self.world.now);
+        let now = self.world.now;
+        let ended: Vec<JobId> = self
+            .running
+            .iter()
+            .filter(|(job, (_, since))| since + self.left[*job] <= now)
+            .map(|(job, _)| job.clone())
+            .collect();
+        for job in ended {
+            let (attempt, _) = self.running.remove(&job).expect("runs");
+            self.left.remove(&job);
+            self.world.exit_all(&attempt, 0);
+        }
+        if self.tells {
+            for (job, (_, since)) in &self.running {
+                let left = self.left[job].saturating_sub(now - since);
+                let total = self.total[job];
+                let done = total.saturating_sub(left);
+                let at = Timestamp(now);
+                let progress = Progress { done, total: Some(total), at };
+                self.world.planner.update(Delta::Progress(job.clone(), progress));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn no_job_starves_under_a_load_that_can_be_borne(load in load()) {
+        let mut world = World::new();
+        world.queue("root", |queue| {
+            queue.policy = Some(load.policy);
+            queue.notice = Some(Millis(0));
+            queue.patience = Some(Millis(24 * 60 * MINUTE));
+        });
+        world.register(1, 1, 3, &[]);
+        world.register(2, 1, 1, &[]);
+        let (left, total, running) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let tells = load.tells;
+        let mut replay = Replay { world, left, total, running, tells, stops: 0 };
+        let mut arrivals = load.jobs.iter();
+        let mut next = arrivals.next();
+        let mut arrives = replay.world.now;
+        for _ in 0..4000 {
+            if let Some((wait, gpus, minutes)) = next.filter(|_| replay.world.now >= arrives) {
+                let estimate = if load.estimates {
+                    format!("[schedule]\nest_duration = \"{minutes}m\"\n")
+                } else {
+                    String::new()
+                };
+                let job = replay.world.submit(spec(&format!(
+                    "[resources]\ngpus = {gpus}\ndevice = \"cpu\"\n{estimate}"
+                )));
+                replay.left.insert(job.clone(), minutes * MINUTE);
+                replay.total.insert(job, minutes * MINUTE);
+                arrives = replay.world.now + wait * MINUTE;
+                next = arrivals.next();
+            }
+            replay.settle();
+            if replay.left.is_empty() && next.is_none() {
+                return Ok(());
+            }
+            let soon = replay.world.now + 10 * MINUTE;
+            let until = if next.is_some() { arrives.min(soon) } else { soon };
+            replay.advance(until);
+        }
+        let waiting: Vec<_> = replay.left.keys().collect();
+        prop_assert!(false, "{waiting:?} never ended, {} stops", replay.stops);
+    }
+}

@@ -1,0 +1,93 @@
+//! How long a job has still to run: from its own progress; else from what its spec says; else from
+//! earlier runs like it; else from its limit. Each is worse than the one before, and none is
+//! believed once the job has shown it to be wrong.
+
+use trainyard_jobs::{Millis, ProjectName};
+
+use super::history::History;
+
+/// What is expected of a job of which nothing at all is known.
+const UNKNOWN: u64 = 3_600_000;
+
+/// A prediction never says that a running job is about to end at once.
+const LEAST: u64 = 1000;
+
+/// What a job said of its progress, with the run time that it had had then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::placement) struct Seen {
+    pub(in crate::placement) done: u64,
+    pub(in crate::placement) total: Option<u64>,
+    pub(in crate::placement) ran: u64,
+}
+
+/// What is known of a job.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::placement) struct Facts<'a> {
+    pub(in crate::placement) project: &'a ProjectName,
+    pub(in crate::placement) principal: &'a str,
+    pub(in crate::placement) gpus: u32,
+    /// Its run time so far, over all attempts.
+    pub(in crate::placement) ran: u64,
+    pub(in crate::placement) estimate: Option<Millis>,
+    /// Run time that its limit leaves it.
+    pub(in crate::placement) time_left: Option<Millis>,
+    pub(in crate::placement) seen: Option<Seen>,
+}
+
+/// The milliseconds that the job has still to run with its whole gang.
+pub(in crate::placement) fn remaining(facts: &Facts<'_>, history: &History) -> u64 {
+    let guess = by_progress(facts)
+        .or_else(|| by_estimate(facts))
+        .or_else(|| history.effective(facts.project, facts.principal, facts.gpus, facts.ran))
+        .or_else(|| facts.time_left.map(|left| left.0 / 2))
+        // What has run for long is likely to run for long: lengths of jobs have heavy tails.
+        .unwrap_or_else(|| facts.ran.max(UNKNOWN));
+    facts.time_left.map_or(guess, |left| guess.min(left.0)).max(LEAST)
+}
+
+/// The rate so far goes on. Nothing is said by a job that is behind its own total.
+fn by_progress(facts: &Facts<'_>) -> Option<u64> {
+    let Seen { done, total, ran } = facts.seen?;
+    let total = total.filter(|total| *total >= done && done > 0)?;
+    let left = u128::from(ran) * u128::from(total - done) / u128::from(done);
+    let left = u64::try_from(left).unwrap_or(u64::MAX);
+    Some(left.saturating_sub(facts.ran.saturating_sub(ran)))
+}
+
+/// A job that runs for longer than its spec says has shown the estimate to be wrong.
+fn by_estimate(facts: &Facts<'_>) -> Option<u64> {
+    facts.estimate.and_then(|estimate| estimate.0.checked_sub(facts.ran)).filter(|left| *left > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_source_gives_way_to_the_next() {
+        let project = "p".parse().unwrap();
+        let history = History::default();
+        let bare = Facts {
+            project: &project,
+            principal: "ada",
+            gpus: 1,
+            ran: 100_000,
+            estimate: None,
+            time_left: None,
+            seen: None,
+        };
+        let left = |facts: Facts<'_>| remaining(&facts, &history);
+        assert_eq!(left(bare), UNKNOWN);
+        assert_eq!(left(Facts { ran: 9 * UNKNOWN, ..bare }), 9 * UNKNOWN);
+        assert_eq!(left(Facts { time_left: Some(Millis(50_000)), ..bare }), 25_000);
+        let estimated = Facts { estimate: Some(Millis(130_000)), ..bare };
+        assert_eq!(left(estimated), 30_000);
+        assert_eq!(left(Facts { ran: 200_000, ..estimated }), UNKNOWN, "it was wrong");
+        let seen = Some(Seen { done: 10, total: Some(40), ran: 100_000 });
+        assert_eq!(left(Facts { seen, ..estimated }), 300_000);
+        assert_eq!(left(Facts { seen, ran: 150_000, ..bare }), 250_000, "it went on since");
+        assert_eq!(left(Facts { seen, time_left: Some(Millis(70_000)), ..bare }), 70_000);
+        let lost = Some(Seen { done: 50, total: Some(40), ran: 100_000 });
+        assert_eq!(left(Facts { seen: lost, ..bare }), UNKNOWN, "behind its own total");
+    }
+}

@@ -1,0 +1,107 @@
+//! Who is stopped for whom: whole gangs only, those that are worth least by the policy first, and
+//! of them only those without which the waiting gang would not fit. What a stop costs is counted
+//! in unit-milliseconds: the work since the last catalogued checkpoint, and the restart.
+
+use trainyard_jobs::{AttemptNo, JobId, Millis, Timestamp};
+
+use super::{
+    fit::{Hints, Request},
+    order::{Settings, Worth},
+    running::Running,
+    yard::{Placement, Yard},
+};
+
+/// A day, within which disruptions are counted.
+const DAY: Millis = Millis(86_400_000);
+
+/// A running job that may be stopped.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) job: JobId,
+    pub(super) version: u64,
+    pub(super) attempt: AttemptNo,
+    pub(super) worth: Worth,
+    /// Unit-milliseconds that are lost when it is stopped.
+    pub(super) cost: u64,
+    /// Its units.
+    pub(super) place: Placement,
+    /// The time that it gets to save its state.
+    pub(super) notice: Option<Millis>,
+    pub(super) sequence: u64,
+}
+
+/// What the stop of a running job loses at `now`, in unit-milliseconds.
+pub(super) fn cost(job: &Running, settings: &Settings, now: Timestamp) -> u64 {
+    let kept = job.checkpointed.map_or(job.started, |at| at.max(job.started));
+    let lost = if job.on_request { 0 } else { now.since(kept).0 };
+    lost.saturating_add(settings.restart_cost.0).saturating_mul(job.units())
+}
+
+/// When a running job may be stopped for another, as far as its own rights go: never before, and
+/// not at all while its disruptions of the last day are as many as it has to bear.
+pub(super) fn ready(job: &Running, settings: &Settings, now: Timestamp) -> Timestamp {
+    let rested = Timestamp(job.started.0.saturating_add(settings.min_run.0));
+    let recent = job.disrupted.iter().rev().filter(|at| now.since(**at) < DAY);
+    // Once the oldest of so many is a day old, there is room for one more.
+    let oldest = settings.max_disruptions.checked_sub(1).map(|most| recent.clone().nth(most));
+    match oldest {
+        None => Timestamp(u64::MAX),
+        Some(None) => rested,
+        Some(Some(at)) => rested.max(Timestamp(at.0.saturating_add(DAY.0))),
+    }
+}
+
+/// The notice that a job gets: only one that listens gets any.
+pub(super) fn notice(job: &Running, settings: &Settings) -> Option<Millis> {
+    (job.on_request && settings.notice > Millis(0)).then_some(settings.notice)
+}
+
+/// Where the gang would fit if some of `candidates` were gone, and which of them: as few of the
+/// last ones as possible, and of these only those whose units it needs. `pending` is what will be
+/// free without anybody's doing. Nothing of the yard is changed. Also says how many places were
+/// tried.
+pub(super) fn choose(
+    yard: &mut Yard,
+    pending: &[Placement],
+    candidates: &[&Standing],
+    request: &Request,
+    hints: &Hints<'_>,
+) -> (Option<(Placement, Vec<usize>)>, u64) {
+    let start = yard.mark();
+    for place in pending {
+        yard.give_back(place);
+    }
+    let base = yard.mark();
+    let mut tried = 0;
+    let mut fits = |yard: &mut Yard, from: usize, to: usize| {
+        for standing in candidates.iter().take(to).skip(from) {
+            yard.give_back(&standing.place);
+        }
+        tried += 1;
+        yard.place(request, hints)
+    };
+    // With twice as many each time, until it fits; then the fewest by bisection.
+    let (mut few, mut many) = (0, 0);
+    let mut found = fits(yard, 0, 0);
+    while found.is_none() && many < candidates.len() {
+        few = many;
+        many = (many * 2).clamp(1, candidates.len());
+        found = fits(yard, few, many);
+    }
+    while found.is_some() && many > few + 1 {
+        let middle = few + (many - few) / 2;
+        yard.rewind(base);
+        match fits(yard, 0, middle) {
+            Some(place) => (many, found) = (middle, Some(place)),
+            None => few = middle,
+        }
+    }
+    yard.rewind(start);
+    let found = found.map(|place| {
+        let needed = |(_, standing): &(usize, &&Standing)| standing.place.meets(&place);
+        let victims = candidates.iter().enumerate().take(many).filter(needed);
+        let victims = victims.map(|(at, _)| at).collect();
+        (place, victims)
+    });
+    (found, tried)
+}

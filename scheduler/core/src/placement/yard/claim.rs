@@ -1,0 +1,48 @@
+//! Places of which only a part is free as yet: what a job that goes first lays its hand on while
+//! the attempts that have the rest are being stopped.
+
+use super::{Part, Placement, Yard};
+
+impl Placement {
+    /// Whether both want one of the same units.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        let shares = |part: &Part| {
+            let of_node = other.parts.iter().filter(|theirs| theirs.slot == part.slot);
+            of_node.flat_map(|theirs| &theirs.units).any(|unit| part.units.contains(unit))
+        };
+        self.parts.iter().any(shares)
+    }
+
+    /// The same without the units of `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut parts = self.parts.clone();
+        for part in &mut parts {
+            for theirs in other.parts.iter().filter(|theirs| theirs.slot == part.slot) {
+                part.units.retain(|unit| !theirs.units.contains(unit));
+            }
+        }
+        parts.retain(|part| !part.units.is_empty());
+        Self { parts }
+    }
+
+    /// Whether there is nothing to it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+}
+
+impl Yard {
+    /// Takes of a place what nobody has.
+    pub fn take_free(&mut self, placement: &Placement) {
+        let mut free = placement.clone();
+        for part in &mut free.parts {
+            let Some(spot) = self.spot(part.slot) else { continue };
+            part.units.retain(|unit| !spot.is_owned(*unit));
+        }
+        free.parts.retain(|part| !part.units.is_empty());
+        self.take(&free);
+    }
+}
