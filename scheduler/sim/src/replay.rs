@@ -39,6 +39,8 @@ pub struct Setting {
     pub queues: Vec<(ProjectName, QueueSpec)>,
     /// Run time that is lost whenever a job starts again.
     pub restart_cost: Millis,
+    /// Gangs may spread over more nodes than they need; what that slows them by is not counted.
+    pub spread: bool,
     /// Jobs write a checkpoint this often; without, only when they are asked to.
     pub checkpoint_every: Option<Millis>,
     /// What a job reports of how far it is, is off by this share (a standard deviation).
@@ -55,6 +57,7 @@ impl Default for Setting {
             seed: 0,
             queues: Vec::new(),
             restart_cost: Millis(60_000),
+            spread: false,
             checkpoint_every: None,
             noise: 0.0,
             known_durations: false,

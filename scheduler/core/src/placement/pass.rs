@@ -12,7 +12,7 @@ use trainyard_jobs::{JobId, NodeId, ProjectName, StopCause, Timestamp};
 use super::{
     explain::{Blocker, blockers, could_fit},
     fit::{Hints, Request},
-    order::{Rank, Worth, stops_for},
+    order::{Rank, Worth, preempts, stops_for},
     planner::{Blockers, PATIENCE, Plan, Planner},
     running::Stop,
     victims::{Standing, choose},
@@ -38,6 +38,8 @@ pub(super) struct Pass<'a> {
     /// Jobs that may be stopped, by group, the worst first.
     standings: BTreeMap<&'a ProjectName, Vec<Standing>>,
     held_for: Option<JobId>,
+    /// The job that is looked at has waited too long.
+    overdue: bool,
     /// Units that each group would have.
     used: BTreeMap<&'a ProjectName, u64>,
     pub(super) plan: Plan,
@@ -113,6 +115,7 @@ impl<'a> Pass<'a> {
             pending,
             standings: BTreeMap::new(),
             held_for: None,
+            overdue: false,
             used: planner.used().iter().map(|(group, units)| (group, *units)).collect(),
             plan: Plan { complete: true, ..Plan::default() },
             why: None,
@@ -149,12 +152,18 @@ impl<'a> Pass<'a> {
         let overdue: Vec<&'a JobId> = planner.lines().overdue(self.now).collect();
         let mut seen: BTreeSet<&'a JobId> = BTreeSet::new();
         for id in overdue {
+            // Units are kept for one job at a time: the others wait for their turn.
+            if self.held_for.is_some() {
+                break;
+            }
             let Some(job) = self.job(id) else { continue };
             if !self.afford() {
                 return;
             }
             seen.insert(id);
+            self.overdue = true;
             self.consider(job, &Request::from(&job.resources));
+            self.overdue = false;
         }
         let groups = planner.lines().groups();
         let mut merges: BTreeMap<&'a ProjectName, Merge<'a>> =
@@ -249,7 +258,7 @@ impl<'a> Pass<'a> {
     fn claim(&mut self, job: &Waiting, request: &Request, hints: &Hints<'_>) -> bool {
         let planner = self.planner;
         let Some(group) = planner.group(&job.project) else { return false };
-        let settings = planner.settings(&job.project);
+        let Some(settings) = planner.known_settings(&job.project) else { return false };
         let value = planner.value_of(job);
         let worth = Worth { priority: job.priority, value, attained: job.attained };
         self.stand(group);
@@ -343,7 +352,7 @@ impl<'a> Pass<'a> {
             }
             why.jobs.insert(job.id.clone(), Blockers::clone(found));
         }
-        if held_for.is_some() {
+        if held_for.is_some() || !self.overdue && self.gets_its_turn(job) {
             return;
         }
         let patient = Timestamp(job.submitted.0.saturating_add(PATIENCE.0));
@@ -353,6 +362,12 @@ impl<'a> Pass<'a> {
             self.yard.hold(request);
             self.held_for = Some(job.id.clone());
         }
+    }
+
+    /// Whether others that go ahead of a job do not delay it: it may have them stopped.
+    fn gets_its_turn(&self, job: &Waiting) -> bool {
+        let settings = self.planner.known_settings(&job.project);
+        settings.is_some_and(|settings| preempts(settings.policy))
     }
 
     fn waits(&mut self, job: &Waiting, why: impl FnOnce(&Planner) -> Blockers) {

@@ -123,6 +123,7 @@ impl Replay<'_> {
         spec.resources.gpus = job.gpus;
         spec.resources.min_gpus = job.min_gpus;
         spec.resources.device = DeviceKind::Gpu;
+        spec.resources.compact = !self.setting.spread;
         if self.setting.known_durations {
             spec.schedule.est_duration = Some(job.duration.max(Millis(1)));
         }

@@ -43,6 +43,14 @@ impl Search<'_> {
         usize::try_from(self.request.most_per_node).unwrap_or(usize::MAX)
     }
 
+    /// The most nodes that the gang may use, if the largest has so many units.
+    fn nodes(&self, largest: usize) -> usize {
+        if !self.request.compact {
+            return usize::MAX;
+        }
+        self.ranks.div_ceil(largest.min(self.most()).max(1))
+    }
+
     fn spot(&self, entry: &Entry) -> Option<&Spot> {
         let spot = self.yard.spot(entry.1)?;
         let avoided = self.hints.avoid.is_some_and(|avoid| avoid.contains(&spot.id));
@@ -73,6 +81,7 @@ impl Search<'_> {
     /// ones with the least to spare.
     fn spread(&self, kind: KindId, lists: &[BTreeSet<Entry>]) -> Option<Placement> {
         let most = self.most();
+        let nodes = self.nodes(lists.len().saturating_sub(1));
         let above = lists.iter().skip(most);
         let below = lists.iter().take(most).skip(1).rev();
         let mut missing = self.ranks;
@@ -85,6 +94,9 @@ impl Search<'_> {
             missing -= takes;
             if missing == 0 {
                 return Some(Placement { parts });
+            }
+            if parts.len() >= nodes {
+                return None;
             }
         }
         None
