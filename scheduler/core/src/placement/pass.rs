@@ -152,18 +152,19 @@ impl<'a> Pass<'a> {
         let overdue: Vec<&'a JobId> = planner.lines().overdue(self.now).collect();
         let mut seen: BTreeSet<&'a JobId> = BTreeSet::new();
         for id in overdue {
-            // Units are kept for one job at a time: the others wait for their turn.
-            if self.held_for.is_some() {
-                break;
-            }
             let Some(job) = self.job(id) else { continue };
             if !self.afford() {
                 return;
             }
             seen.insert(id);
             self.overdue = true;
-            self.consider(job, &Request::from(&job.resources));
+            let look = self.consider(job, &Request::from(&job.resources));
             self.overdue = false;
+            // The cluster is cleared for one job at a time, or each would keep the others waiting.
+            // One that no cluster like this could serve keeps nobody.
+            if look == Look::Misfit && could_fit(planner, &job.resources) {
+                break;
+            }
         }
         let groups = planner.lines().groups();
         let mut merges: BTreeMap<&'a ProjectName, Merge<'a>> =
@@ -263,8 +264,9 @@ impl<'a> Pass<'a> {
         let worth = Worth { priority: job.priority, value, attained: job.attained };
         self.stand(group);
         let Some(standings) = self.standings.get_mut(group) else { return false };
+        let overdue = self.overdue && preempts(settings.policy);
         let may = |standing: &Standing| {
-            stops_for(settings.policy, &worth, &standing.worth, standing.cost)
+            overdue || stops_for(settings.policy, &worth, &standing.worth, standing.cost)
         };
         let candidates: Vec<&Standing> = standings.iter().filter(|s| may(s)).collect();
         if candidates.is_empty() && self.pending.is_empty() {
@@ -352,7 +354,7 @@ impl<'a> Pass<'a> {
             }
             why.jobs.insert(job.id.clone(), Blockers::clone(found));
         }
-        if held_for.is_some() || !self.overdue && self.gets_its_turn(job) {
+        if held_for.is_some() || self.gets_its_turn(job) {
             return;
         }
         let patient = Timestamp(job.submitted.0.saturating_add(PATIENCE.0));

@@ -351,12 +351,15 @@ impl Planner {
                 continue;
             }
             let Some(settings) = self.settings.get(&job.project) else { continue };
-            let ready = ready(job, settings, now);
+            let ran = now.since(job.started).0;
+            let left = remaining(&self.facts_running(job, ran), &self.history);
+            let length = job.used.0.saturating_add(ran).saturating_add(left);
+            let bound = length.saturating_mul(SLOWDOWN).max(settings.patience.0);
+            let ready = ready(job, settings, bound, now);
             if ready > now {
                 then(ready);
                 continue;
             }
-            let ran = now.since(job.started).0;
             let attained = job.attained.saturating_add(ran.saturating_mul(job.units()));
             let whole = bucket_end(attained).saturating_sub(attained).div_ceil(job.units().max(1));
             then(Timestamp(now.0.saturating_add(whole)));
@@ -366,7 +369,7 @@ impl Planner {
                 attempt: job.attempt,
                 worth: Worth {
                     priority: job.priority,
-                    value: self.value_running(job, settings, attained, ran),
+                    value: value(settings.policy, attained, left, job.resources.gpus),
                     attained,
                 },
                 cost: cost(job, settings, now),
@@ -382,8 +385,8 @@ impl Planner {
         (found, next)
     }
 
-    fn value_running(&self, job: &Running, settings: &Settings, attained: u64, ran: u64) -> u64 {
-        let facts = Facts {
+    fn facts_running<'a>(&self, job: &'a Running, ran: u64) -> Facts<'a> {
+        Facts {
             project: &job.project,
             principal: &job.principal,
             gpus: job.resources.gpus,
@@ -391,8 +394,7 @@ impl Planner {
             estimate: job.estimate,
             time_left: job.time_left.map(|left| Millis(left.0.saturating_sub(ran))),
             seen: self.seen.get(&job.id).copied(),
-        };
-        value(settings.policy, attained, remaining(&facts, &self.history), job.resources.gpus)
+        }
     }
 
     /// Decides what to start and to stop at `now`. The planner is as before when it is done: what
