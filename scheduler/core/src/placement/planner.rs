@@ -179,6 +179,8 @@ impl Planner {
 
     fn take_in(&mut self, id: &JobId, progress: Progress) {
         let ran = match (self.running.get(id), self.waiting.get(id)) {
+            // Of an attempt before it, late: its time is not this one's.
+            (Some(job), _) if progress.at < job.started => return,
             (Some(job), _) => job.used.0.saturating_add(progress.at.since(job.started).0),
             (None, Some(job)) => job.used.0,
             (None, None) => return,

@@ -29,6 +29,7 @@ pub(super) async fn submit(
     request: v1::SubmitRequest,
 ) -> Result<v1::SubmitAnswer, Failure> {
     replica.must_lead()?;
+    replica.probes.is_room()?;
     let spec = JobSpec::from_canonical(&request.spec_json)
         .map_err(|error| Failure::Invalid(error.to_string()))?;
     caller.must_act_in(&spec.project)?;
