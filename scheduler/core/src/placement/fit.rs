@@ -23,7 +23,7 @@ pub struct Request {
     pub share: u16,
     /// At most this many ranks on one node.
     pub most_per_node: u32,
-    /// On no more nodes than the ranks need at the least.
+    /// On no more nodes than so many ranks need: wait rather than spread.
     pub compact: bool,
     /// Thousandths of a processor that each rank takes on its node.
     pub cpu_milli: u64,
