@@ -12,7 +12,7 @@ use trainyard_jobs::{JobId, NodeId, ProjectName, StopCause, Timestamp};
 use super::{
     explain::{Blocker, blockers, could_fit},
     fit::{Hints, Request},
-    order::{Rank, Worth, stops_for},
+    order::{Rank, Worth, preempts, stops_for},
     planner::{Blockers, PATIENCE, Plan, Planner},
     running::Stop,
     victims::{Standing, choose},
@@ -38,6 +38,8 @@ pub(super) struct Pass<'a> {
     /// Jobs that may be stopped, by group, the worst first.
     standings: BTreeMap<&'a ProjectName, Vec<Standing>>,
     held_for: Option<JobId>,
+    /// The job that is looked at has waited too long.
+    overdue: bool,
     /// Units that each group would have.
     used: BTreeMap<&'a ProjectName, u64>,
     pub(super) plan: Plan,
@@ -113,6 +115,7 @@ impl<'a> Pass<'a> {
             pending,
             standings: BTreeMap::new(),
             held_for: None,
+            overdue: false,
             used: planner.used().iter().map(|(group, units)| (group, *units)).collect(),
             plan: Plan { complete: true, ..Plan::default() },
             why: None,
@@ -154,7 +157,14 @@ impl<'a> Pass<'a> {
                 return;
             }
             seen.insert(id);
-            self.consider(job, &Request::from(&job.resources));
+            self.overdue = true;
+            let look = self.consider(job, &Request::from(&job.resources));
+            self.overdue = false;
+            // The cluster is cleared for one job at a time, or each would keep the others waiting.
+            // One that no cluster like this could serve keeps nobody.
+            if look == Look::Misfit && could_fit(planner, &job.resources) {
+                break;
+            }
         }
         let groups = planner.lines().groups();
         let mut merges: BTreeMap<&'a ProjectName, Merge<'a>> =
@@ -249,13 +259,14 @@ impl<'a> Pass<'a> {
     fn claim(&mut self, job: &Waiting, request: &Request, hints: &Hints<'_>) -> bool {
         let planner = self.planner;
         let Some(group) = planner.group(&job.project) else { return false };
-        let settings = planner.settings(&job.project);
+        let Some(settings) = planner.known_settings(&job.project) else { return false };
         let value = planner.value_of(job);
         let worth = Worth { priority: job.priority, value, attained: job.attained };
         self.stand(group);
         let Some(standings) = self.standings.get_mut(group) else { return false };
+        let overdue = self.overdue && preempts(settings.policy);
         let may = |standing: &Standing| {
-            stops_for(settings.policy, &worth, &standing.worth, standing.cost)
+            overdue || stops_for(settings.policy, &worth, &standing.worth, standing.cost)
         };
         let candidates: Vec<&Standing> = standings.iter().filter(|s| may(s)).collect();
         if candidates.is_empty() && self.pending.is_empty() {
@@ -343,7 +354,7 @@ impl<'a> Pass<'a> {
             }
             why.jobs.insert(job.id.clone(), Blockers::clone(found));
         }
-        if held_for.is_some() {
+        if held_for.is_some() || self.gets_its_turn(job) {
             return;
         }
         let patient = Timestamp(job.submitted.0.saturating_add(PATIENCE.0));
@@ -353,6 +364,12 @@ impl<'a> Pass<'a> {
             self.yard.hold(request);
             self.held_for = Some(job.id.clone());
         }
+    }
+
+    /// Whether others that go ahead of a job do not delay it: it may have them stopped.
+    fn gets_its_turn(&self, job: &Waiting) -> bool {
+        let settings = self.planner.known_settings(&job.project);
+        settings.is_some_and(|settings| preempts(settings.policy))
     }
 
     fn waits(&mut self, job: &Waiting, why: impl FnOnce(&Planner) -> Blockers) {

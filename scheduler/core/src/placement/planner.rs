@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use trainyard_jobs::{JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId};
+use trainyard_jobs::{JobId, Millis, NodeId, Policy, ProjectName, QueueSpec, Timestamp, UnitId};
 
 use super::{
     explain::Blocker,
@@ -30,6 +30,10 @@ pub const PATIENCE: Millis = Millis(600_000);
 
 /// Ended jobs from which a new planner learns how long jobs take.
 const REMEMBERED: usize = 10_000;
+
+/// A job that has waited so many times as long as it runs has waited too long, if its queue's
+/// patience is at an end as well: who runs for months may wait for weeks.
+const SLOWDOWN: u64 = 10;
 
 /// Work that one plan may do, in jobs looked at and places tried. Not time: equal input gives an
 /// equal plan.
@@ -194,7 +198,8 @@ impl Planner {
         let settings = self.settings(&job.project);
         let value = self.value_of(job);
         let rank = (std::cmp::Reverse(job.priority), value, job.sequence, job.id.clone());
-        let patience = Timestamp(job.since.0.saturating_add(settings.patience.0));
+        let bound = self.length_of(job).saturating_mul(SLOWDOWN).max(settings.patience.0);
+        let patience = Timestamp(job.since.0.saturating_add(bound));
         let group = settings.group.clone();
         self.lines.insert(group, Request::from(&job.resources), rank, patience);
     }
@@ -297,14 +302,30 @@ impl Planner {
         known.unwrap_or_else(|| Settings::of(&self.queues, project))
     }
 
+    /// What a project's settings come to, if any of its jobs was seen.
+    pub(super) fn known_settings(&self, project: &ProjectName) -> Option<&Settings> {
+        self.settings.get(project)
+    }
+
     /// The group in which a project's jobs are ordered.
     pub(super) fn group(&self, project: &ProjectName) -> Option<&ProjectName> {
         self.settings.get(project).map(|settings| &settings.group)
     }
 
+    /// How long a waiting job will have run when it is done, as far as can be told.
+    fn length_of(&self, job: &Waiting) -> u64 {
+        job.used.0.saturating_add(remaining(&self.facts(job), &self.history))
+    }
+
     /// What its policy makes of a waiting job.
     pub(super) fn value_of(&self, job: &Waiting) -> u64 {
-        let facts = Facts {
+        let left = remaining(&self.facts(job), &self.history);
+        let policy = self.known_settings(&job.project).map_or_else(Policy::default, |s| s.policy);
+        value(policy, job.attained, left, job.resources.gpus)
+    }
+
+    fn facts<'a>(&self, job: &'a Waiting) -> Facts<'a> {
+        Facts {
             project: &job.project,
             principal: &job.principal,
             gpus: job.resources.gpus,
@@ -312,9 +333,7 @@ impl Planner {
             estimate: job.estimate,
             time_left: job.time_left,
             seen: self.seen.get(&job.id).copied(),
-        };
-        let policy = self.settings(&job.project).policy;
-        value(policy, job.attained, remaining(&facts, &self.history), job.resources.gpus)
+        }
     }
 
     /// The running jobs of a group that may be stopped at `now`, the worst first, and when that
@@ -334,12 +353,15 @@ impl Planner {
                 continue;
             }
             let Some(settings) = self.settings.get(&job.project) else { continue };
-            let ready = ready(job, settings, now);
+            let ran = now.since(job.started).0;
+            let left = remaining(&self.facts_running(job, ran), &self.history);
+            let length = job.used.0.saturating_add(ran).saturating_add(left);
+            let bound = length.saturating_mul(SLOWDOWN).max(settings.patience.0);
+            let ready = ready(job, settings, bound, now);
             if ready > now {
                 then(ready);
                 continue;
             }
-            let ran = now.since(job.started).0;
             let attained = job.attained.saturating_add(ran.saturating_mul(job.units()));
             let whole = bucket_end(attained).saturating_sub(attained).div_ceil(job.units().max(1));
             then(Timestamp(now.0.saturating_add(whole)));
@@ -349,7 +371,7 @@ impl Planner {
                 attempt: job.attempt,
                 worth: Worth {
                     priority: job.priority,
-                    value: self.value_running(job, settings, attained, ran),
+                    value: value(settings.policy, attained, left, job.resources.gpus),
                     attained,
                 },
                 cost: cost(job, settings, now),
@@ -365,8 +387,8 @@ impl Planner {
         (found, next)
     }
 
-    fn value_running(&self, job: &Running, settings: &Settings, attained: u64, ran: u64) -> u64 {
-        let facts = Facts {
+    fn facts_running<'a>(&self, job: &'a Running, ran: u64) -> Facts<'a> {
+        Facts {
             project: &job.project,
             principal: &job.principal,
             gpus: job.resources.gpus,
@@ -374,8 +396,7 @@ impl Planner {
             estimate: job.estimate,
             time_left: job.time_left.map(|left| Millis(left.0.saturating_sub(ran))),
             seen: self.seen.get(&job.id).copied(),
-        };
-        value(settings.policy, attained, remaining(&facts, &self.history), job.resources.gpus)
+        }
     }
 
     /// Decides what to start and to stop at `now`. The planner is as before when it is done: what
