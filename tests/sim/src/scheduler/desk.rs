@@ -154,7 +154,7 @@ impl Life {
         self.desk.concluding.clear();
         if let Some(term) = term {
             let now = around.now;
-            around.tell(Fact::Leads { member: self.status().id, term });
+            around.tell(Fact::Leads { term });
             self.desk.contacts.clear();
             let leading = Leading {
                 term,
