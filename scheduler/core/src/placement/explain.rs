@@ -8,6 +8,7 @@ use trainyard_jobs::{JobId, Timestamp, spec::Resources};
 use super::{
     fit::{Request, matches, unit_word},
     planner::Planner,
+    share::OverQuota,
     view::Waiting,
 };
 
@@ -39,6 +40,8 @@ pub enum BlockerKind {
     Ports,
     /// Other jobs are being stopped for it.
     Stopping,
+    /// Its queue, or one above, may not have more.
+    Quota,
 }
 
 impl BlockerKind {
@@ -54,6 +57,7 @@ impl BlockerKind {
             Self::Held => "held",
             Self::Ports => "ports",
             Self::Stopping => "stopping",
+            Self::Quota => "quota",
         }
     }
 }
@@ -83,6 +87,17 @@ impl Blocker {
     pub(super) fn stopping() -> Self {
         let message = "its units are becoming free: what has them is being stopped".to_owned();
         Self { kind: BlockerKind::Stopping, message }
+    }
+
+    pub(super) fn quota(over: &OverQuota<'_>) -> Self {
+        let OverQuota { queue, gpu_type, limit, used } = over;
+        let what = gpu_type.map_or_else(String::new, |kind| format!(" {kind}"));
+        let units = if *limit == 1 { "unit" } else { "units" };
+        let message = format!(
+            "queue {} may have {limit}{what} {units} and has {used} in use",
+            queue.as_str()
+        );
+        Self { kind: BlockerKind::Quota, message }
     }
 
     pub(super) fn held(job: &JobId) -> Self {
@@ -118,11 +133,6 @@ pub(super) fn blockers(planner: &Planner, request: &Resources) -> Vec<Blocker> {
     list
 }
 
-/// Whether the request would fit if every unit that can be used were free.
-pub(super) fn could_fit(planner: &Planner, request: &Resources) -> bool {
-    count(planner, request).usable >= request.gpus
-}
-
 /// Units that match a request, wherever they are.
 #[derive(Default)]
 struct Count {
@@ -131,8 +141,6 @@ struct Count {
     out: u32,
     /// What the limit of ranks a node leaves of `all`.
     reachable: u32,
-    /// What is left of `reachable` without the units that cannot be used.
-    usable: u32,
     nodes: u32,
 }
 
@@ -154,7 +162,6 @@ fn count(planner: &Planner, request: &Resources) -> Count {
         count.nodes += u32::from(here > 0);
         count.out += out;
         count.reachable += here.min(most);
-        count.usable += (here - out).min(most);
     }
     count
 }

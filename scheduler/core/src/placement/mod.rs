@@ -7,6 +7,7 @@ mod order;
 mod pass;
 mod planner;
 mod running;
+mod share;
 #[cfg(test)]
 mod tests;
 mod time;
