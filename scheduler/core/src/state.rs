@@ -169,6 +169,11 @@ impl State {
         self.jobs.live()
     }
 
+    /// The jobs whose ranks have ended well and whose artifacts are not verified yet.
+    pub fn finishing_jobs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.finishing()
+    }
+
     /// The jobs that have not ended and were submitted before the log index `before`, the newest
     /// first.
     pub fn newest_live_jobs(&self, before: u64) -> impl Iterator<Item = &Job> {

@@ -23,6 +23,8 @@ pub struct Request {
     pub share: u16,
     /// At most this many ranks on one node.
     pub most_per_node: u32,
+    /// On no more nodes than so many ranks need: wait rather than spread.
+    pub compact: bool,
     /// Thousandths of a processor that each rank takes on its node.
     pub cpu_milli: u64,
     /// Main memory that each rank takes on its node.
@@ -50,6 +52,7 @@ impl From<&Resources> for Request {
             unit_memory: r.min_gpu_memory.unwrap_or(Bytes(0)),
             share: WHOLE,
             most_per_node: r.max_ranks_per_node.unwrap_or(u32::MAX),
+            compact: false,
             cpu_milli: 0,
             memory: Bytes(0),
             labels: r.node_labels.clone(),

@@ -7,6 +7,7 @@ mod order;
 mod pass;
 mod planner;
 mod running;
+mod score;
 mod share;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use explain::{Blocker, BlockerKind, Explanation};
 pub use fit::{Hints, Request, WHOLE, matches};
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
 pub use running::{Progress, Running, Stop};
+pub use score::Mix;
 pub use time::Past;
 pub use view::{Delta, PlanNode, Waiting};
 pub use yard::{Mark, Placement, Yard};

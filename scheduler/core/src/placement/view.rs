@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
-    CheckpointId, Device, JobId, JobPhase, Millis, NodeId, ProjectName, QueueSpec, Timestamp,
-    UnitId, spec::Resources,
+    Bytes, CheckpointId, Device, JobId, JobPhase, Millis, NodeId, ProjectName, QueueSpec,
+    Timestamp, UnitId, spec::Resources,
 };
 
 use super::{
@@ -96,6 +96,10 @@ pub struct PlanNode {
     pub devices: BTreeMap<UnitId, Device>,
     /// The units that are taken, and by whom.
     pub owners: BTreeMap<UnitId, JobId>,
+    /// Thousandths of a processor that no attempt has taken.
+    pub cpu_milli: u64,
+    /// Main memory that no attempt has taken.
+    pub memory: Bytes,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Ports for rank 0, first and last.
@@ -193,6 +197,8 @@ impl PlanNode {
             version: node.version,
             devices: node.inventory.devices.clone(),
             owners: node.owners.iter().map(|(u, a)| (u.clone(), a.job.clone())).collect(),
+            cpu_milli: u64::from(node.inventory.cpus) * 1000,
+            memory: node.inventory.memory,
             labels: node.inventory.labels.clone(),
             ports: node.inventory.ports,
             ports_in_use: node.owners.values().filter_map(master_here).collect(),

@@ -12,8 +12,16 @@ use std::collections::BTreeMap;
 
 use trainyard_jobs::{NodeId, UnitId};
 
-use self::{index::Index, kinds::Kinds, spot::Spot};
-use super::{fit::Request, view::PlanNode};
+use self::{
+    index::Index,
+    kinds::{KindId, Kinds},
+    spot::Spot,
+};
+use super::{
+    fit::{Request, WHOLE},
+    score::{Demand, Mix},
+    view::PlanNode,
+};
 use crate::command::Assignment;
 
 /// All nodes that are up.
@@ -24,19 +32,34 @@ pub struct Yard {
     by_id: BTreeMap<NodeId, u32>,
     kinds: Kinds,
     index: Index,
+    /// The jobs that are likely to come, and how the units of each kind meet them.
+    mix: Mix,
+    demands: Vec<Vec<Demand>>,
     log: Vec<Undo>,
 }
 
 /// A gang's place: node by node in the order of ranks.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     parts: Vec<Part>,
+    load: Load,
+}
+
+/// What each rank of a gang takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Load {
+    /// Thousandths of its unit.
+    share: u16,
+    cpu_milli: u64,
+    memory: u64,
 }
 
 /// What a gang gets on one node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Part {
     slot: u32,
+    ranks: u32,
+    /// The ranks' units, as positions among the node's; one may serve several ranks.
     units: Vec<u16>,
 }
 
@@ -47,8 +70,8 @@ pub struct Mark(usize);
 /// What undoes a change.
 #[derive(Debug, Clone)]
 enum Undo {
-    Took(Part),
-    Gave(Part),
+    Took(Part, Load),
+    Gave(Part, Load),
     Port(u32, u16),
     Held(u32),
 }
@@ -66,14 +89,19 @@ impl Yard {
             }),
         };
         self.by_id.insert(node.id.clone(), slot);
-        let Some(place) = usize::try_from(slot).ok().and_then(|at| self.slots.get_mut(at)) else {
-            return;
-        };
+        let place = usize::try_from(slot).ok().and_then(|at| self.slots.get_mut(at));
+        let Some(place) = place else { return };
+        let mut resized = false;
         if let Some(before) = place {
             self.index.remove(slot, before);
+            resized |= self.kinds.count(before, false);
         }
         self.index.add(slot, &spot);
+        resized |= self.kinds.count(&spot, true);
         *place = Some(spot);
+        if resized {
+            self.demands = self.kinds.demands(&self.mix);
+        }
     }
 
     /// Forgets a node.
@@ -83,41 +111,57 @@ impl Yard {
         let place = usize::try_from(slot).ok().and_then(|at| self.slots.get_mut(at));
         if let Some(before) = place.and_then(Option::take) {
             self.index.remove(slot, &before);
+            if self.kinds.count(&before, false) {
+                self.demands = self.kinds.demands(&self.mix);
+            }
             self.vacant.push(slot);
         }
+    }
+
+    /// Says which jobs are likely to come: places are chosen so that they find theirs.
+    pub fn expect(&mut self, mix: Mix) {
+        self.demands = self.kinds.demands(&mix);
+        self.mix = mix;
+    }
+
+    fn demands(&self, kind: KindId) -> &[Demand] {
+        self.demands.get(usize::from(kind.0)).map_or(&[], Vec::as_slice)
     }
 
     /// Takes a gang's units away.
     pub fn take(&mut self, placement: &Placement) {
         for part in &placement.parts {
-            self.set_owned(part, true);
-            self.log.push(Undo::Took(part.clone()));
+            self.charge(part, placement.load, true);
+            self.log.push(Undo::Took(part.clone(), placement.load));
         }
     }
 
-    /// Frees the units of a gang that would be gone. Units that cannot be used stay out.
+    /// Frees what a gang has that would be gone. Units that cannot be used stay out.
     pub fn give_back(&mut self, placement: &Placement) {
         for part in &placement.parts {
             let mut part = part.clone();
             if let Some(spot) = self.spot(part.slot) {
                 // Only what somebody has is given back, or undoing it would take it from nobody.
-                part.units.retain(|unit| spot.is_owned(*unit));
+                part.units.retain(|unit| spot.is_used(*unit, placement.load.share));
             }
-            self.set_owned(&part, false);
-            self.log.push(Undo::Gave(part));
+            self.charge(&part, placement.load, false);
+            self.log.push(Undo::Gave(part, placement.load));
         }
     }
 
-    /// What a running gang has, in the yard's terms: of nodes that are not up, nothing.
+    /// What a running gang has, in the yard's terms: of nodes that are not up, nothing. Each rank
+    /// has a whole unit.
     #[must_use]
     pub fn placement(&self, gang: &[Assignment]) -> Placement {
         let part = |assignment: &Assignment| {
             let slot = *self.by_id.get(&assignment.node)?;
             let spot = self.spot(slot)?;
+            let ranks = u32::try_from(assignment.units.len()).unwrap_or(u32::MAX);
             let units = assignment.units.iter().filter_map(|unit| spot.position(unit)).collect();
-            Some(Part { slot, units })
+            Some(Part { slot, ranks, units })
         };
-        Placement { parts: gang.iter().filter_map(part).collect() }
+        let load = Load { share: WHOLE, cpu_milli: 0, memory: 0 };
+        Placement { parts: gang.iter().filter_map(part).collect(), load }
     }
 
     /// A gang's place in the terms of the command that starts it.
@@ -174,8 +218,8 @@ impl Yard {
     pub fn rewind(&mut self, mark: Mark) {
         while self.log.len() > mark.0 {
             match self.log.pop() {
-                Some(Undo::Took(part)) => self.set_owned(&part, false),
-                Some(Undo::Gave(part)) => self.set_owned(&part, true),
+                Some(Undo::Took(part, load)) => self.charge(&part, load, false),
+                Some(Undo::Gave(part, load)) => self.charge(&part, load, true),
                 Some(Undo::Port(slot, port)) => {
                     if let Some(spot) = self.spot_mut(slot) {
                         spot.set_port(port, false);
@@ -195,14 +239,13 @@ impl Yard {
         }
     }
 
-    fn set_owned(&mut self, part: &Part, owned: bool) {
-        let place = usize::try_from(part.slot).ok().and_then(|at| self.slots.get_mut(at));
+    fn charge(&mut self, part: &Part, load: Load, take: bool) {
+        let Self { slots, kinds, index, .. } = self;
+        let place = usize::try_from(part.slot).ok().and_then(|at| slots.get_mut(at));
         let Some(spot) = place.and_then(Option::as_mut) else { return };
-        self.index.remove(part.slot, spot);
-        for unit in &part.units {
-            spot.set_owned(*unit, owned);
-        }
-        self.index.add(part.slot, spot);
+        index.remove(part.slot, spot);
+        spot.charge(part, load, take, kinds);
+        index.add(part.slot, spot);
     }
 
     fn spot(&self, slot: u32) -> Option<&Spot> {
@@ -213,17 +256,26 @@ impl Yard {
         self.slots.get_mut(usize::try_from(slot).ok()?)?.as_mut()
     }
 
-    fn spots(&self) -> impl Iterator<Item = &Spot> {
-        self.by_id.values().filter_map(|slot| self.spot(*slot))
+    fn spots(&self) -> impl Iterator<Item = (u32, &Spot)> {
+        self.by_id.values().filter_map(|slot| Some((*slot, self.spot(*slot)?)))
+    }
+}
+
+impl From<&Request> for Load {
+    fn from(r: &Request) -> Self {
+        Self { share: r.share, cpu_milli: r.cpu_milli, memory: r.memory.0 }
     }
 }
 
 /// Two yards are alike if they offer the same: not how they came about counts.
 impl PartialEq for Yard {
     fn eq(&self, other: &Self) -> bool {
-        let same = |(a, b): (&Spot, &Spot)| a.is_like(&self.kinds, b, &other.kinds);
+        let same = |((_, a), (_, b)): ((u32, &Spot), (u32, &Spot))| {
+            a.is_like(&self.kinds, b, &other.kinds)
+        };
         self.by_id.len() == other.by_id.len()
             && self.index.free() == other.index.free()
+            && self.mix == other.mix
             && self.spots().zip(other.spots()).all(same)
     }
 }

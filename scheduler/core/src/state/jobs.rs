@@ -54,6 +54,7 @@ struct Index {
     ended: BTreeMap<u64, JobId>,
     by_end: BTreeSet<(Timestamp, JobId)>,
     surplus: BTreeSet<JobId>,
+    finishing: BTreeSet<JobId>,
     phases: BTreeMap<JobPhase, usize>,
     /// The jobs that an attempt owns, by project.
     holding: BTreeMap<ProjectName, BTreeSet<JobId>>,
@@ -123,6 +124,11 @@ impl Jobs {
     /// The jobs that an attempt owns, by project.
     pub(crate) const fn holding(&self) -> &BTreeMap<ProjectName, BTreeSet<JobId>> {
         &self.index.holding
+    }
+
+    /// Jobs whose ranks have ended well and whose artifacts are not verified yet.
+    pub(crate) fn finishing(&self) -> impl Iterator<Item = &Job> {
+        self.index.finishing.iter().filter_map(|id| self.get(id))
     }
 
     /// How many jobs are in a phase.
@@ -215,6 +221,9 @@ impl Index {
         if let Some(project) = &noted.holding {
             self.holding.entry(project.clone()).or_default().insert(id.clone());
         }
+        if noted.phase == JobPhase::Finishing {
+            self.finishing.insert(id.clone());
+        }
         *self.phases.entry(noted.phase).or_default() += 1;
     }
 
@@ -231,6 +240,7 @@ impl Index {
                 self.holding.remove(project);
             }
         }
+        self.finishing.remove(id);
         if let Some(count) = self.phases.get_mut(&noted.phase) {
             *count -= 1;
             if *count == 0 {

@@ -24,7 +24,8 @@ impl Placement {
             }
         }
         parts.retain(|part| !part.units.is_empty());
-        Self { parts }
+        recount(&mut parts);
+        Self { parts, load: self.load }
     }
 
     /// Whether there is nothing to it.
@@ -41,9 +42,10 @@ impl Yard {
         let mut free = placement.clone();
         for part in &mut free.parts {
             let Some(spot) = self.spot(part.slot) else { continue };
-            part.units.retain(|unit| !spot.is_owned(*unit));
+            part.units.retain(|unit| !spot.is_used(*unit, 1));
         }
         free.parts.retain(|part| !part.units.is_empty());
+        recount(&mut free.parts);
         free
     }
 
@@ -51,5 +53,12 @@ impl Yard {
     pub fn take_free(&mut self, placement: &Placement) {
         let free = self.free_part(placement);
         self.take(&free);
+    }
+}
+
+/// What is left of a gang has as many ranks as units.
+fn recount(parts: &mut [Part]) {
+    for part in parts {
+        part.ranks = u32::try_from(part.units.len()).unwrap_or(u32::MAX);
     }
 }

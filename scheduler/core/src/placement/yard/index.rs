@@ -1,19 +1,30 @@
-//! Which nodes have how many free units of a kind: the question that every placement asks.
+//! Which nodes have how many free units of a kind: the question that every placement asks. Nodes
+//! that look alike stand beside each other, so that one of them answers for all.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Bound};
 
 use super::{kinds::KindId, spot::Spot};
 
-/// A node by its id's sort key and its place in the yard.
-pub(super) type Entry = (u64, u32);
+/// A node: what it looks like, its id's sort key, and its place in the yard.
+pub(super) type Entry = (u64, u64, u32);
+
+/// Nodes with equally many free units of a kind, those that look alike together.
+pub(super) type Alike = BTreeSet<Entry>;
 
 /// Nodes by kind and number of free units. A held node is in none of the lists.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
-    /// By kind, then by number of free units; none of the lists for zero is kept.
-    by_kind: Vec<Vec<BTreeSet<Entry>>>,
-    /// Free units of all kinds.
+    by_kind: Vec<Lists>,
+    /// Free units of all kinds, and those of which a part is free.
     free: usize,
+}
+
+/// The nodes that have something free of a kind.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lists {
+    /// By the number of units of which all is free; the list for zero has those of which only
+    /// parts are free.
+    pub(super) by_count: Vec<Alike>,
 }
 
 impl Index {
@@ -31,33 +42,51 @@ impl Index {
         if spot.held {
             return;
         }
-        for pool in spot.pools.iter().filter(|pool| !pool.free.is_empty()) {
-            let count = pool.free.len();
-            let list = self.list(pool.kind, count);
+        for pool in &spot.pools {
+            let (count, parts) = (pool.free.len(), pool.parts.len());
+            if count + parts == 0 {
+                continue;
+            }
+            let entry = (spot.look, spot.key, slot);
+            let lists = at(&mut self.by_kind, usize::from(pool.kind.0));
+            let list = at(&mut lists.by_count, count);
             if add {
-                list.insert((spot.key, slot));
-                self.free += count;
+                list.insert(entry);
+                self.free += count + parts;
             } else {
-                list.remove(&(spot.key, slot));
-                self.free = self.free.saturating_sub(count);
+                list.remove(&entry);
+                self.free = self.free.saturating_sub(count + parts);
             }
         }
     }
 
-    fn list(&mut self, kind: KindId, count: usize) -> &mut BTreeSet<Entry> {
-        let kind = at(&mut self.by_kind, usize::from(kind.0));
-        at(kind, count)
+    /// Nodes by the number of their free units of a kind.
+    pub(super) fn of(&self, kind: KindId) -> &[Alike] {
+        self.by_kind.get(usize::from(kind.0)).map_or(&[], |lists| lists.by_count.as_slice())
     }
 
-    /// Nodes by the number of their free units of a kind, the list for none first.
-    pub(super) fn of(&self, kind: KindId) -> &[BTreeSet<Entry>] {
-        self.by_kind.get(usize::from(kind.0)).map_or(&[], Vec::as_slice)
-    }
-
-    /// Free units of all kinds.
+    /// Units of which something is free, of all kinds.
     pub(super) const fn free(&self) -> usize {
         self.free
     }
+}
+
+/// The nodes of a list, one for each look: the first that `allowed` lets through.
+pub(super) fn one_of_each<'a>(
+    list: &'a Alike,
+    allowed: impl Fn(&Entry) -> bool + 'a,
+) -> impl Iterator<Item = Entry> + 'a {
+    let mut after = Bound::Unbounded;
+    std::iter::from_fn(move || {
+        loop {
+            let entry = *list.range((after, Bound::Unbounded)).next()?;
+            if allowed(&entry) {
+                after = Bound::Excluded((entry.0, u64::MAX, u32::MAX));
+                return Some(entry);
+            }
+            after = Bound::Excluded(entry);
+        }
+    })
 }
 
 /// The element at a position, which is made if there is none yet.

@@ -1,8 +1,17 @@
 //! Kinds of units under short names, so that a node is compared with a request in one step.
 
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
+
 use trainyard_jobs::{Bytes, Device, DeviceKind};
 
-use crate::placement::fit::Request;
+use super::spot::Spot;
+use crate::placement::{
+    fit::Request,
+    score::{Demand, Mix},
+};
 
 /// The short name of a kind: where it stands among those seen. Nothing that is decided may
 /// depend on it, because it tells in which order nodes came.
@@ -12,26 +21,42 @@ pub(super) struct KindId(pub(super) u16);
 /// What makes units alike to every request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kind {
-    device: DeviceKind,
-    model: String,
-    memory: Bytes,
+    pub(super) device: DeviceKind,
+    pub(super) model: String,
+    pub(super) memory: Bytes,
 }
 
 /// The kinds that were ever seen.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Kinds(Vec<Kind>);
+pub(super) struct Kinds(Vec<Known>);
+
+#[derive(Debug, Clone)]
+struct Known {
+    kind: Kind,
+    /// A number that stands for the kind in every planner.
+    digest: u64,
+    /// How many nodes have how many units of it.
+    sizes: BTreeMap<u16, u32>,
+}
+
+impl Known {
+    fn largest(&self) -> u16 {
+        self.sizes.last_key_value().map_or(0, |(size, _)| *size)
+    }
+}
 
 impl Kinds {
     /// The short name of a device's kind.
     pub(super) fn id(&mut self, device: &Device) -> KindId {
-        let kind = |known: &Kind| {
-            known.device == device.kind
-                && known.memory == device.memory
-                && known.model == device.model
+        let same = |Known { kind, .. }: &Known| {
+            kind.device == device.kind && kind.memory == device.memory && kind.model == device.model
         };
-        let at = self.0.iter().position(kind).unwrap_or_else(|| {
+        let at = self.0.iter().position(same).unwrap_or_else(|| {
             let Device { kind, model, memory, .. } = device.clone();
-            self.0.push(Kind { device: kind, model, memory });
+            let mut hasher = DefaultHasher::new();
+            (kind, &model, memory.0).hash(&mut hasher);
+            let (digest, sizes) = (hasher.finish(), BTreeMap::new());
+            self.0.push(Known { kind: Kind { device: kind, model, memory }, digest, sizes });
             self.0.len() - 1
         });
         KindId(u16::try_from(at).unwrap_or(u16::MAX))
@@ -54,6 +79,52 @@ impl Kinds {
     }
 
     pub(super) fn get(&self, kind: KindId) -> Option<&Kind> {
-        self.0.get(usize::from(kind.0))
+        self.0.get(usize::from(kind.0)).map(|known| &known.kind)
+    }
+
+    /// Notes that a node came or went. Says whether that makes another one the largest.
+    pub(super) fn count(&mut self, spot: &Spot, came: bool) -> bool {
+        let mut changed = false;
+        for pool in &spot.pools {
+            let Some(known) = self.0.get_mut(usize::from(pool.kind.0)) else { continue };
+            let before = known.largest();
+            let nodes = known.sizes.entry(pool.total).or_default();
+            *nodes = if came { *nodes + 1 } else { nodes.saturating_sub(1) };
+            if *nodes == 0 {
+                known.sizes.remove(&pool.total);
+            }
+            changed |= known.largest() != before;
+        }
+        changed
+    }
+
+    /// Units of a kind on the node that has most of them.
+    pub(super) fn largest(&self, kind: KindId) -> u16 {
+        self.0.get(usize::from(kind.0)).map_or(0, Known::largest)
+    }
+
+    /// How units of each kind meet the jobs that are likely to come.
+    pub(super) fn demands(&self, mix: &Mix) -> Vec<Vec<Demand>> {
+        let demand = |kind: &Kind, largest: u64, (request, weight): &(Request, u64)| Demand {
+            weight: *weight,
+            ranks: u64::from(request.ranks.min(request.most_per_node)),
+            compact: request.compact,
+            largest,
+            share: request.share,
+            cpu_milli: request.cpu_milli,
+            memory: request.memory.0,
+            answered: request.takes(kind.device, &kind.model, kind.memory),
+        };
+        let of_kind = |known: &Known| {
+            let (kind, largest) = (&known.kind, u64::from(known.largest()));
+            let shapes = mix.shapes().iter().filter(|(shape, _)| shape.device == kind.device);
+            shapes.map(|shape| demand(kind, largest, shape)).collect()
+        };
+        self.0.iter().map(of_kind).collect()
+    }
+
+    /// A number that stands for the kind in every planner.
+    pub(super) fn digest(&self, kind: KindId) -> u64 {
+        self.0.get(usize::from(kind.0)).map_or(0, |known| known.digest)
     }
 }

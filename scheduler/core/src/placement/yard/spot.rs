@@ -1,12 +1,18 @@
-//! One node of the yard: its units in the order in which they are handed out, and what of them
-//! is free.
+//! One node of the yard: its units in the order in which they are handed out, and what is free
+//! of them, of its processors and of its memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{NodeId, UnitId};
 
-use super::kinds::{KindId, Kinds};
-use crate::placement::{fit::Request, view::PlanNode};
+use super::{
+    Load, Part,
+    kinds::{KindId, Kinds},
+};
+use crate::placement::{
+    fit::{Request, WHOLE},
+    view::PlanNode,
+};
 
 /// A node as the yard sees it.
 #[derive(Debug, Clone)]
@@ -20,6 +26,12 @@ pub(super) struct Spot {
     pub(super) units: Vec<Unit>,
     /// The units by kind.
     pub(super) pools: Vec<Pool>,
+    /// Thousandths of a processor that nobody has taken.
+    pub(super) cpu_milli: u64,
+    /// Main memory that nobody has taken.
+    pub(super) memory: u64,
+    /// Nodes that look alike serve a request alike: a digest of what is free.
+    pub(super) look: u64,
     ports: (u16, u16),
     ports_taken: BTreeSet<u16>,
     /// Held for a job that has waited too long, against everybody after it.
@@ -31,8 +43,8 @@ pub(super) struct Spot {
 pub(super) struct Unit {
     pub(super) id: UnitId,
     pub(super) kind: KindId,
-    /// An attempt has it.
-    owned: bool,
+    /// Thousandths that attempts have.
+    used: u16,
     /// It cannot be used now, whoever has it.
     out: bool,
 }
@@ -41,8 +53,12 @@ pub(super) struct Unit {
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
     pub(super) kind: KindId,
-    /// Units that are free, as positions among the node's, lowest first.
+    /// How many there are.
+    pub(super) total: u16,
+    /// Units of which all is free, as positions among the node's, lowest first.
     pub(super) free: Vec<u16>,
+    /// Units of which a part is free.
+    pub(super) parts: Vec<u16>,
 }
 
 impl Spot {
@@ -59,7 +75,7 @@ impl Spot {
         let unit = |(id, device): (&UnitId, _)| Unit {
             id: id.clone(),
             kind: kinds.id(device),
-            owned: node.owners.contains_key(id),
+            used: if node.owners.contains_key(id) { WHOLE } else { 0 },
             out: out.is_some_and(|out| out.contains_key(id)),
         };
         let mut spot = Self {
@@ -69,18 +85,27 @@ impl Spot {
             labels: node.labels.clone(),
             units: devices.into_iter().map(unit).collect(),
             pools: Vec::new(),
+            cpu_milli: node.cpu_milli,
+            memory: node.memory.0,
+            look: 0,
             ports: node.ports,
             ports_taken: node.ports_in_use.clone(),
             held: false,
         };
-        let mut free: BTreeMap<KindId, Vec<u16>> = BTreeMap::new();
         for (at, unit) in (0_u16..).zip(&spot.units) {
-            let list = free.entry(unit.kind).or_default();
-            if unit.is_free() {
-                list.push(at);
+            let known = spot.pools.iter_mut().position(|pool| pool.kind == unit.kind);
+            let known = known.unwrap_or_else(|| {
+                spot.pools.push(Pool { kind: unit.kind, total: 0, free: vec![], parts: vec![] });
+                spot.pools.len() - 1
+            });
+            let Some(pool) = spot.pools.get_mut(known) else { continue };
+            pool.total += 1;
+            if unit.free() == WHOLE {
+                pool.free.push(at);
             }
         }
-        spot.pools = free.into_iter().map(|(kind, free)| Pool { kind, free }).collect();
+        spot.pools.sort_by_key(|pool| kinds.digest(pool.kind));
+        spot.look = spot.digest(kinds);
         spot
     }
 
@@ -89,35 +114,94 @@ impl Spot {
         self.pools.iter().find(|pool| pool.kind == kind)
     }
 
-    /// Units that are free, of whatever kind.
-    pub(super) fn free(&self) -> usize {
-        self.pools.iter().map(|pool| pool.free.len()).sum()
+    /// Thousandths of units that are free, of whatever kind.
+    pub(super) fn free_milli(&self) -> u64 {
+        let of_pool = |pool: &Pool| {
+            let parts: u64 = pool.parts.iter().map(|at| u64::from(self.free_of(*at))).sum();
+            let whole = u64::try_from(pool.free.len()).unwrap_or(u64::MAX);
+            whole.saturating_mul(u64::from(WHOLE)).saturating_add(parts)
+        };
+        self.pools.iter().map(of_pool).sum()
     }
 
     /// Whether any of its units answers to the request, free or not.
     pub(super) fn serves(&self, request: &Request, kinds: &Kinds) -> bool {
         request.allows(&self.labels)
-            && self.pools.iter().any(|pool| kinds.answers(pool.kind, request))
+            && (request.share == 0
+                || self.pools.iter().any(|pool| kinds.answers(pool.kind, request)))
     }
 
-    /// Marks a unit as taken or given back.
-    pub(super) fn set_owned(&mut self, at: u16, owned: bool) {
-        let Some(unit) = self.units.get_mut(usize::from(at)) else { return };
-        unit.owned = owned;
-        let (kind, free) = (unit.kind, unit.is_free());
-        let Some(pool) = self.pools.iter_mut().find(|pool| pool.kind == kind) else { return };
-        match (pool.free.binary_search(&at), free) {
-            (Ok(found), false) => {
-                pool.free.remove(found);
+    /// How many ranks its processors and its memory are enough for.
+    pub(super) fn room(&self, request: &Request) -> usize {
+        let by = |free: u64, each: u64| free.checked_div(each).unwrap_or(u64::MAX);
+        let ranks = by(self.cpu_milli, request.cpu_milli).min(by(self.memory, request.memory.0));
+        usize::try_from(ranks).unwrap_or(usize::MAX)
+    }
+
+    /// Takes what a part of a gang needs, or gives it back.
+    pub(super) fn charge(&mut self, part: &Part, load: Load, take: bool, kinds: &Kinds) {
+        let change = |free: u64, each: u64| {
+            let all = each.saturating_mul(u64::from(part.ranks));
+            if take { free.saturating_sub(all) } else { free.saturating_add(all) }
+        };
+        self.cpu_milli = change(self.cpu_milli, load.cpu_milli);
+        self.memory = change(self.memory, load.memory);
+        if load.share == WHOLE {
+            self.charge_whole(&part.units, take);
+        } else {
+            for at in &part.units {
+                self.charge_unit(*at, load.share, take);
             }
-            (Err(place), true) => pool.free.insert(place, at),
-            _ => {}
+        }
+        self.look = self.digest(kinds);
+    }
+
+    /// Most ranks take whole units, several at a time.
+    fn charge_whole(&mut self, units: &[u16], take: bool) {
+        let Self { units: all, pools, .. } = self;
+        for at in units {
+            if let Some(unit) = all.get_mut(usize::from(*at)) {
+                unit.used = if take { WHOLE } else { 0 };
+            }
+        }
+        let kind = |at: &u16| all.get(usize::from(*at)).map(|unit| unit.kind);
+        for pool in pools.iter_mut().filter(|p| units.iter().any(|at| kind(at) == Some(p.kind))) {
+            if take {
+                pool.free.retain(|at| !units.contains(at));
+                pool.parts.retain(|at| !units.contains(at));
+                continue;
+            }
+            let free = |at: &&u16| {
+                let unit = all.get(usize::from(**at));
+                unit.is_some_and(|unit| unit.kind == pool.kind && unit.free() == WHOLE)
+            };
+            pool.free.extend(units.iter().filter(free));
+            pool.free.sort_unstable();
+            pool.free.dedup();
         }
     }
 
-    /// Whether an attempt has the unit.
-    pub(super) fn is_owned(&self, at: u16) -> bool {
-        self.units.get(usize::from(at)).is_some_and(|unit| unit.owned)
+    fn charge_unit(&mut self, at: u16, share: u16, take: bool) {
+        let Some(unit) = self.units.get_mut(usize::from(at)) else { return };
+        unit.used = if take {
+            unit.used.saturating_add(share).min(WHOLE)
+        } else {
+            unit.used.saturating_sub(share)
+        };
+        let (kind, free) = (unit.kind, unit.free());
+        let Some(pool) = self.pools.iter_mut().find(|pool| pool.kind == kind) else { return };
+        note(&mut pool.free, at, free == WHOLE);
+        note(&mut pool.parts, at, free > 0 && free < WHOLE);
+    }
+
+    /// Whether attempts have at least this share of the unit.
+    pub(super) fn is_used(&self, at: u16, share: u16) -> bool {
+        self.units.get(usize::from(at)).is_some_and(|unit| unit.used >= share)
+    }
+
+    /// Thousandths of a unit that can be handed out.
+    pub(super) fn free_of(&self, at: u16) -> u16 {
+        self.units.get(usize::from(at)).map_or(0, Unit::free)
     }
 
     /// Where a unit stands among the node's.
@@ -130,8 +214,9 @@ impl Spot {
     pub(super) fn port(&self, turn: u64) -> Option<u16> {
         let (first, last) = self.ports;
         let count = u64::from(last.checked_sub(first)?) + 1;
+        let turn = turn % count;
         (0..count)
-            .filter_map(|i| u16::try_from(u64::from(first) + turn.wrapping_add(i) % count).ok())
+            .filter_map(|i| u16::try_from(u64::from(first) + (turn + i) % count).ok())
             .find(|port| !self.ports_taken.contains(port))
     }
 
@@ -143,29 +228,55 @@ impl Spot {
             self.ports_taken.remove(&port);
         }
     }
-}
 
-impl Spot {
+    fn digest(&self, kinds: &Kinds) -> u64 {
+        let mut look = mixed(mixed(0, self.cpu_milli), self.memory);
+        for pool in &self.pools {
+            look = mixed(mixed(look, kinds.digest(pool.kind)), u64::from(pool.total));
+            for four in pool.free.chunks(4) {
+                let word = four.iter().fold(0, |word, at| word << 16 | (u64::from(*at) + 1));
+                look = mixed(look, word);
+            }
+            for at in &pool.parts {
+                look = mixed(look, u64::from(*at) << 16 | u64::from(self.free_of(*at)) | 1 << 63);
+            }
+        }
+        look
+    }
+
     /// Whether both offer the same, whatever their kinds are called.
     pub(super) fn is_like(&self, kinds: &Kinds, other: &Self, others: &Kinds) -> bool {
         let like = |(a, b): (&Unit, &Unit)| {
-            (&a.id, a.owned, a.out, kinds.get(a.kind))
-                == (&b.id, b.owned, b.out, others.get(b.kind))
+            (&a.id, a.used, a.out, kinds.get(a.kind)) == (&b.id, b.used, b.out, others.get(b.kind))
         };
-        self.id == other.id
-            && self.version == other.version
-            && self.labels == other.labels
-            && self.ports == other.ports
-            && self.ports_taken == other.ports_taken
-            && self.held == other.held
+        (&self.id, self.version, &self.labels, self.cpu_milli, self.memory, self.look)
+            == (&other.id, other.version, &other.labels, other.cpu_milli, other.memory, other.look)
+            && (self.ports, &self.ports_taken, self.held)
+                == (other.ports, &other.ports_taken, other.held)
             && self.units.len() == other.units.len()
             && self.units.iter().zip(&other.units).all(like)
     }
 }
 
 impl Unit {
-    const fn is_free(&self) -> bool {
-        !self.owned && !self.out
+    const fn free(&self) -> u16 {
+        if self.out { 0 } else { WHOLE - self.used }
+    }
+}
+
+/// Adds a word to a digest: a multiplication spreads each bit, a rotation brings it back down.
+const fn mixed(digest: u64, word: u64) -> u64 {
+    (digest.rotate_left(26) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(29)
+}
+
+/// Keeps a sorted list in step with whether `at` belongs into it.
+fn note(list: &mut Vec<u16>, at: u16, belongs: bool) {
+    match (list.binary_search(&at), belongs) {
+        (Ok(found), false) => {
+            list.remove(found);
+        }
+        (Err(place), true) => list.insert(place, at),
+        _ => {}
     }
 }
 
