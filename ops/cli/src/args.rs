@@ -36,6 +36,7 @@ Run a cluster:
   worker      One worker's agent
 
 Other:
+  sim         Replay a workload trace through the planner
   schema      The JSON Schema of a job spec
   completion  Completion for a shell
 ";
@@ -77,7 +78,7 @@ pub(crate) struct Global {
     /// The project to list, or to submit to
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) project: Option<String>,
-    /// Form of results: table, wide, json, jsonl, yaml
+    /// Form of results: table, wide, json, jsonl, yaml, csv
     #[arg(
         short,
         long = "output",
@@ -168,6 +169,8 @@ pub(crate) enum Command {
     Scheduler(cmd::scheduler::SchedulerArgs),
     /// Run one worker's agent
     Worker(cmd::worker::WorkerArgs),
+    /// Replay a workload trace through the planner
+    Sim(cmd::sim::SimArgs),
     /// Print a JSON Schema
     #[command(subcommand)]
     Schema(SchemaCommand),

@@ -133,6 +133,11 @@ pub(super) fn blockers(planner: &Planner, request: &Resources) -> Vec<Blocker> {
     list
 }
 
+/// Whether the request would fit if every unit that can be used were free.
+pub(super) fn could_fit(planner: &Planner, request: &Resources) -> bool {
+    count(planner, request).usable >= request.gpus
+}
+
 /// Units that match a request, wherever they are.
 #[derive(Default)]
 struct Count {
@@ -141,6 +146,8 @@ struct Count {
     out: u32,
     /// What the limit of ranks a node leaves of `all`.
     reachable: u32,
+    /// What is left of `reachable` without the units that cannot be used.
+    usable: u32,
     nodes: u32,
 }
 
@@ -162,6 +169,7 @@ fn count(planner: &Planner, request: &Resources) -> Count {
         count.nodes += u32::from(here > 0);
         count.out += out;
         count.reachable += here.min(most);
+        count.usable += (here - out).min(most);
     }
     count
 }

@@ -17,9 +17,9 @@ use self::{
     why::Why,
 };
 use super::{
-    explain::Blocker,
+    explain::{Blocker, could_fit},
     fit::{Hints, Request},
-    order::Settings,
+    order::{Settings, preempts},
     planner::{PATIENCE, Plan, Planner},
     running::Stop,
     share::Shares,
@@ -50,6 +50,8 @@ pub(super) struct Pass<'a> {
     stopped: BTreeSet<JobId>,
     shares: Shares<'a>,
     reserved: Reservations,
+    /// The job that is looked at has waited too long.
+    overdue: bool,
     plan: Plan,
     why: Option<Why<'a>>,
 }
@@ -82,6 +84,7 @@ impl<'a> Pass<'a> {
             stopped: BTreeSet::new(),
             shares: Shares::of(planner, now),
             reserved: Reservations::default(),
+            overdue: false,
             plan: Plan { complete: true, ..Plan::default() },
             why: None,
         }
@@ -125,7 +128,14 @@ impl<'a> Pass<'a> {
                 return;
             }
             seen.insert(id);
-            self.consider(job, &Request::from(&job.resources));
+            self.overdue = true;
+            let look = self.consider(job, &Request::from(&job.resources));
+            self.overdue = false;
+            // The cluster is cleared for one job at a time, or each would keep the others waiting.
+            // One that no cluster like this could serve keeps nobody.
+            if look == Look::Misfit && could_fit(planner, &job.resources) {
+                break;
+            }
         }
         let mut turns = Turns::of(planner, &self.shares);
         let mut all_fit = true;
@@ -155,7 +165,7 @@ impl<'a> Pass<'a> {
     /// job would have a deadline soon.
     fn goes_first(&self, job: &Waiting) -> bool {
         let Some(settings) = self.planner.settings_of(&job.project) else { return false };
-        let waited = self.now.since(job.since) >= settings.patience;
+        let waited = self.now.since(job.since).0 >= self.planner.bound(job, settings);
         let alone = settings.ordered_path().is_empty();
         waited
             || alone
@@ -211,7 +221,9 @@ impl<'a> Pass<'a> {
                 return Look::Takes;
             }
             self.does_not_fit(job, settings, asked, request);
-            return Look::Misfit;
+            // One behind it may be gone before what is kept is needed.
+            let may = self.reserved.may_backfill(self.yard, request, &hints);
+            return if may { Look::Waits } else { Look::Misfit };
         };
         let turn = job.sequence.wrapping_add(u64::from(job.attempts));
         let Some(master_port) = self.yard.take_port(&place, turn) else {
@@ -366,7 +378,8 @@ impl<'a> Pass<'a> {
         request: &Request,
     ) {
         self.does_not_fit_because(job, settings, asked);
-        if !self.reserved.may_take(job) {
+        // Where it may have others stopped, those that go ahead of it do not delay it.
+        if !self.reserved.may_take(job) || preempts(settings.policy) {
             return;
         }
         let patient = Timestamp(job.submitted.0.saturating_add(PATIENCE.0));

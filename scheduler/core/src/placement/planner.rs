@@ -7,7 +7,7 @@ use std::{
 };
 
 use trainyard_jobs::{
-    DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId,
+    DeviceKind, JobId, Millis, NodeId, Policy, ProjectName, QueueSpec, Timestamp, UnitId,
 };
 
 use super::{
@@ -34,6 +34,10 @@ pub const PATIENCE: Millis = Millis(600_000);
 
 /// Ended jobs from which a new planner learns how long jobs take.
 const REMEMBERED: usize = 10_000;
+
+/// A job that has waited so many times as long as it runs has waited too long, if its queue's
+/// patience is at an end as well: who runs for months may wait for weeks.
+const SLOWDOWN: u64 = 10;
 
 /// Work that one plan may do, in jobs looked at and places tried. Not time: equal input gives an
 /// equal plan.
@@ -238,10 +242,16 @@ impl Planner {
         let settings = self.settings(&job.project);
         let value = self.value_of(job);
         let rank = (std::cmp::Reverse(job.priority), value, job.sequence, job.id.clone());
-        let patience = Timestamp(job.since.0.saturating_add(settings.patience.0));
+        let patience = Timestamp(job.since.0.saturating_add(self.bound(job, &settings)));
         let patience = self.latest_start(job).map_or(patience, |latest| latest.min(patience));
         let group = settings.group.clone();
         self.lines.insert(group, Request::from(&job.resources), rank, patience);
+    }
+
+    /// The wait that is too long for a job.
+    pub(super) fn bound(&self, job: &Waiting, settings: &Settings) -> u64 {
+        let length = job.used.0.saturating_add(self.time_left(job));
+        length.saturating_mul(SLOWDOWN).max(settings.patience.0)
     }
 
     /// When a job has to start to be done in time, if it can be done in time at all.
@@ -365,13 +375,14 @@ impl Planner {
         &self.groups
     }
 
-    /// The units that a project used on average lately.
+    /// The thousandths of units that a project used on average lately.
     pub(super) fn lately(&self, project: &ProjectName, now: Timestamp) -> u64 {
         let Some((usage, settings)) = self.usage.get(project).zip(self.settings.get(project))
         else {
             return 0;
         };
-        usage.at(now, settings.half_life).unit_ms / settings.half_life.0.max(1)
+        let used = u128::from(usage.at(now, settings.half_life).unit_ms) * 1000;
+        u64::try_from(used / u128::from(settings.half_life.0.max(1))).unwrap_or(u64::MAX)
     }
 
     pub(super) fn unusable(&self, node: &NodeId) -> Option<&BTreeMap<UnitId, String>> {
@@ -401,7 +412,7 @@ impl Planner {
 
     /// What its policy makes of a waiting job.
     pub(super) fn value_of(&self, job: &Waiting) -> u64 {
-        let policy = self.settings(&job.project).policy;
+        let policy = self.settings_of(&job.project).map_or_else(Policy::default, |s| s.policy);
         value(policy, job.attained, self.time_left(job), job.resources.gpus)
     }
 
@@ -463,14 +474,16 @@ impl Planner {
                 continue;
             }
             let Some(settings) = self.settings.get(&job.project) else { continue };
-            let ready = ready(job, settings, now);
+            let ran = now.since(job.started).0;
+            let left = remaining(&self.facts_of_running(job, now), &self.history);
+            let length = job.used.0.saturating_add(ran).saturating_add(left);
+            let bound = length.saturating_mul(SLOWDOWN).max(settings.patience.0);
+            let ready = ready(job, settings, bound, now);
             if ready > now {
                 then(ready);
                 continue;
             }
-            let ran = now.since(job.started).0;
             let attained = job.attained.saturating_add(ran.saturating_mul(job.units()));
-            let left = remaining(&self.facts_of_running(job, now), &self.history);
             let whole = bucket_end(attained).saturating_sub(attained).div_ceil(job.units().max(1));
             then(Timestamp(now.0.saturating_add(whole)));
             found.push(Standing {

@@ -44,6 +44,11 @@ pub(in crate::placement) fn value(
     }
 }
 
+/// Whether a policy stops jobs for others of their queue.
+pub(in crate::placement) const fn preempts(policy: Policy) -> bool {
+    matches!(policy, Policy::Las | Policy::Srsf | Policy::Auto)
+}
+
 /// Whether a running job may be stopped for a waiting one of its queue, if that costs `cost`
 /// unit-milliseconds. The gain has to be larger: for remaining service it is the difference
 /// between the two; for attained service it is what the waiting job gets before it is as far as
@@ -54,8 +59,7 @@ pub(in crate::placement) fn stops_for(
     running: &Worth,
     cost: u64,
 ) -> bool {
-    let preempts = matches!(policy, Policy::Las | Policy::Srsf | Policy::Auto);
-    if !preempts || waiting.priority < running.priority {
+    if !preempts(policy) || waiting.priority < running.priority {
         return false;
     }
     if waiting.priority > running.priority {

@@ -6,7 +6,7 @@ use trainyard_jobs::{Policy, ProjectName, StopCause, Timestamp};
 use super::Pass;
 use crate::placement::{
     fit::{Hints, Request},
-    order::{Settings, Worth, stops_for, value},
+    order::{Settings, Worth, preempts, stops_for, value},
     running::Stop,
     share::OverQuota,
     victims::{Standing, choose},
@@ -79,9 +79,10 @@ impl<'a> Pass<'a> {
         ) else {
             return Vec::new();
         };
+        let overdue = self.overdue && preempts(settings.policy);
         let may = |standing: &&Standing<'_>| {
-            stops_for(settings.policy, &worth, &standing.worth, standing.cost)
-                && !stopped.contains(&standing.job)
+            let worth_it = stops_for(settings.policy, &worth, &standing.worth, standing.cost);
+            (overdue || worth_it) && !stopped.contains(&standing.job)
         };
         all.iter().filter(may).cloned().collect()
     }
@@ -110,7 +111,7 @@ impl<'a> Pass<'a> {
             let job = standing.running;
             // A guarantee is a promise; a fair share is worth no more than what is done with it.
             let worth_it = owed.guaranteed || standing.cost < left;
-            let spares = worth_it && shares.spares(standing.settings, owed.queue, job);
+            let spares = worth_it && shares.spares(standing.settings, owed, job);
             if spares {
                 shares.count(standing.settings, job.resources.device, job.units(), false);
             }

@@ -31,7 +31,7 @@ impl Pass<'_> {
                 continue;
             }
             let Some(settings) = planner.settings_of(&job.project) else { continue };
-            let at = ready(job, settings, self.now);
+            let at = ready(job, settings, u64::MAX, self.now);
             if at > self.now {
                 self.again(at);
                 continue;

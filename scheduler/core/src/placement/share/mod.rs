@@ -34,7 +34,7 @@ struct Node<'a> {
     going: u64,
     /// Something of it runs or waits.
     active: bool,
-    /// Units in use on average lately.
+    /// Thousandths of units in use on average lately.
     lately: u64,
 }
 
@@ -135,7 +135,7 @@ impl<'a> Shares<'a> {
         }
         let now = node.used.iter().zip(&self.total).map(share).max().unwrap_or_default();
         let all: u64 = self.total.iter().sum();
-        let lately = u128::from(node.lately) * WHOLE / u128::from(all.max(1));
+        let lately = u128::from(node.lately) * WHOLE / 1000 / u128::from(all.max(1));
         let ratio = (now + lately) / u128::from(node.weight());
         u64::try_from(ratio).unwrap_or(u64::MAX) | SERVED
     }
@@ -212,26 +212,31 @@ impl<'a> Shares<'a> {
         })
     }
 
-    /// Whether a running job of another queue may be taken units from for `owed`: its queues stay
-    /// at what they are guaranteed and at their fair share.
-    pub(super) fn spares(&self, settings: &Settings, owed: &ProjectName, job: &Running) -> bool {
+    /// Whether a running job of another queue may be taken units from for one that is owed them:
+    /// its queues stay at what they are guaranteed, and at their fair share unless a guarantee is
+    /// claimed. What is becoming free is not theirs any more.
+    pub(super) fn spares(&self, settings: &Settings, owed: Owed<'_>, job: &Running) -> bool {
         let (device, units) = (job.resources.device, job.units());
-        if settings.path.iter().any(|name| name == owed) {
+        if settings.path.contains(owed.queue) {
             return false;
         }
-        let above = self.nodes.get(owed).and_then(|node| node.above);
+        let above = self.nodes.get(owed.queue).and_then(|node| node.above);
         // Only below the queue that both have above them does one take from the other.
-        let from = above.map_or(0, |above| {
-            settings.path.iter().position(|name| name == above).map_or(usize::MAX, |at| at + 1)
-        });
-        let mut path = settings.path.iter().skip(from).peekable();
-        path.peek().is_some()
-            && path.all(|name| {
-                let Some(node) = self.nodes.get(name) else { return false };
-                let used = node.used.get(slot(device)).copied().unwrap_or_default();
-                node.units().saturating_sub(units) >= node.guaranteed()
-                    && used.saturating_sub(units) >= self.fair(name, device)
-            })
+        let from = match above {
+            None => Some(0),
+            Some(above) => settings.path.iter().position(|name| name == above).map(|at| at + 1),
+        };
+        let path = from.and_then(|from| settings.path.get(from..)).unwrap_or_default();
+        let stays = |name: &ProjectName| {
+            let Some(node) = self.nodes.get(name) else { return false };
+            let gone = node.going.saturating_add(units);
+            let used = node.used.get(slot(device)).copied().unwrap_or_default();
+            let has = node.units().checked_sub(gone).is_some_and(|left| left >= node.guaranteed());
+            let fair =
+                || used.checked_sub(gone).is_some_and(|left| left >= self.fair(name, device));
+            has && (owed.guaranteed || fair())
+        };
+        !path.is_empty() && path.iter().all(stays)
     }
 
     /// A queue's fair share by weight of what there is for it and its siblings that use or want

@@ -26,7 +26,14 @@ struct Reservation {
 
 /// All that is kept.
 #[derive(Debug, Clone, Default)]
-pub(in crate::placement) struct Reservations(Vec<Reservation>);
+pub(in crate::placement) struct Reservations {
+    kept: Vec<Reservation>,
+    /// Jobs that were looked at for a gap.
+    looks: usize,
+}
+
+/// Jobs that are looked at in one pass for a gap before what is kept is needed.
+const LOOKS: usize = 1000;
 
 /// When running jobs are predicted to end, the first first, each with its units. What is being
 /// stopped has ended in this respect already.
@@ -47,17 +54,17 @@ pub(in crate::placement) fn ends(
 
 impl Reservations {
     pub(in crate::placement) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.kept.is_empty()
     }
 
     /// The job for which units are kept before all others.
     pub(in crate::placement) fn first(&self) -> Option<&JobId> {
-        self.0.first().map(|reservation| &reservation.job)
+        self.kept.first().map(|reservation| &reservation.job)
     }
 
     /// Whether units may be kept for one more.
     pub(in crate::placement) fn may_take(&self, job: &Waiting) -> bool {
-        self.0.len() < MOST && self.0.iter().all(|reservation| reservation.job != job.id)
+        self.kept.len() < MOST && self.kept.iter().all(|reservation| reservation.job != job.id)
     }
 
     /// Keeps the units on which the gang will fit first. Says how many places were tried.
@@ -99,8 +106,23 @@ impl Reservations {
         yard.take(&free);
         let last = many.checked_sub(1).and_then(|at| ends.get(at));
         let at = last.map_or(Timestamp(0), |(at, _)| *at);
-        self.0.push(Reservation { job: job.id.clone(), free, at });
+        self.kept.push(Reservation { job: job.id.clone(), free, at });
         tried
+    }
+
+    /// Whether a gang that is gone soon enough would fit on what is free and what is kept. Asked a
+    /// bounded number of times: a long line is not gone through for a small gap.
+    pub(in crate::placement) fn may_backfill(
+        &mut self,
+        yard: &mut Yard,
+        request: &Request,
+        hints: &Hints<'_>,
+    ) -> bool {
+        if self.kept.is_empty() || self.looks >= LOOKS {
+            return false;
+        }
+        self.looks += 1;
+        self.backfill(yard, request, hints, Timestamp(0)).is_some()
     }
 
     /// A place for a job that is gone `until` then, on what is free and what is kept for later.
@@ -113,7 +135,7 @@ impl Reservations {
     ) -> Option<Placement> {
         let start = yard.mark();
         let mut more = false;
-        for reservation in self.0.iter().filter(|reservation| until <= reservation.at) {
+        for reservation in self.kept.iter().filter(|reservation| until <= reservation.at) {
             yard.give_back(&reservation.free);
             more |= !reservation.free.is_empty();
         }
@@ -124,7 +146,7 @@ impl Reservations {
 
     /// Some of what is kept was given to a job that is gone in time.
     pub(in crate::placement) fn used(&mut self, place: &Placement) {
-        for reservation in &mut self.0 {
+        for reservation in &mut self.kept {
             reservation.free = reservation.free.without(place);
         }
     }
