@@ -69,8 +69,7 @@ enum Look {
 
 impl<'a> Pass<'a> {
     pub(super) fn new(planner: &'a Planner, yard: &'a mut Yard, now: Timestamp) -> Self {
-        let leaving = planner.running().values().filter(|job| job.is_leaving());
-        let pending = leaving.map(|job| yard.placement(&job.assignments())).collect();
+        let pending = planner.leaving().map(|job| yard.placement(&job.assignments())).collect();
         Self {
             planner,
             yard,
@@ -350,8 +349,7 @@ impl<'a> Pass<'a> {
     /// Who was asked to save its state and has not by now is stopped without.
     fn stop_those_due(&mut self) {
         let planner = self.planner;
-        let leaving = planner.running().values().filter(|job| !job.stopping);
-        for job in leaving {
+        for job in planner.leaving().filter(|job| !job.stopping) {
             let Some(by) = job.leaves_by else { continue };
             if by > self.now {
                 self.again(by);
