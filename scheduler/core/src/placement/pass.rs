@@ -121,6 +121,7 @@ impl<'a> Pass<'a> {
         self.stop_those_due();
         let planner = self.planner;
         let mut seen: BTreeSet<&'a JobId> = BTreeSet::new();
+        let mut all_fit = true;
         for id in planner.lines().overdue(self.now) {
             let Some(job) = self.job(id).filter(|job| self.goes_first(job)) else { continue };
             if !self.afford() {
@@ -130,6 +131,7 @@ impl<'a> Pass<'a> {
             self.overdue = true;
             let look = self.consider(job, &Request::from(&job.resources));
             self.overdue = false;
+            all_fit &= look == Look::Takes;
             // The cluster is cleared for one job at a time, or each would keep the others waiting.
             // One that no cluster like this could serve keeps nobody.
             if look == Look::Misfit && could_fit(planner, &job.resources) {
@@ -137,7 +139,6 @@ impl<'a> Pass<'a> {
             }
         }
         let mut turns = Turns::of(planner, &self.shares);
-        let mut all_fit = true;
         while let Some(next) = turns.next() {
             let Some(job) = self.job(next.job).filter(|_| !seen.contains(next.job)) else {
                 turns.step(next);
@@ -234,8 +235,13 @@ impl<'a> Pass<'a> {
     }
 
     fn start(&mut self, job: &Waiting, settings: &'a Settings, place: &Placement, port: u16) {
-        self.yard.take_free(place);
-        self.reserved.used(place);
+        if self.reserved.is_empty() {
+            self.yard.take(place);
+        } else {
+            // What was kept is taken already.
+            self.yard.take_free(place);
+            self.reserved.used(place);
+        }
         let placements = self.yard.assignments(place);
         let ranks: usize = placements.iter().map(|assignment| assignment.units.len()).sum();
         let ranks = u64::try_from(ranks).unwrap_or(u64::MAX);
