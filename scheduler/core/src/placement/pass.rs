@@ -50,6 +50,8 @@ pub(super) struct Pass<'a> {
     stopped: BTreeSet<JobId>,
     shares: Shares<'a>,
     reserved: Reservations,
+    /// When what runs is predicted to end, once somebody asked.
+    ends: Option<Vec<(Timestamp, Placement)>>,
     /// The job that is looked at has waited too long.
     overdue: bool,
     plan: Plan,
@@ -83,6 +85,7 @@ impl<'a> Pass<'a> {
             stopped: BTreeSet::new(),
             shares: Shares::of(planner, now),
             reserved: Reservations::default(),
+            ends: None,
             overdue: false,
             plan: Plan { complete: true, ..Plan::default() },
             why: None,
@@ -390,8 +393,10 @@ impl<'a> Pass<'a> {
         if patient > self.now {
             return self.again(patient);
         }
-        let ends = ends(self.planner, self.yard, self.gone, self.now);
+        let known = self.ends.take();
+        let ends = known.unwrap_or_else(|| ends(self.planner, self.yard, self.gone, self.now));
         let tried = self.reserved.take(self.yard, &self.pending, &ends, job, request);
+        self.ends = Some(ends);
         self.work = self.work.saturating_sub(tried);
     }
 
