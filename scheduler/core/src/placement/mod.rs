@@ -11,6 +11,7 @@ mod score;
 #[cfg(test)]
 mod tests;
 mod time;
+mod topology;
 mod victims;
 mod view;
 mod yard;
@@ -19,7 +20,8 @@ pub use explain::{Blocker, BlockerKind, Explanation};
 pub use fit::{Hints, Request, WHOLE, matches};
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
 pub use running::{Progress, Running, Stop};
-pub use score::Mix;
+pub use score::{InvalidPrice, Mix, Price, Terms};
 pub use time::Past;
+pub use topology::Span;
 pub use view::{Delta, PlanNode, Waiting};
-pub use yard::{Mark, Placement, Yard};
+pub use yard::{Census, Condition, Mark, Placement, Yard};

@@ -63,6 +63,9 @@ pub(in crate::placement) struct Residue {
 }
 
 impl Residue {
+    /// What a useless unit counts for a shape of weight one.
+    pub(in crate::placement) const SCALE: i128 = 3 * 1000;
+
     fn free(&self) -> u64 {
         self.whole * u64::from(WHOLE) + self.parts.iter().copied().map(u64::from).sum::<u64>()
     }
