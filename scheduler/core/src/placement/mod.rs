@@ -3,6 +3,7 @@
 
 mod explain;
 mod fit;
+mod health;
 mod order;
 mod pass;
 mod planner;
@@ -16,8 +17,9 @@ mod victims;
 mod view;
 mod yard;
 
-pub use explain::{Blocker, BlockerKind, Explanation};
+pub use explain::{Blocker, BlockerKind, Change, Counterfactual, Explanation};
 pub use fit::{Hints, Request, WHOLE, matches};
+pub use health::Reading;
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
 pub use running::{Progress, Running, Stop};
 pub use score::{InvalidPrice, Mix, Price, Terms};

@@ -209,7 +209,7 @@ impl<'a> Pass<'a> {
             self.waits(job, |_| [Blocker::backoff(job.not_before, now)].into());
             return Look::Waits;
         }
-        let hints = Hints::default();
+        let hints = Hints { avoid: Some(&job.failed_on), ..Hints::default() };
         let known = self.misfits.contains(request);
         let place = if known { None } else { self.yard.place(request, &hints) };
         let Some(place) = place else {
@@ -334,7 +334,7 @@ impl<'a> Pass<'a> {
             let known = why.requests.remove(request).filter(|(held, _)| *held == held_for);
             let (_, found) =
                 why.requests.entry(request.clone()).or_insert(known.unwrap_or_else(|| {
-                    let mut found = blockers(planner, &job.resources);
+                    let mut found = blockers(planner, self.yard, &job.resources);
                     found.extend(held_for.as_ref().map(Blocker::held));
                     (held_for.clone(), found.into())
                 }));
@@ -349,7 +349,7 @@ impl<'a> Pass<'a> {
         let patient = Timestamp(job.submitted.0.saturating_add(PATIENCE.0));
         if patient > self.now {
             self.again(patient);
-        } else if could_fit(planner, &job.resources) {
+        } else if could_fit(self.yard, request) {
             self.yard.hold(request);
             self.held_for = Some(job.id.clone());
         }

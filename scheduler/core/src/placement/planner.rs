@@ -9,8 +9,8 @@ use std::{
 use trainyard_jobs::{JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId};
 
 use super::{
-    explain::Blocker,
-    fit::Request,
+    explain::{Blocker, Scenario},
+    fit::{Hints, Request},
     order::{Lines, Settings, Worth, bucket_end, value},
     pass::Pass,
     running::{Progress, Running, Stop},
@@ -155,6 +155,13 @@ impl Planner {
                 self.yard.remove(&node);
             }
             Delta::Unusable(node, units) => self.set_unusable(node, units),
+            Delta::Condition(node, condition) => {
+                if self.yard.note(&node, condition)
+                    && let Some(known) = self.nodes.get(&node)
+                {
+                    self.yard.set(known, self.unusable.get(&node));
+                }
+            }
         }
     }
 
@@ -398,19 +405,50 @@ impl Planner {
         })
     }
 
-    /// Whether `changed`, in the place of the job of its id, would start at `now` if `gone` had
-    /// ended. No copy of the queue or of the nodes is made.
-    pub(super) fn would_start(
-        &mut self,
-        changed: &Waiting,
-        gone: Option<&JobId>,
-        now: Timestamp,
-    ) -> bool {
-        self.pass(|planner, yard| {
-            let mut pass = Pass::new(planner, yard, now).supposing(changed, gone);
+    /// Whether a job would start at `now` if things were as in `scenario`. The same pass as
+    /// [`Planner::plan`], on the same yard, which is as before afterwards: a copy in effect.
+    pub(super) fn would_start(&mut self, scenario: &Scenario<'_>, now: Timestamp) -> bool {
+        for node in scenario.more {
+            self.yard.set(node, None);
+        }
+        let starts = self.pass(|planner, yard| {
+            for job in scenario.gone.iter().skip(1).filter_map(|id| planner.running.get(id)) {
+                let place = yard.placement(&job.assignments());
+                yard.give_back(&place);
+            }
+            let mut pass = Pass::new(planner, yard, now);
+            pass = pass.supposing(scenario.job, scenario.gone.first());
             pass.run();
-            pass.starts(&changed.id)
-        })
+            pass.starts(&scenario.job.id)
+        });
+        for node in scenario.more {
+            self.yard.remove(&node.id);
+        }
+        starts
+    }
+
+    /// Whether a job would find a place if it were the only one that waits: without that it need
+    /// not be planned.
+    pub(super) fn would_fit(&mut self, scenario: &Scenario<'_>) -> bool {
+        let request = Request::from(&scenario.job.resources);
+        for node in scenario.more {
+            self.yard.set(node, None);
+        }
+        let fits = self.pass(|planner, yard| {
+            for job in scenario.gone.iter().filter_map(|id| planner.running.get(id)) {
+                let place = yard.placement(&job.assignments());
+                yard.give_back(&place);
+            }
+            yard.place(&request, &Hints::default()).is_some()
+        });
+        for node in scenario.more {
+            self.yard.remove(&node.id);
+        }
+        fits
+    }
+
+    pub(super) const fn yard(&self) -> &Yard {
+        &self.yard
     }
 
     /// What a job holds.
@@ -426,6 +464,7 @@ impl Planner {
     /// Goes through the queue in some way; afterwards the yard is as it was before.
     fn pass<T>(&mut self, run: impl FnOnce(&Self, &mut Yard) -> T) -> T {
         let mut yard = std::mem::take(&mut self.yard);
+        yard.expect(self.lines.mix());
         let mark = yard.mark();
         let result = run(self, &mut yard);
         yard.rewind(mark);

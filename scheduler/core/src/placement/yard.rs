@@ -11,6 +11,8 @@ mod outlook;
 mod place;
 mod search;
 mod spot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -161,13 +163,18 @@ impl Yard {
         }
     }
 
-    /// Takes in what is known of a node beside what it says. It counts once the node is set.
-    pub fn note(&mut self, node: &NodeId, condition: Condition) {
+    /// Takes in what is known of a node beside what it says; whether that is news. It counts once
+    /// the node is set.
+    pub fn note(&mut self, node: &NodeId, condition: Condition) -> bool {
+        if self.conditions.get(node).cloned().unwrap_or_default() == condition {
+            return false;
+        }
         if condition == Condition::default() {
             self.conditions.remove(node);
         } else {
             self.conditions.insert(node.clone(), condition);
         }
+        true
     }
 
     fn outlook(&self, kind: KindId) -> Option<&Outlook> {

@@ -9,7 +9,10 @@ use std::{
 
 use trainyard_jobs::{JobId, ProjectName, Timestamp};
 
-use crate::placement::fit::Request;
+use crate::placement::{fit::Request, score::Mix};
+
+/// Shapes that are looked out for when a place is chosen: the most frequent ones.
+const SHAPES: usize = 16;
 
 /// Orders jobs of one group: priority, the policy's value, then age.
 pub(in crate::placement) type Rank = (Reverse<i32>, u64, u64, JobId);
