@@ -83,6 +83,9 @@ pub struct Resources {
     #[schemars(range(min = 1), extend("examples" = [8]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_ranks_per_node: Option<u32>,
+    /// On no more nodes than the ranks need at the least: the job waits for such a place.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub compact: bool,
     /// Only nodes that carry all of these labels.
     #[schemars(extend("examples" = [{"rack": "b4"}]))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -98,6 +101,7 @@ impl Default for Resources {
             gpu_type: Vec::new(),
             min_gpu_memory: None,
             max_ranks_per_node: None,
+            compact: false,
             node_labels: BTreeMap::new(),
         }
     }
@@ -252,7 +256,9 @@ impl JobSpec {
     /// Whether it uses keys that a scheduler of feature level 2 does not know.
     #[must_use]
     pub const fn needs_level_3(&self) -> bool {
-        self.checkpoint.on_request || self.schedule.est_duration.is_some()
+        self.checkpoint.on_request
+            || self.schedule.est_duration.is_some()
+            || self.resources.compact
     }
 
     /// When it should be done.

@@ -27,6 +27,7 @@ See what there is:
   node        Worker nodes: list, release
   gpu         GPUs and CPU slots: list
   cluster     Schedulers: status, members, add, snapshot, audit, …
+  queue       Projects' quotas, shares and policies: list, get, set
   token       Tokens of people and machines: create, list, revoke
 
 Run a cluster:
@@ -35,6 +36,7 @@ Run a cluster:
   worker      One worker's agent
 
 Other:
+  sim         Replay a workload trace through the planner
   schema      The JSON Schema of a job spec
   completion  Completion for a shell
 ";
@@ -76,7 +78,7 @@ pub(crate) struct Global {
     /// The project to list, or to submit to
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) project: Option<String>,
-    /// Form of results: table, wide, json, jsonl, yaml
+    /// Form of results: table, wide, json, jsonl, yaml, csv
     #[arg(
         short,
         long = "output",
@@ -155,6 +157,9 @@ pub(crate) enum Command {
     /// The schedulers
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Queues: who may use what, and who goes first
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Tokens: who may do what
     #[command(subcommand)]
     Token(TokenCommand),
@@ -164,6 +169,8 @@ pub(crate) enum Command {
     Scheduler(cmd::scheduler::SchedulerArgs),
     /// Run one worker's agent
     Worker(cmd::worker::WorkerArgs),
+    /// Replay a workload trace through the planner
+    Sim(cmd::sim::SimArgs),
     /// Print a JSON Schema
     #[command(subcommand)]
     Schema(SchemaCommand),
@@ -257,6 +264,18 @@ pub(crate) enum ClusterCommand {
     Certificate(cmd::cluster_certificate::CertificateArgs),
 }
 
+/// `yard queue …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// List the queues, what they may have and what they do
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show one queue
+    Get(cmd::queue::GetArgs),
+    /// Change a queue's settings; what is not named stays
+    Set(Box<cmd::queue::SetArgs>),
+}
+
 /// `yard token …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
@@ -288,6 +307,7 @@ impl Command {
                 | Self::Node(NodeCommand::List)
                 | Self::Gpu(_)
                 | Self::Cluster(ClusterCommand::Status | ClusterCommand::Members)
+                | Self::Queue(QueueCommand::List | QueueCommand::Get(_))
                 | Self::Token(TokenCommand::List)
         )
     }

@@ -9,7 +9,7 @@ use crate::{
     },
     error::CliError,
     exit::Exit,
-    output::Output,
+    output::{Format, Output},
     places::Places,
 };
 
@@ -36,10 +36,12 @@ pub(crate) mod model_pull;
 pub(crate) mod model_verify;
 pub(crate) mod node;
 pub(crate) mod node_release;
+pub(crate) mod queue;
 pub(crate) mod run;
 pub(crate) mod scheduler;
 pub(crate) mod schema;
 pub(crate) mod shim;
+pub(crate) mod sim;
 pub(crate) mod submit;
 pub(crate) mod token;
 pub(crate) mod wait;
@@ -51,11 +53,15 @@ pub(crate) fn dispatch(cli: Cli, out: Output) -> Result<Exit, CliError> {
     if cli.global.watch && !cli.command.is_listing() {
         return Err(CliError::usage("--watch is for listings").help("`yard run` follows a job"));
     }
+    if out.format == Format::Csv && !matches!(cli.command, Command::Sim(_)) {
+        return Err(CliError::usage("only `yard sim` writes csv").help("take -o json"));
+    }
     let app = App { out, global: cli.global, places: Places::from_env() };
     let command = match cli.command {
         Command::Shim(args) => shim::run(&args),
         Command::Completion(args) => return completion::run(&app, &args),
         Command::Schema(SchemaCommand::Job) => return schema::run(&app),
+        Command::Sim(args) => return sim::run(&app, &args),
         Command::Cluster(ClusterCommand::Init(args)) => return cluster_init::run(&app, &args),
         Command::Cluster(ClusterCommand::Certificate(args)) => {
             return cluster_certificate::run(&app, &args);
@@ -116,11 +122,13 @@ async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Node(NodeCommand::Release(args)) => node_release::run(app, &args).await,
         Command::Gpu(GpuCommand::List(args)) => gpu::run(app, &args).await,
         Command::Cluster(command) => ask_cluster(app, command).await,
+        Command::Queue(command) => queue::run(app, command).await,
         Command::Token(command) => token::run(app, command).await,
         Command::Dev(args) => dev::run(app, &args).await,
         Command::Scheduler(_)
         | Command::Worker(_)
         | Command::Schema(_)
+        | Command::Sim(_)
         | Command::Completion(_)
         | Command::Shim(_) => Ok(Exit::Done),
     }

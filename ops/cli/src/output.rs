@@ -1,5 +1,5 @@
-//! How results reach the user: one place decides between table, wide, JSON, JSON lines, YAML and
-//! ids alone. Results go to standard output, all else to standard error. A command says what it
+//! How results reach the user: one place decides between table, wide, JSON, JSON lines, YAML,
+//! CSV and ids alone. Results go to standard output, all else to standard error. A command says what it
 //! has to show, never how it is drawn.
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -34,6 +34,8 @@ pub(crate) enum Format {
     Jsonl,
     /// YAML.
     Yaml,
+    /// Comma-separated values under a header; for listings of plain values.
+    Csv,
 }
 
 /// When colours are used.
@@ -131,6 +133,7 @@ impl Output {
                 each.collect::<Result<String, _>>()?
             }
             Format::Yaml => yaml::text(&list.document())?,
+            Format::Csv => document::csv(&list.items)?,
         };
         let notes = if self.is_human() { list.notes() } else { Vec::new() };
         Ok(Page { body, notes })
@@ -144,6 +147,7 @@ impl Output {
             Format::Json => document::json(&document::single(T::KIND, card))?,
             Format::Jsonl => document::jsonl(T::KIND, card)?,
             Format::Yaml => yaml::text(&document::single(T::KIND, card))?,
+            Format::Csv => document::csv(&[card])?,
         };
         Ok(Page { body, notes: Vec::new() })
     }
@@ -194,6 +198,7 @@ impl Output {
         match self.format {
             Format::Jsonl => document::jsonl(kind, body),
             Format::Yaml => yaml::text(&document::single(kind, body)),
+            Format::Csv => document::csv(&[body]),
             Format::Table | Format::Wide | Format::Json => {
                 document::json(&document::single(kind, body))
             }

@@ -25,7 +25,7 @@ mod tests;
 
 pub use config::{ClusterId, Config};
 pub use counters::Counters;
-pub use driver::{Applied, Driver, Input, MemberChange, Reply, SnapshotFile};
+pub use driver::{Answer, Applied, Driver, Input, MemberChange, Reply, SnapshotFile};
 pub use error::{
     ChangeError, ConfigError, Fatal, OpenError, ProposeError, ReadError, StorageError,
 };

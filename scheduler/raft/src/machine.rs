@@ -5,6 +5,8 @@
 
 use std::io;
 
+use crate::driver::Answer;
+
 /// What is replicated. Called on the raft thread, one call at a time, in log order.
 pub trait StateMachine: Send + 'static {
     /// Applies one committed command. Equal sequences of commands must give equal states on every
@@ -39,15 +41,15 @@ pub trait StateMachine: Send + 'static {
     /// Replaces the whole state by one that [`snapshot`](Self::snapshot) gave, here or on another
     /// member.
     ///
-    /// # Errors When the bytes cannot be read. They have passed their checksum, so this means
+    /// # Errors
+    /// When the bytes cannot be read. They have passed their checksum, so this means
     /// another program or version wrote them; the member stops.
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError>;
 }
 
 /// A state at one point of the log.
 pub trait Capture: Send {
-    /// Writes what [`StateMachine::snapshot`] would have given. Called twice, first to count the
-    /// bytes: equal both times.
+    /// Writes what [`StateMachine::snapshot`] would have given.
     ///
     /// # Errors
     /// Those of `out`, and whatever keeps the state from being written.
@@ -70,6 +72,12 @@ pub struct RestoreError(pub String);
 pub trait Transport: Send + 'static {
     /// Sends one opaque message to a member.
     fn send(&mut self, to: u64, message: Vec<u8>);
+
+    /// Answers those whose commands were applied in one go. Where answering means waking tasks of a
+    /// runtime, waking one of them that answers the others costs less.
+    fn answer(&mut self, answers: Vec<Answer>) {
+        answers.into_iter().for_each(Answer::give);
+    }
 
     /// Sends a message that carries a whole snapshot, so it may be large. Its fate must be told by
     /// [`report_snapshot`](crate::RaftHandle::report_snapshot); until then, or until the driver's

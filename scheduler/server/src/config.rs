@@ -11,7 +11,7 @@ use figment::{
     providers::{Env, Format, Toml},
 };
 use serde::{Deserialize, Serialize};
-use trainyard_jobs::{ClusterId, Millis};
+use trainyard_jobs::{Bytes, ClusterId, Millis};
 use trainyard_pki::NODE_LIFE;
 
 use crate::access::LimitsConfig;
@@ -72,6 +72,9 @@ pub struct Config {
     pub clock_offset_ms: i64,
     /// The longest that records of the audit trail wait for their export.
     pub audit_every: Millis,
+    /// What each scheduler's disk keeps free for the reports of what runs, or a fiftieth of a disk
+    /// that is small: while most disks have less, new work is refused. 0 keeps nothing.
+    pub disk_reserve: Bytes,
     /// What one caller may ask for.
     pub limits: LimitsConfig,
 }
@@ -100,6 +103,7 @@ impl Default for Config {
             auto_replace: false,
             clock_offset_ms: 0,
             audit_every: Millis(600_000),
+            disk_reserve: Bytes(256 << 20),
             limits: LimitsConfig::default(),
         }
     }

@@ -107,6 +107,11 @@ pub enum Failure {
         /// Milliseconds.
         by: u64,
     },
+    /// No disk for more.
+    #[error(
+        "new work is refused, because the disks of most schedulers are nearly full: make room (`yard cluster status` says where); what runs goes on"
+    )]
+    DisksFull,
     /// Not every scheduler can apply it.
     #[error(
         "this needs feature level {needs} and the cluster is at {has}: it rises by itself once every scheduler runs a version that can apply it (`yard cluster status`)"
@@ -244,6 +249,7 @@ impl From<Failure> for Status {
             | Failure::Fenced { .. }
             | Failure::Store(_)
             | Failure::Interrupted(_) => Self::unavailable(text),
+            Failure::DisksFull => Self::resource_exhausted(text),
             Failure::LevelTooLow { .. } => Self::failed_precondition(text),
             Failure::Unreadable(_) | Failure::Archive(_) => Self::data_loss(text),
             Failure::Invalid(_) => Self::invalid_argument(text),

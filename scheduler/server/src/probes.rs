@@ -7,7 +7,10 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,7 +24,7 @@ use trainyard_core::command::FEATURE_LEVEL;
 use trainyard_pki::Expected;
 use trainyard_proto::v1::{self, cluster_client::ClusterClient};
 
-use crate::{error::Failure, replica::Replica, transport};
+use crate::{decide::room, error::Failure, replica::Replica, transport};
 
 /// How often members ask each other.
 const EVERY: Duration = Duration::from_secs(1);
@@ -63,11 +66,13 @@ pub(crate) enum Clock {
 pub(crate) struct Probes {
     facts: Arc<Mutex<BTreeMap<u64, Facts>>>,
     clock: watch::Sender<Option<Clock>>,
+    /// Whether too few of the voters' disks have room for new work.
+    full: Arc<AtomicBool>,
 }
 
 impl Default for Probes {
     fn default() -> Self {
-        Self { facts: Arc::default(), clock: watch::Sender::new(None) }
+        Self { facts: Arc::default(), clock: watch::Sender::new(None), full: Arc::default() }
     }
 }
 
@@ -95,6 +100,12 @@ impl Probes {
             // Nobody could be asked: nobody can tell.
             _ => Ok(()),
         }
+    }
+
+    /// Fails while the disks of a majority are nearly full: what runs goes on and is written, but
+    /// nothing new is taken on.
+    pub(crate) fn is_room(&self) -> Result<(), Failure> {
+        if self.full.load(Ordering::Relaxed) { Err(Failure::DisksFull) } else { Ok(()) }
     }
 
     fn note(&self, id: u64, facts: Facts) {
@@ -128,6 +139,7 @@ pub(crate) async fn run(replica: Replica) {
         let asked = channels.iter().map(|(id, (_, channel))| ask(&replica, *id, channel.clone()));
         join_all(asked).await;
         judge(&replica, &channels.keys().copied().collect::<Vec<_>>());
+        look_for_room(&replica);
     }
 }
 
@@ -211,6 +223,23 @@ fn judge(replica: &Replica, others: &[u64]) {
     }
 }
 
+/// Notes whether the voters' disks have room for new work.
+fn look_for_room(replica: &Replica) {
+    let voters = replica.status().borrow().voters.clone();
+    let of = |id: &u64| match *id == replica.config.id {
+        true => disk(&replica.config.data_dir),
+        false => replica.probes.of(*id).map_or((0, 0), |facts| facts.disk),
+    };
+    let disks: Vec<_> = voters.iter().map(of).collect();
+    let full = !room::is_left(&disks, replica.config.disk_reserve);
+    let before = replica.probes.full.swap(full, Ordering::Relaxed);
+    match (before, full) {
+        (false, true) => tracing::error!("{}", Failure::DisksFull),
+        (true, false) => tracing::info!("there is disk for new work again"),
+        _ => {}
+    }
+}
+
 /// Gives the leadership to a voter whose clock is right.
 fn hand_on(replica: &Replica, offsets: &[(u64, i64)], median: i64) {
     let status = replica.status().borrow().clone();
@@ -246,6 +275,9 @@ pub(crate) fn alarms(replica: &Replica) -> Vec<String> {
     let mut alarms = Vec::new();
     if let Some(Clock::Off { by }) = replica.probes.clock() {
         alarms.push(format!("its clock is {by} ms off the others'"));
+    }
+    if replica.probes.is_room().is_err() {
+        alarms.push("new work is refused: most schedulers' disks are nearly full".to_owned());
     }
     let (free, total) = disk(&replica.config.data_dir);
     if total > 0 && free < total / LOW {

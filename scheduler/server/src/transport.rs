@@ -19,7 +19,7 @@ use trainyard_proto::{
     CHUNK_BYTES, MAX_MESSAGE_BYTES,
     v1::{ArchiveHeadRequest, ArchivePiece, RaftChunk, raft_client::RaftClient},
 };
-use trainyard_raft::{RaftHandle, Transport};
+use trainyard_raft::{Answer, RaftHandle, Transport};
 
 use crate::{
     archive::{ArchiveError, ArchiveStore},
@@ -61,6 +61,8 @@ pub(crate) struct Peers {
     book: Book,
     archive: ArchiveStore,
     peers: BTreeMap<u64, Peer>,
+    /// To the task that wakes those who wait for their commands.
+    answers: mpsc::UnboundedSender<Vec<Answer>>,
 }
 
 struct Peer {
@@ -94,7 +96,9 @@ impl Peers {
     ) -> Self {
         let (peers, archive) = (BTreeMap::new(), archive.clone());
         let (runtime, raft) = (Handle::current(), Arc::clone(raft));
-        Self { runtime, speaker, credentials, raft, book, archive, peers }
+        let (answers, batches) = mpsc::unbounded_channel();
+        runtime.spawn(give_answers(batches));
+        Self { runtime, speaker, credentials, raft, book, archive, peers, answers }
     }
 
     /// The peer at its present address; a link to where it was before ends with its queue.
@@ -116,12 +120,24 @@ impl Peers {
     }
 }
 
+/// Answers from within the runtime: a task that another one wakes needs no signal between threads.
+async fn give_answers(mut batches: mpsc::UnboundedReceiver<Vec<Answer>>) {
+    while let Some(batch) = batches.recv().await {
+        batch.into_iter().for_each(Answer::give);
+    }
+}
+
 impl Transport for Peers {
     fn send(&mut self, to: u64, message: Vec<u8>) {
         let sent = self.peer(to).is_some_and(|peer| peer.queue.try_send(message).is_ok());
         if !sent && let Some(raft) = self.raft.get() {
             raft.report_unreachable(to);
         }
+    }
+
+    fn answer(&mut self, answers: Vec<Answer>) {
+        // With the runtime went everybody who waited.
+        let _ = self.answers.send(answers);
     }
 
     fn send_snapshot(&mut self, to: u64, message: Vec<u8>) {

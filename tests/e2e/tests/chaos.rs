@@ -89,15 +89,15 @@ fn what_a_superseded_attempt_says_late_is_refused() -> anyhow::Result<()> {
     })
 }
 
-/// Three schedulers, those of `small` on disks of a few megabytes.
-fn with_small_disks(
-    small: &[usize],
-    test: impl FnOnce(&mut Cluster, &Vec<SmallDisk>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mount = |cluster: &mut Cluster| {
-        small.iter().map(|n| SmallDisk::mount(&cluster.scheduler_data(*n)?, 24)).collect()
-    };
-    on_prepared_cluster(YARD, mount, test)
+/// Puts the schedulers of `numbers` on disks of a few megabytes.
+fn small_disks(cluster: &mut Cluster, numbers: &[usize]) -> anyhow::Result<Vec<SmallDisk>> {
+    let mount = |number: &usize| SmallDisk::mount(&cluster.scheduler_data(*number)?, 24);
+    numbers.iter().map(mount).collect()
+}
+
+/// A job whose spec fills a good part of what the log had room for already when its disk was full.
+fn large() -> String {
+    specs::single(&format!("true # {}", "x".repeat(64 << 10)))
 }
 
 /// Waits until a scheduler has ended because of its full disk, and has said so.
@@ -114,11 +114,16 @@ fn gave_up(cluster: &mut Cluster, number: usize) -> anyhow::Result<()> {
 
 #[test]
 fn a_full_disk_stops_one_scheduler_and_nothing_else() -> anyhow::Result<()> {
-    with_small_disks(&[0], |cluster, disks| {
+    let small = |cluster: &mut Cluster| small_disks(cluster, &[0]);
+    on_prepared_cluster(YARD, small, |cluster, disks| {
         let mut ledger = Ledger::open(cluster)?;
         let disk = disks.first().context("a disk")?;
         let load = Load::start(cluster)?;
         disk.fill()?;
+        until("the scheduler to give up", SOON, || {
+            ledger.acknowledged([cluster.submit(&large())?]);
+            Ok(cluster.scheduler_has_ended(0)?.then_some(()))
+        })?;
         gave_up(cluster, 0)?;
         ledger.acknowledged([cluster.submit(&specs::single("true"))?]);
         ledger.acknowledged(load.stop()?);
@@ -130,8 +135,50 @@ fn a_full_disk_stops_one_scheduler_and_nothing_else() -> anyhow::Result<()> {
 }
 
 #[test]
+fn full_disks_of_a_quorum_stop_new_work_and_lose_nothing() -> anyhow::Result<()> {
+    let small = |cluster: &mut Cluster| small_disks(cluster, &[0, 1]);
+    on_prepared_cluster(YARD, small, |cluster, disks| {
+        let mut ledger = Ledger::open(cluster)?;
+        for _ in 0..3 {
+            ledger.acknowledged([cluster.submit(&specs::single("true"))?]);
+        }
+        disks.iter().try_for_each(SmallDisk::fill)?;
+        // Until the leader has heard of it, a submit may still find room.
+        cluster.write("late.toml", &specs::single("true"))?;
+        let refused = until("new work to be refused", SOON, || {
+            let answer = cluster.run(&["submit", "late.toml", "-q"])?;
+            if answer.code == Some(0) {
+                ledger.acknowledged([answer.stdout.trim().to_owned()]);
+                return Ok(None);
+            }
+            Ok(Some(answer))
+        })?;
+        let refused = refused.expect_code(6)?;
+        ensure!(refused.stderr.contains("new work is refused"), "{}", refused.stderr);
+        let status = cluster.run(&["cluster", "status"])?.ok()?;
+        let told = status.stderr.matches("disk is nearly full").count();
+        ensure!(told == 2, "two schedulers raise the alarm: {}", status.stderr);
+        ledger.check_ranks(cluster)?;
+        disks.iter().try_for_each(SmallDisk::free)?;
+        let again = until("new work to be taken on", SOON, || {
+            let answer = cluster.run(&["submit", "late.toml", "-q"])?;
+            Ok((answer.code == Some(0)).then_some(answer))
+        })?;
+        ledger.acknowledged([again.stdout.trim().to_owned()]);
+        ledger.close(cluster)
+    })
+}
+
+/// Where nothing is kept free, what a scheduler cannot write ends it.
+#[test]
 fn full_disks_of_a_quorum_stop_writes_and_lose_nothing() -> anyhow::Result<()> {
-    with_small_disks(&[0, 1], |cluster, disks| {
+    let prepare = |cluster: &mut Cluster| {
+        for number in 0..3 {
+            cluster.configure_scheduler(number, "disk_reserve = \"0B\"")?;
+        }
+        small_disks(cluster, &[0, 1])
+    };
+    on_prepared_cluster(YARD, prepare, |cluster, disks| {
         let mut ledger = Ledger::open(cluster)?;
         for _ in 0..3 {
             ledger.acknowledged([cluster.submit(&specs::single("true"))?]);
@@ -140,8 +187,8 @@ fn full_disks_of_a_quorum_stop_writes_and_lose_nothing() -> anyhow::Result<()> {
         // Until both have met the end of their disks, a write may still find room. None that is
         // acknowledged is lost, and then none is acknowledged.
         let mut tries = 0;
+        cluster.write("late.toml", &large())?;
         let refused = until("writes to stop", SOON, || {
-            cluster.write("late.toml", &specs::single("true"))?;
             tries += 1;
             let answer =
                 cluster.run(&["submit", "late.toml", "-q", "--key", &format!("late-{tries}")])?;

@@ -48,6 +48,7 @@ prop_compose! {
             gpu_type: if gpu { gpu_type } else { Vec::new() },
             min_gpu_memory: memory.filter(|_| gpu),
             max_ranks_per_node,
+            compact: elastic,
             node_labels,
         }
     }

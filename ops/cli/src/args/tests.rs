@@ -53,6 +53,7 @@ fn help_fits_eighty_columns() {
         &["scheduler"],
         &["worker"],
         &["completion"],
+        &["sim"],
     ] {
         for line in help(path).lines() {
             assert!(line.chars().count() <= 80, "yard {path:?}: {line}");
@@ -69,6 +70,7 @@ fn the_overview_is_short() {
 fn a_commands_help() {
     insta::assert_snapshot!("help_submit", help(&["submit"]));
     insta::assert_snapshot!("help_dev", help(&["dev"]));
+    insta::assert_snapshot!("help_sim", help(&["sim"]));
 }
 
 #[test]

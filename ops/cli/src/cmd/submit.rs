@@ -86,10 +86,10 @@ pub(crate) async fn run(app: &App, args: SubmitArgs) -> Result<Exit, CliError> {
     let submitted = submit(app, &cluster, &args.job).await?;
     match app.out.format {
         Format::Table | Format::Wide => app.out.result(&format!("{}\n", submitted.job))?,
-        Format::Json | Format::Jsonl | Format::Yaml if app.out.quiet => {
+        Format::Json | Format::Jsonl | Format::Yaml | Format::Csv if app.out.quiet => {
             app.out.result(&format!("{}\n", submitted.job))?;
         }
-        Format::Json | Format::Jsonl | Format::Yaml => {
+        Format::Json | Format::Jsonl | Format::Yaml | Format::Csv => {
             let body = Submission { id: &submitted.job, existed: submitted.existed };
             app.out.result(&app.out.document("Submission", &body)?)?;
         }

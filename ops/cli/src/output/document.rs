@@ -99,6 +99,16 @@ pub(super) fn jsonl<T: Serialize>(kind: &'static str, body: &T) -> Result<String
     serde_json::to_string(&single(kind, body)).map(|text| text + "\n").map_err(unwritable)
 }
 
+/// Lines of comma-separated values below their names. What is no plain value has no such form.
+pub(super) fn csv<T: Serialize>(items: &[T]) -> Result<String, CliError> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for item in items {
+        writer.serialize(item).map_err(unwritable)?;
+    }
+    let bytes = writer.into_inner().map_err(unwritable)?;
+    String::from_utf8(bytes).map_err(unwritable)
+}
+
 pub(super) fn unwritable(error: impl std::fmt::Display) -> CliError {
     CliError::internal(format!("cannot write the result as a document: {error}"))
 }

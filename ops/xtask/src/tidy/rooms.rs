@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("trainyard-store", &["trainyard-jobs"]),
     ("trainyard-core", &["trainyard-jobs", "trainyard-probe"]),
     ("trainyard-raft", &["trainyard-probe"]),
+    ("trainyard-sim", &["trainyard-core", "trainyard-jobs"]),
     (
         "trainyard-scheduler",
         &[
@@ -44,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "trainyard-pki",
             "trainyard-proto",
             "trainyard-scheduler",
+            "trainyard-sim",
             "trainyard-store",
             "trainyard-worker",
         ],

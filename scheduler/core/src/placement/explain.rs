@@ -10,6 +10,7 @@ pub use self::whatif::{Change, Counterfactual};
 use super::{
     fit::{Request, unit_word},
     planner::Planner,
+    share::OverQuota,
     yard::{Census, Yard},
 };
 
@@ -41,6 +42,8 @@ pub enum BlockerKind {
     Ports,
     /// Other jobs are being stopped for it.
     Stopping,
+    /// Its queue, or one above, may not have more.
+    Quota,
 }
 
 impl BlockerKind {
@@ -56,6 +59,7 @@ impl BlockerKind {
             Self::Held => "held",
             Self::Ports => "ports",
             Self::Stopping => "stopping",
+            Self::Quota => "quota",
         }
     }
 }
@@ -87,6 +91,17 @@ impl Blocker {
     pub(super) fn stopping() -> Self {
         let message = "its units are becoming free: what has them is being stopped".to_owned();
         Self { kind: BlockerKind::Stopping, message }
+    }
+
+    pub(super) fn quota(over: &OverQuota<'_>) -> Self {
+        let OverQuota { queue, gpu_type, limit, used } = over;
+        let what = gpu_type.map_or_else(String::new, |kind| format!(" {kind}"));
+        let units = if *limit == 1 { "unit" } else { "units" };
+        let message = format!(
+            "queue {} may have {limit}{what} {units} and has {used} in use",
+            queue.as_str()
+        );
+        Self { kind: BlockerKind::Quota, message }
     }
 
     pub(super) fn held(job: &JobId) -> Self {
@@ -146,7 +161,7 @@ impl Planner {
     pub fn explain(&mut self, job: &JobId, now: Timestamp) -> Option<Explanation> {
         let (waiting, position) = self.waiting(job)?;
         let waiting = waiting.clone();
-        let blockers = self.reasons(now).remove(job).map(|b| b.to_vec()).unwrap_or_default();
+        let blockers = self.reason(job, now).map(|b| b.to_vec()).unwrap_or_default();
         let counterfactuals =
             if blockers.is_empty() { Vec::new() } else { self.what_if(&waiting, now) };
         let suggestions = counterfactuals.iter().map(ToString::to_string).collect();

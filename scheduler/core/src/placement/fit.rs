@@ -54,7 +54,7 @@ impl From<&Resources> for Request {
             unit_memory: r.min_gpu_memory.unwrap_or(Bytes(0)),
             share: WHOLE,
             most_per_node: r.max_ranks_per_node.unwrap_or(u32::MAX),
-            compact: false,
+            compact: r.compact,
             cpu_milli: 0,
             memory: Bytes(0),
             labels: r.node_labels.clone(),

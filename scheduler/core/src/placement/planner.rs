@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use trainyard_jobs::{JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId};
+use trainyard_jobs::{
+    DeviceKind, JobId, Millis, NodeId, Policy, ProjectName, QueueSpec, Timestamp, UnitId,
+};
 
 use super::{
     explain::{Blocker, Scenario},
@@ -14,14 +16,16 @@ use super::{
     order::{Lines, Settings, Worth, bucket_end, value},
     pass::Pass,
     running::{Progress, Running, Stop},
-    time::{Facts, History, Past, Seen, remaining},
+    time::{Facts, History, Past, Seen, longest, remaining},
     victims::{Standing, cost, notice, ready},
     view::{Delta, PlanNode, Waiting},
     yard::Yard,
 };
 use crate::{
     State,
+    apply::ELASTIC_LEVEL,
     command::{Assignment, StartAttempt},
+    state::Usage,
 };
 
 /// From this wait on, a job that does not fit when its turn comes keeps later ones off the nodes
@@ -30,6 +34,10 @@ pub const PATIENCE: Millis = Millis(600_000);
 
 /// Ended jobs from which a new planner learns how long jobs take.
 const REMEMBERED: usize = 10_000;
+
+/// A job that has waited so many times as long as it runs has waited too long, if its queue's
+/// patience is at an end as well: who runs for months may wait for weeks.
+const SLOWDOWN: u64 = 10;
 
 /// Work that one plan may do, in jobs looked at and places tried. Not time: equal input gives an
 /// equal plan.
@@ -70,9 +78,15 @@ pub struct Planner {
     yard: Yard,
     lines: Lines,
     settings: BTreeMap<ProjectName, Settings>,
-    /// The running jobs of each group, and the units that they have.
+    /// The running jobs of each group.
     groups: BTreeMap<ProjectName, BTreeSet<JobId>>,
-    used: BTreeMap<ProjectName, u64>,
+    /// Units that each project's jobs have: CPU slots, GPUs.
+    used: BTreeMap<ProjectName, [u64; 2]>,
+    usage: BTreeMap<ProjectName, Usage>,
+    /// Units that there are: CPU slots, GPUs.
+    capacity: [u64; 2],
+    /// Whether the cluster's feature level lets elastic jobs run with fewer ranks.
+    elastic: bool,
 }
 
 /// Two planners are alike if they were told the same of what is: not how they came to know it.
@@ -84,17 +98,28 @@ impl PartialEq for Planner {
             && self.unusable == other.unusable
             && self.queues == other.queues
             && self.used == other.used
+            && self.usage == other.usage
+            && self.capacity == other.capacity
             && self.yard == other.yard
     }
 }
 
 impl Eq for Planner {}
 
+/// Where a kind of device is counted.
+pub(super) const fn slot(kind: DeviceKind) -> usize {
+    match kind {
+        DeviceKind::Cpu => 0,
+        DeviceKind::Gpu => 1,
+    }
+}
+
 impl Planner {
     /// A planner that knows all of `state`.
     #[must_use]
     pub fn of(state: &State) -> Self {
-        let mut planner = Self::default();
+        let elastic = state.feature_level() >= ELASTIC_LEVEL;
+        let mut planner = Self { elastic, ..Self::default() };
         for job in state.newest_ended_jobs(u64::MAX).take(REMEMBERED) {
             if let Some(past) = Past::of(job) {
                 planner.history.learn(&past);
@@ -102,6 +127,9 @@ impl Planner {
         }
         for name in state.queues().keys() {
             planner.update(Delta::of_queue(state, name));
+        }
+        for name in state.usage().keys() {
+            planner.update(Delta::of_usage(state, name));
         }
         for job in state.live_jobs() {
             planner.update(Delta::of_job(state, &job.id));
@@ -145,12 +173,23 @@ impl Planner {
                 };
                 self.regroup();
             }
+            Delta::Usage(name, usage) if usage.unit_ms == 0 => {
+                self.usage.remove(&name);
+            }
+            Delta::Usage(name, usage) => {
+                self.usage.insert(name, usage);
+            }
             Delta::Node(node) => {
                 self.yard.set(&node, self.unusable.get(&node.id));
-                self.nodes.insert(node.id.clone(), *node);
+                self.offer(&node, true);
+                if let Some(before) = self.nodes.insert(node.id.clone(), *node) {
+                    self.offer(&before, false);
+                }
             }
             Delta::NodeGone(node) => {
-                self.nodes.remove(&node);
+                if let Some(before) = self.nodes.remove(&node) {
+                    self.offer(&before, false);
+                }
                 self.unusable.remove(&node);
                 self.yard.remove(&node);
             }
@@ -161,6 +200,15 @@ impl Planner {
                 {
                     self.yard.set(known, self.unusable.get(&node));
                 }
+            }
+        }
+    }
+
+    /// Counts what a node offers.
+    fn offer(&mut self, node: &PlanNode, more: bool) {
+        for device in node.devices.values() {
+            if let Some(units) = self.capacity.get_mut(slot(device.kind)) {
+                *units = if more { units.saturating_add(1) } else { units.saturating_sub(1) };
             }
         }
     }
@@ -182,6 +230,8 @@ impl Planner {
 
     fn take_in(&mut self, id: &JobId, progress: Progress) {
         let ran = match (self.running.get(id), self.waiting.get(id)) {
+            // Of an attempt before it, late: its time is not this one's.
+            (Some(job), _) if progress.at < job.started => return,
             (Some(job), _) => job.used.0.saturating_add(progress.at.since(job.started).0),
             (None, Some(job)) => job.used.0,
             (None, None) => return,
@@ -199,9 +249,23 @@ impl Planner {
         let settings = self.settings(&job.project);
         let value = self.value_of(job);
         let rank = (std::cmp::Reverse(job.priority), value, job.sequence, job.id.clone());
-        let patience = Timestamp(job.since.0.saturating_add(settings.patience.0));
+        let patience = Timestamp(job.since.0.saturating_add(self.bound(job, &settings)));
+        let patience = self.latest_start(job).map_or(patience, |latest| latest.min(patience));
         let group = settings.group.clone();
         self.lines.insert(group, Request::from(&job.resources), rank, patience);
+    }
+
+    /// The wait that is too long for a job.
+    pub(super) fn bound(&self, job: &Waiting, settings: &Settings) -> u64 {
+        let length = job.used.0.saturating_add(self.time_left(job));
+        length.saturating_mul(SLOWDOWN).max(settings.patience.0)
+    }
+
+    /// When a job has to start to be done in time, if it can be done in time at all.
+    pub(super) fn latest_start(&self, job: &Waiting) -> Option<Timestamp> {
+        let by = job.finish_by?.0;
+        let likely = by.checked_sub(self.time_left(job)).filter(|start| *start >= job.since.0)?;
+        Some(Timestamp(by.saturating_sub(self.longest(job)).min(likely)))
     }
 
     /// Puts those waiting jobs where they belong now that are concerned.
@@ -230,16 +294,25 @@ impl Planner {
 
     /// Knows what a project's settings come to.
     fn settle(&mut self, project: &ProjectName) {
-        if !self.settings.contains_key(project) {
-            let settings = Settings::of(&self.queues, project);
-            self.settings.insert(project.clone(), settings);
+        if self.settings.contains_key(project) {
+            return;
         }
+        let settings = Settings::of(&self.queues, project);
+        if settings.group != *project {
+            let group = settings.group.clone();
+            let of_group = Settings::of(&self.queues, &group);
+            self.settings.insert(group, of_group);
+        }
+        self.settings.insert(project.clone(), settings);
     }
 
     fn count(&mut self, job: &Running) {
         self.settle(&job.project);
         let group = self.settings(&job.project).group.clone();
-        *self.used.entry(group.clone()).or_default() += job.units();
+        let used = self.used.entry(job.project.clone()).or_default();
+        if let Some(used) = used.get_mut(slot(job.resources.device)) {
+            *used = used.saturating_add(job.units());
+        }
         self.groups.entry(group).or_default().insert(job.id.clone());
     }
 
@@ -254,10 +327,12 @@ impl Planner {
                 self.groups.remove(&group);
             }
         }
-        if let Some(used) = self.used.get_mut(&group) {
-            *used = used.saturating_sub(job.units());
-            if *used == 0 {
-                self.used.remove(&group);
+        if let Some(used) = self.used.get_mut(&job.project) {
+            if let Some(used) = used.get_mut(slot(job.resources.device)) {
+                *used = used.saturating_sub(job.units());
+            }
+            if *used == [0, 0] {
+                self.used.remove(&job.project);
             }
         }
     }
@@ -277,9 +352,44 @@ impl Planner {
         &self.lines
     }
 
-    /// Units that each group has.
-    pub(super) const fn used(&self) -> &BTreeMap<ProjectName, u64> {
+    /// Units that each project's jobs have: CPU slots, GPUs.
+    pub(super) const fn used(&self) -> &BTreeMap<ProjectName, [u64; 2]> {
         &self.used
+    }
+
+    /// Units that there are: CPU slots, GPUs.
+    pub(super) const fn capacity(&self) -> [u64; 2] {
+        self.capacity
+    }
+
+    /// Whether elastic jobs may run with fewer ranks than they ask for.
+    pub(super) const fn elastic(&self) -> bool {
+        self.elastic
+    }
+
+    /// Queues that have settings of their own.
+    pub(super) const fn queues(&self) -> &BTreeMap<ProjectName, QueueSpec> {
+        &self.queues
+    }
+
+    /// What every project that was ever heard of comes to, and every group.
+    pub(super) const fn all_settings(&self) -> &BTreeMap<ProjectName, Settings> {
+        &self.settings
+    }
+
+    /// The groups with running jobs.
+    pub(super) const fn groups(&self) -> &BTreeMap<ProjectName, BTreeSet<JobId>> {
+        &self.groups
+    }
+
+    /// The thousandths of units that a project used on average lately.
+    pub(super) fn lately(&self, project: &ProjectName, now: Timestamp) -> u64 {
+        let Some((usage, settings)) = self.usage.get(project).zip(self.settings.get(project))
+        else {
+            return 0;
+        };
+        let used = u128::from(usage.at(now, settings.half_life).unit_ms) * 1000;
+        u64::try_from(used / u128::from(settings.half_life.0.max(1))).unwrap_or(u64::MAX)
     }
 
     pub(super) fn unusable(&self, node: &NodeId) -> Option<&BTreeMap<UnitId, String>> {
@@ -302,14 +412,19 @@ impl Planner {
         known.unwrap_or_else(|| Settings::of(&self.queues, project))
     }
 
-    /// The group in which a project's jobs are ordered.
-    pub(super) fn group(&self, project: &ProjectName) -> Option<&ProjectName> {
-        self.settings.get(project).map(|settings| &settings.group)
+    /// What a project that has jobs comes to.
+    pub(super) fn settings_of(&self, project: &ProjectName) -> Option<&Settings> {
+        self.settings.get(project)
     }
 
     /// What its policy makes of a waiting job.
     pub(super) fn value_of(&self, job: &Waiting) -> u64 {
-        let facts = Facts {
+        let policy = self.settings_of(&job.project).map_or_else(Policy::default, |s| s.policy);
+        value(policy, job.attained, self.time_left(job), job.resources.gpus)
+    }
+
+    fn facts_of<'a>(&self, job: &'a Waiting) -> Facts<'a> {
+        Facts {
             project: &job.project,
             principal: &job.principal,
             gpus: job.resources.gpus,
@@ -317,34 +432,64 @@ impl Planner {
             estimate: job.estimate,
             time_left: job.time_left,
             seen: self.seen.get(&job.id).copied(),
-        };
-        let policy = self.settings(&job.project).policy;
-        value(policy, job.attained, remaining(&facts, &self.history), job.resources.gpus)
+        }
+    }
+
+    fn facts_of_running<'a>(&self, job: &'a Running, now: Timestamp) -> Facts<'a> {
+        let ran = now.since(job.started).0;
+        Facts {
+            project: &job.project,
+            principal: &job.principal,
+            gpus: job.resources.gpus,
+            ran: job.used.0.saturating_add(ran),
+            estimate: job.estimate,
+            time_left: job.time_left.map(|left| Millis(left.0.saturating_sub(ran))),
+            seen: self.seen.get(&job.id).copied(),
+        }
+    }
+
+    /// The milliseconds that a waiting job is predicted to run.
+    pub(super) fn time_left(&self, job: &Waiting) -> u64 {
+        remaining(&self.facts_of(job), &self.history)
+    }
+
+    /// The milliseconds that a waiting job will hardly run longer than.
+    pub(super) fn longest(&self, job: &Waiting) -> u64 {
+        longest(&self.facts_of(job), &self.history)
+    }
+
+    /// When a running job is predicted to end.
+    pub(super) fn end_of(&self, job: &Running, now: Timestamp) -> Timestamp {
+        let left = remaining(&self.facts_of_running(job, now), &self.history);
+        Timestamp(now.0.saturating_add(left))
     }
 
     /// The running jobs of a group that may be stopped at `now`, the worst first, and when that
     /// changes by time alone.
-    pub(super) fn standings(
-        &self,
+    pub(super) fn standings<'a>(
+        &'a self,
         group: &ProjectName,
-        gone: Option<&JobId>,
+        gone: &BTreeSet<JobId>,
         now: Timestamp,
         yard: &Yard,
-    ) -> (Vec<Standing>, Option<Timestamp>) {
+    ) -> (Vec<Standing<'a>>, Option<Timestamp>) {
         let (mut found, mut next) = (Vec::new(), None::<Timestamp>);
         let mut then = |at: Timestamp| next = Some(next.map_or(at, |before| before.min(at)));
         let jobs = self.groups.get(group).into_iter().flatten();
         for job in jobs.filter_map(|id| self.running.get(id)) {
-            if job.stopping || job.leaves_by.is_some() || gone == Some(&job.id) {
+            if job.stopping || job.leaves_by.is_some() || gone.contains(&job.id) {
                 continue;
             }
             let Some(settings) = self.settings.get(&job.project) else { continue };
-            let ready = ready(job, settings, now);
+            let ran = now.since(job.started).0;
+            let left = remaining(&self.facts_of_running(job, now), &self.history);
+            let length = job.used.0.saturating_add(ran).saturating_add(left);
+            let bound = length.saturating_mul(SLOWDOWN).max(settings.patience.0);
+            let ready = ready(job, settings, bound, now);
             if ready > now {
                 then(ready);
                 continue;
             }
-            let ran = now.since(job.started).0;
             let attained = job.attained.saturating_add(ran.saturating_mul(job.units()));
             let whole = bucket_end(attained).saturating_sub(attained).div_ceil(job.units().max(1));
             then(Timestamp(now.0.saturating_add(whole)));
@@ -354,33 +499,23 @@ impl Planner {
                 attempt: job.attempt,
                 worth: Worth {
                     priority: job.priority,
-                    value: self.value_running(job, settings, attained, ran),
+                    value: value(settings.policy, attained, left, job.resources.gpus),
                     attained,
                 },
                 cost: cost(job, settings, now),
                 place: yard.placement(&job.assignments()),
                 notice: notice(job, settings),
                 sequence: job.sequence,
+                running: job,
+                settings,
             });
         }
         found.sort_by(|a, b| {
-            let key = |s: &Standing| (s.worth.priority, std::cmp::Reverse(s.worth.value), s.cost);
+            let key =
+                |s: &Standing<'_>| (s.worth.priority, std::cmp::Reverse(s.worth.value), s.cost);
             key(a).cmp(&key(b)).then(b.sequence.cmp(&a.sequence))
         });
         (found, next)
-    }
-
-    fn value_running(&self, job: &Running, settings: &Settings, attained: u64, ran: u64) -> u64 {
-        let facts = Facts {
-            project: &job.project,
-            principal: &job.principal,
-            gpus: job.resources.gpus,
-            ran: job.used.0.saturating_add(ran),
-            estimate: job.estimate,
-            time_left: job.time_left.map(|left| Millis(left.0.saturating_sub(ran))),
-            seen: self.seen.get(&job.id).copied(),
-        };
-        value(settings.policy, attained, remaining(&facts, &self.history), job.resources.gpus)
     }
 
     /// Decides what to start and to stop at `now`. The planner is as before when it is done: what
@@ -405,6 +540,15 @@ impl Planner {
         })
     }
 
+    /// Why one job waits, if it would not start at `now`.
+    pub(super) fn reason(&mut self, job: &JobId, now: Timestamp) -> Option<Blockers> {
+        self.pass(|planner, yard| {
+            let mut pass = Pass::new(planner, yard, now).explaining();
+            pass.run();
+            pass.reason(job)
+        })
+    }
+
     /// Whether a job would start at `now` if things were as in `scenario`. The same pass as
     /// [`Planner::plan`], on the same yard, which is as before afterwards: a copy in effect.
     pub(super) fn would_start(&mut self, scenario: &Scenario<'_>, now: Timestamp) -> bool {
@@ -412,12 +556,7 @@ impl Planner {
             self.yard.set(node, None);
         }
         let starts = self.pass(|planner, yard| {
-            for job in scenario.gone.iter().skip(1).filter_map(|id| planner.running.get(id)) {
-                let place = yard.placement(&job.assignments());
-                yard.give_back(&place);
-            }
-            let mut pass = Pass::new(planner, yard, now);
-            pass = pass.supposing(scenario.job, scenario.gone.first());
+            let mut pass = Pass::new(planner, yard, now).supposing(scenario.job, scenario.gone);
             pass.run();
             pass.starts(&scenario.job.id)
         });
@@ -462,7 +601,7 @@ impl Planner {
     }
 
     /// Goes through the queue in some way; afterwards the yard is as it was before.
-    fn pass<T>(&mut self, run: impl FnOnce(&Self, &mut Yard) -> T) -> T {
+    fn pass<T>(&mut self, run: impl for<'a> FnOnce(&'a Self, &'a mut Yard) -> T) -> T {
         let mut yard = std::mem::take(&mut self.yard);
         yard.expect(self.lines.mix());
         let mark = yard.mark();

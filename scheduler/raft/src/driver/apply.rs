@@ -10,18 +10,27 @@ use trainyard_probe::{planted, reached};
 use super::{
     core::{Driver, SnapshotFile},
     proposals::Applied,
+    reply::Answer,
     taking::Taking,
 };
 use crate::{
     error::{Fatal, ProposeError},
+    machine::Transport,
     storage::{SnapshotFrame, count},
 };
 
 /// A state this small is written as often as `snapshot_every` says, whatever the log brought.
 const CHEAP_SNAPSHOT_BYTES: u64 = 4 << 20;
 
+/// And a larger one not before the log brought this much, which a start replays in seconds.
+const WORTH_A_SNAPSHOT: u64 = 128 << 20;
+
 impl Driver {
-    pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
+    pub(super) fn apply(
+        &mut self,
+        entries: Vec<Entry>,
+        out: &mut dyn Transport,
+    ) -> Result<(), Fatal> {
         if entries.is_empty() {
             return Ok(());
         }
@@ -55,11 +64,12 @@ impl Driver {
             let bytes = count(entry.data.len()).saturating_add(count(entry.context.len()));
             self.applied_bytes = self.applied_bytes.saturating_add(bytes);
             let waiter = self.proposals.take(&entry.context);
-            answers.extend(waiter.map(|reply| (reply, Applied { index, term, response })));
+            answers
+                .extend(waiter.map(|reply| Answer::new(reply, Applied { index, term, response })));
         }
         self.machine.applied();
-        for (reply, applied) in answers {
-            reply.send(Ok(applied));
+        if !answers.is_empty() {
+            out.answer(answers);
         }
         Ok(())
     }
@@ -105,7 +115,7 @@ impl Driver {
             reached("raft: a snapshot is wanted by a peer");
         }
         let worth = self.snapshot_bytes <= CHEAP_SNAPSHOT_BYTES
-            || self.applied_bytes >= self.snapshot_bytes;
+            || self.applied_bytes >= self.snapshot_bytes.max(WORTH_A_SNAPSHOT);
         let due = (fresh >= self.snapshot_every || large) && worth;
         if !due && !wanted {
             self.hand_out_snapshot();

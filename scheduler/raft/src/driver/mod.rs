@@ -17,5 +17,5 @@ mod taking;
 pub use core::{Driver, Input, SnapshotFile};
 pub use members::MemberChange;
 pub use proposals::Applied;
-pub use reply::Reply;
+pub use reply::{Answer, Reply};
 pub(crate) use report::Part;

@@ -83,7 +83,7 @@ impl Driver {
         }
         let frame = self.persist(&ready)?;
         if planted("apply before commit") {
-            self.apply(ready.entries().clone())?;
+            self.apply(ready.entries().clone(), out)?;
         }
         self.send(held, out);
         self.send(ready.take_persisted_messages(), out);
@@ -102,8 +102,8 @@ impl Driver {
             reached("raft: a leader's snapshot");
             self.restore(&frame)?;
         }
-        self.apply(committed)?;
-        self.apply(light.take_committed_entries())?;
+        self.apply(committed, out)?;
+        self.apply(light.take_committed_entries(), out)?;
         // More is applied than is committed only where that is planted.
         self.node.advance_apply_to(self.applied.0.min(self.node.raft.raft_log.committed));
         for state in read_states {

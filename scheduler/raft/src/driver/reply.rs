@@ -4,6 +4,9 @@
 
 use std::fmt;
 
+use super::proposals::Applied;
+use crate::error::ProposeError;
+
 /// Answers one request, once.
 pub struct Reply<T, E>(Box<dyn FnOnce(Result<T, E>) + Send>);
 
@@ -25,6 +28,24 @@ impl<T: 'static, E: 'static> Reply<T, E> {
         widen: impl FnOnce(F) -> E + Send + 'static,
     ) -> Reply<T, F> {
         Reply::new(move |result: Result<T, F>| self.send(result.map_err(widen)))
+    }
+}
+
+/// What became of a command, on its way to whoever proposed it.
+#[derive(Debug)]
+pub struct Answer {
+    reply: Reply<Applied, ProposeError>,
+    applied: Applied,
+}
+
+impl Answer {
+    pub(crate) const fn new(reply: Reply<Applied, ProposeError>, applied: Applied) -> Self {
+        Self { reply, applied }
+    }
+
+    /// Hands it over. One that is dropped instead leaves the outcome unknown.
+    pub fn give(self) {
+        self.reply.send(Ok(self.applied));
     }
 }
 

@@ -3,7 +3,7 @@
 //! redb checks its pages only when it repairs, and a file has no checks at all; a bit that flips in
 //! place must end in a typed error, never in a different state on one member.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
 use bytes::Bytes;
 use protobuf::Message as _;
@@ -18,6 +18,9 @@ use crate::machine::Capture;
 pub(crate) const FORMAT: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"YARDSNAP";
+
+/// Bytes of a state that are written together.
+const GATHERED: usize = 1 << 18;
 
 /// Appends an entry as stored: CRC32C of its index and bytes, then the bytes.
 pub(crate) fn seal_entry(entry: &Entry, sealed: &mut Vec<u8>) -> Result<(), String> {
@@ -94,20 +97,26 @@ impl SnapshotFrame {
     }
 
     /// Writes what [`encode`](Self::encode) would give with `state` for its data, which is never
-    /// held in memory as a whole.
-    pub(crate) fn write(&self, state: &dyn Capture, out: &mut dyn Write) -> io::Result<u64> {
-        let mut length = Counted { out: io::sink(), bytes: 0, crc: 0 };
-        state.write(&mut length)?;
-        let mut out = Counted { out, bytes: 0, crc: 0 };
-        out.write_all(&self.head(length.bytes).map_err(io::Error::other)?)?;
-        let head = out.bytes;
-        state.write(&mut out)?;
-        if out.bytes != head.saturating_add(length.bytes) {
-            return Err(io::Error::other("the state changed while it was written"));
-        }
-        let crc = out.crc;
+    /// held in memory as a whole, and encoded once: the head, which says how long the data is, is
+    /// written over when that is known.
+    pub(crate) fn write<W: Write + Seek>(&self, state: &dyn Capture, out: W) -> io::Result<u64> {
+        let head = |length| self.head(length).map_err(io::Error::other);
+        let mut out = out;
+        let start = out.stream_position()?;
+        out.write_all(&head(0)?)?;
+        // Small pieces are gathered above the sum, which is quick for large ones alone.
+        let mut data = BufWriter::with_capacity(GATHERED, Counted { out, bytes: 0, crc: 0 });
+        state.write(&mut data)?;
+        let Counted { mut out, bytes, crc } = data.into_inner()?;
+        let head = head(bytes)?;
+        let length = usize::try_from(bytes).map_err(io::Error::other)?;
+        let crc = crc32c::crc32c_combine(crc32c::crc32c(&head), crc, length);
         out.write_all(&crc.to_le_bytes())?;
-        Ok(out.bytes)
+        let end = out.stream_position()?;
+        out.seek(SeekFrom::Start(start))?;
+        out.write_all(&head)?;
+        out.seek(SeekFrom::Start(end))?;
+        Ok(end.saturating_sub(start))
     }
 
     /// Reads and checks what [`encode`](Self::encode) wrote.

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -48,9 +48,8 @@ impl SnapshotFiles {
     ) -> Result<u64, StorageError> {
         let mut bytes = 0;
         self.fill(frame.index, DRAFT, |file| {
-            let mut out = BufWriter::with_capacity(1 << 20, file);
-            bytes = frame.write(state, &mut out)?;
-            out.flush()
+            bytes = frame.write(state, file)?;
+            Ok(())
         })?;
         Ok(bytes)
     }

@@ -43,14 +43,16 @@ fn a_large_state_is_written_again_only_after_as_much_log() {
     assert_eq!(driver.counters().snapshots_taken, 1);
     commit(&mut driver, 200, 100);
     assert_eq!(driver.counters().snapshots_taken, 1, "the state was written for a little log");
-    commit(&mut driver, 2, 3 << 20);
+    commit(&mut driver, 42, 3 << 20);
+    assert_eq!(driver.counters().snapshots_taken, 1, "as much log as the state is soon there");
+    commit(&mut driver, 1, 3 << 20);
     assert_eq!(driver.counters().snapshots_taken, 2);
 
     // A start counts what it replays.
-    commit(&mut driver, 1, 3 << 20);
+    commit(&mut driver, 40, 3 << 20);
     driver.close();
     let mut driver = Driver::open(&config, Box::new(Large)).unwrap();
     assert_eq!(driver.counters().snapshots_taken, 0);
-    commit(&mut driver, 20, 3 << 17);
+    commit(&mut driver, 24, 3 << 17);
     assert_eq!(driver.counters().snapshots_taken, 1);
 }

@@ -1,7 +1,12 @@
 //! Closed segments go to the object store, in order, by create-only puts, and only then leave
 //! the disk.
 
-use std::{fs, path::Path, sync::atomic::Ordering, time::Duration};
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{
     chain::End,
@@ -38,13 +43,15 @@ pub(crate) async fn run(replica: Replica) {
     }
 }
 
-async fn export(replica: &Replica, shared: &Shared) -> Result<(), ExportError> {
+async fn export(replica: &Replica, shared: &Arc<Shared>) -> Result<(), ExportError> {
     // The position first: what is closed then stays closed.
     let (_, current) = shared.position();
     for (first, path) in segments(&shared.dir)? {
         if current.is_none_or(|current| first < current) {
-            let bytes = fs::read(&path)?;
-            let end = end_of(shared, &bytes)?;
+            // Thousands of records are read and summed: not on the runtime's threads.
+            let (segment, trail) = (path.clone(), Arc::clone(shared));
+            let read = tokio::task::spawn_blocking(move || closed(&trail, &segment));
+            let (bytes, end) = read.await.map_err(io::Error::other)??;
             let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             replica.store.put_audit_segment(shared.scheduler, first, bytes.into()).await?;
             leave(&shared.dir, &path, &end)?;
@@ -52,6 +59,13 @@ async fn export(replica: &Replica, shared: &Shared) -> Result<(), ExportError> {
         }
     }
     Ok(())
+}
+
+/// A closed segment, and where the chain ends after it.
+fn closed(shared: &Shared, path: &Path) -> Result<(Vec<u8>, End), ExportError> {
+    let bytes = fs::read(path)?;
+    let end = end_of(shared, &bytes)?;
+    Ok((bytes, end))
 }
 
 /// Where the chain ends after this segment, which must follow what was exported before.

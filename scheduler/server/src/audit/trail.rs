@@ -30,6 +30,10 @@ const QUEUE: usize = 1 << 16;
 /// Records written together at most.
 const BATCH: usize = 1024;
 
+/// How long the first record of a batch waits for others, so that not each of them wakes the
+/// thread.
+const GATHER: Duration = Duration::from_millis(20);
+
 /// How often what was written is made durable.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -188,7 +192,12 @@ impl Writer {
     fn run(mut self, orders: &Receiver<Order>) {
         loop {
             match orders.recv_timeout(SETTLE) {
-                Ok(order) => self.take(order, orders),
+                Ok(order) => {
+                    if matches!(order, Order::Write(_)) {
+                        std::thread::sleep(GATHER);
+                    }
+                    self.take(order, orders);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }

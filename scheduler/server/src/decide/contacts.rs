@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use trainyard_jobs::{AttemptRef, JobId, NodeId, SessionId, UnitId};
+use trainyard_core::placement::Progress;
+use trainyard_jobs::{AttemptNo, AttemptRef, JobId, NodeId, SessionId, Timestamp, UnitId};
 use trainyard_proto::v1;
 
 /// One worker's stream as the leader knows it.
@@ -22,6 +23,19 @@ pub struct Live {
 impl Live {
     const fn fresh(session: SessionId, now: Duration) -> Self {
         Self { session, seen: now, sample: None, held: Vec::new(), progress: BTreeMap::new() }
+    }
+
+    /// Units that are better left alone. Figures are as old as the worker's last word: its clock is
+    /// not asked.
+    fn condition(&self, now: Duration) -> Condition {
+        let time = |at: Duration| Timestamp(u64::try_from(at.as_millis()).unwrap_or(u64::MAX));
+        let strained = |device: &&v1::DeviceSample| {
+            let celsius = device.temperature_celsius.map(degrees);
+            Reading { at: time(self.seen), celsius }.is_strained(time(now), None)
+        };
+        let devices = self.sample.iter().flat_map(|sample| &sample.devices);
+        let strained = devices.filter(strained).map(|device| UnitId(device.unit.clone()));
+        Condition { strained: strained.collect(), ..Condition::default() }
     }
 
     /// Units that cannot be handed out, with the reason.
@@ -109,6 +123,27 @@ impl Contacts {
         self.live.iter().map(|(id, l)| (id.clone(), l.unusable())).collect()
     }
 
+    /// How far each job says that it is, by the steps that it counts. Of several nodes the one
+    /// that saw the most has the word.
+    #[must_use]
+    pub fn steps(&self) -> Vec<(JobId, Progress)> {
+        let mut newest: BTreeMap<&JobId, (AttemptNo, Progress)> = BTreeMap::new();
+        for (attempt, progress) in self.live.values().flat_map(|l| &l.progress) {
+            let Some(progress) = steps(progress) else { continue };
+            let of_job = newest.entry(&attempt.job).or_insert((attempt.attempt, progress));
+            if (attempt.attempt, progress.done) > (of_job.0, of_job.1.done) {
+                *of_job = (attempt.attempt, progress);
+            }
+        }
+        newest.into_iter().map(|(job, (_, progress))| (job.clone(), progress)).collect()
+    }
+
+    /// What each node's figures say of its units, as far as they are fresh.
+    #[must_use]
+    pub fn conditions(&self, now: Duration) -> BTreeMap<NodeId, Condition> {
+        self.live.iter().map(|(id, live)| (id.clone(), live.condition(now))).collect()
+    }
+
     /// The newest figures of a job's runs: those of the node that saw the most, which is rank
     /// 0's.
     #[must_use]
@@ -117,6 +152,26 @@ impl Contacts {
         let newest = of_job.max_by_key(|(a, p)| (a.attempt, p.metrics.len(), p.unix_ms));
         newest.map(|(_, p)| p.clone())
     }
+}
+
+/// The steps among a job's figures, if it counts any. What is not a number of steps is none.
+fn steps(progress: &v1::Progress) -> Option<Progress> {
+    let count = |name: &str| {
+        let value = *progress.metrics.get(name)?;
+        let is_count = value.is_finite() && (0.0..MOST_STEPS).contains(&value);
+        is_count.then(|| format!("{value:.0}").parse().ok()).flatten()
+    };
+    let at = Timestamp(progress.unix_ms);
+    Some(Progress { done: count("step")?, total: count("total_steps"), at })
+}
+
+/// Larger numbers are no counts of steps.
+const MOST_STEPS: f64 = 1e15;
+
+/// Whole degrees; what is no temperature is none.
+fn degrees(celsius: f64) -> u32 {
+    let text = format!("{:.0}", celsius.clamp(0.0, 1000.0));
+    text.parse().unwrap_or(0)
 }
 
 /// A device that reports a problem, or runs a process that is not ours, is not handed out.
@@ -128,4 +183,26 @@ fn unusable(sample: &v1::NodeSample) -> BTreeMap<UnitId, String> {
         })
     };
     sample.devices.iter().filter_map(|d| Some((UnitId(d.unit.clone()), reason(d)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(metrics: &[(&str, f64)]) -> Option<Progress> {
+        let metrics = metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        steps(&v1::Progress { attempt: None, unix_ms: 7, metrics })
+    }
+
+    #[test]
+    fn steps_are_counts_or_nothing() {
+        let progress = |done, total| Some(Progress { done, total, at: Timestamp(7) });
+        assert_eq!(told(&[("step", 3.0), ("total_steps", 10.0)]), progress(3, Some(10)));
+        assert_eq!(told(&[("step", 3.0)]), progress(3, None));
+        assert_eq!(told(&[("loss", 3.0)]), None);
+        for odd in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
+            assert_eq!(told(&[("step", odd)]), None);
+            assert_eq!(told(&[("step", 1.0), ("total_steps", odd)]), progress(1, None));
+        }
+    }
 }

@@ -8,5 +8,6 @@ pub mod finishing;
 pub mod planning;
 pub mod reports;
 pub mod retention;
+pub mod room;
 pub mod session;
 pub mod watch;

@@ -7,7 +7,7 @@ use tokio::{
     sync::broadcast::{Receiver, error::RecvError, error::TryRecvError},
     time::{Instant, sleep, sleep_until},
 };
-use trainyard_core::{Command, command::StartAttempt};
+use trainyard_core::{Command, command::StartAttempt, placement::Stop};
 
 use crate::{clock, decide::planning::Planning, error::Failure, machine::Events, replica::Replica};
 
@@ -25,8 +25,11 @@ pub(super) async fn run(replica: Replica) {
     let mut events = replica.events.subscribe();
     let mut planning = replica.look(Planning::of);
     loop {
-        let round = planning.round(replica.sessions.unusable(), clock::now());
-        if !propose(&replica, round.starts).await {
+        let (unusable, steps) = (replica.sessions.unusable(), replica.sessions.steps());
+        let conditions = replica.sessions.conditions();
+        let round = planning.round(unusable, conditions, steps, clock::now());
+        let stopped = stop(&replica, round.stops).await;
+        if !propose(&replica, round.starts).await || !stopped {
             sleep(PAUSE).await;
         }
         let wake = Instant::now() + if round.more_to_do { Duration::ZERO } else { IDLE };
@@ -38,6 +41,27 @@ pub(super) async fn run(replica: Replica) {
         sleep(GATHER).await;
         drain(&replica, &mut planning, &mut events);
     }
+}
+
+/// Proposes all stops at once; whether each was answered.
+async fn stop(replica: &Replica, stops: Vec<Stop>) -> bool {
+    let mut answered = true;
+    let proposals = stops.into_iter().map(|stop| {
+        let (job, why) = (stop.job.clone(), stop.why.as_str());
+        let proposal = replica.propose(Command::Preempt(Box::new(stop.into())));
+        async move { (job, why, proposal.await) }
+    });
+    for (job, why, outcome) in join_all(proposals).await {
+        match outcome {
+            Ok(_) => tracing::info!(%job, why, "preempted"),
+            Err(Failure::Refused(refusal)) => tracing::debug!(%job, %refusal, "replanning"),
+            Err(failure) => {
+                answered = false;
+                tracing::warn!(%job, %failure, "stop not confirmed");
+            }
+        }
+    }
+    answered
 }
 
 /// Proposes all starts at once; whether each was answered.

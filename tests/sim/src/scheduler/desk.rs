@@ -251,11 +251,18 @@ impl Life {
             return;
         }
         let unusable = self.desk.contacts.unusable();
-        let round = leading.planning.round(unusable, Timestamp(wall));
+        let steps = self.desk.contacts.steps();
+        let heard = std::time::Duration::from_millis(around.now);
+        let conditions = self.desk.contacts.conditions(heard);
+        let round = leading.planning.round(unusable, conditions, steps, Timestamp(wall));
         let term = leading.term;
-        leading.outstanding = round.starts.len();
+        leading.outstanding = round.starts.len() + round.stops.len();
         leading.failed = false;
         leading.plan_at = around.now + if round.more_to_do { GATHER } else { IDLE };
+        for stop in round.stops {
+            let command = Command::Preempt(Box::new(stop.into()));
+            self.propose(around, wall, command, Then::Started { term });
+        }
         for start in round.starts {
             let command = Command::StartAttempt(Box::new(start));
             self.propose(around, wall, command, Then::Started { term });

@@ -19,6 +19,8 @@ const HOLDERS: usize = 256;
 /// Nodes that somebody might add.
 const MORE: usize = 64;
 
+static NOBODY: BTreeSet<JobId> = BTreeSet::new();
+
 /// A change that would start a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -70,13 +72,13 @@ impl fmt::Display for Counterfactual {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::placement) struct Scenario<'a> {
     pub(in crate::placement) job: &'a Waiting,
-    pub(in crate::placement) gone: &'a [JobId],
+    pub(in crate::placement) gone: &'a BTreeSet<JobId>,
     pub(in crate::placement) more: &'a [PlanNode],
 }
 
 impl<'a> Scenario<'a> {
     const fn of(job: &'a Waiting) -> Self {
-        Self { job, gone: &[], more: &[] }
+        Self { job, gone: &NOBODY, more: &[] }
     }
 }
 
@@ -137,8 +139,8 @@ impl Planner {
         (fits > 0).then_some(Counterfactual { change, micro_usd_per_hour: 0, text })
     }
 
-    /// The running job whose end would start this one, or the fewest of those that were started
-    /// first.
+    /// The running job whose end would start this one, or the fewest of those that are expected
+    /// to end first.
     fn ends(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
         let request = Request::from(&job.resources);
         let mut holders: Vec<(u32, Timestamp, JobId)> = self
@@ -153,45 +155,60 @@ impl Planner {
             let order = if enough { *ranks } else { u32::MAX - *ranks };
             (!enough, order, *started, id.clone())
         });
-        let alone = |gone: &[JobId]| Scenario { gone, ..Scenario::of(job) };
-        let mut few = holders.iter().take(HOLDERS).map(|(.., id)| vec![id.clone()]);
-        let mut gone = few.find(|gone| self.would_fit(&alone(gone)));
+        let few = holders.iter().take(HOLDERS).map(|(.., id)| BTreeSet::from([id.clone()]));
+        let mut gone = None;
+        for one in few {
+            if self.would_fit(&Scenario { gone: &one, ..Scenario::of(job) }) {
+                gone = Some(one);
+                break;
+            }
+        }
         if gone.is_none() {
-            holders.sort_by_key(|(_, started, id)| (*started, id.clone()));
-            let ids: Vec<JobId> = holders.into_iter().map(|(.., id)| id).collect();
+            let running = holders.into_iter().filter_map(|(.., id)| self.running().get(&id));
+            let mut ends: Vec<_> = running.map(|j| (self.end_of(j, now), j.id.clone())).collect();
+            ends.sort_unstable();
+            let ids: Vec<JobId> = ends.into_iter().map(|(_, id)| id).collect();
             gone = self.fewest(job, &ids);
         }
-        let gone = gone.filter(|gone| self.works(&alone(gone), now))?;
-        let text = match gone.as_slice() {
-            [one] => format!("it would start when job {} ends", one.short()),
-            [one, rest @ ..] => {
-                let others = counted(u32::try_from(rest.len()).unwrap_or(u32::MAX), "other");
-                format!("it would start when job {} and {others} that run longest end", one.short())
-            }
-            [] => return None,
+        let gone = gone.filter(|gone| !gone.is_empty())?;
+        if !self.works(&Scenario { gone: &gone, ..Scenario::of(job) }, now) {
+            return None;
+        }
+        let running = gone.iter().filter_map(|id| self.running().get(id));
+        let last = running.map(|job| self.end_of(job, now)).max()?;
+        let one = gone.first()?.short();
+        let who = if gone.len() == 1 {
+            format!("job {one} ends")
+        } else {
+            format!("the {} jobs that are expected to end first have ended", gone.len())
         };
-        Some(Counterfactual { change: Change::Ends(gone), micro_usd_per_hour: 0, text })
+        let about = trainyard_jobs::Millis(last.since(now).0 / 60_000 * 60_000);
+        let expected = match last {
+            Timestamp(u64::MAX) => String::new(),
+            _ if about.0 == 0 => ", expected within a minute".to_owned(),
+            _ => format!(", expected in {about}"),
+        };
+        let text = format!("it would start when {who}{expected}");
+        let change = Change::Ends(gone.into_iter().collect());
+        Some(Counterfactual { change, micro_usd_per_hour: 0, text })
     }
 
     /// The fewest of these jobs, from the first on, whose end makes room: by bisection.
-    fn fewest(&mut self, job: &Waiting, ids: &[JobId]) -> Option<Vec<JobId>> {
-        let mut fits = |count: usize| {
-            let gone = ids.get(..count).unwrap_or_default();
-            self.would_fit(&Scenario { gone, ..Scenario::of(job) })
-        };
+    fn fewest(&mut self, job: &Waiting, ids: &[JobId]) -> Option<BTreeSet<JobId>> {
+        let first = |count: usize| -> BTreeSet<JobId> { ids.iter().take(count).cloned().collect() };
         let (mut few, mut many) = (0, ids.len());
-        if !fits(many) {
+        if !self.would_fit(&Scenario { gone: &first(many), ..Scenario::of(job) }) {
             return None;
         }
         while many - few > 1 {
             let middle = few + (many - few) / 2;
-            if fits(middle) {
+            if self.would_fit(&Scenario { gone: &first(middle), ..Scenario::of(job) }) {
                 many = middle;
             } else {
                 few = middle;
             }
         }
-        ids.get(..many).map(<[JobId]>::to_vec)
+        Some(first(many))
     }
 
     /// How many nodes more, of those that have most units of the kind.

@@ -7,4 +7,4 @@ mod value;
 
 pub(super) use lines::{Lines, Rank};
 pub(super) use settings::Settings;
-pub(super) use value::{Worth, bucket_end, stops_for, value};
+pub(super) use value::{Worth, bucket_end, preempts, stops_for, value};

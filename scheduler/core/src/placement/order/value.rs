@@ -38,10 +38,15 @@ pub(in crate::placement) fn value(
     units: u32,
 ) -> u64 {
     match policy {
-        Policy::Fifo | Policy::Fair | Policy::Gavel => 0,
+        Policy::Fifo | Policy::Fair => 0,
         Policy::Las => bucket(attained),
         Policy::Srsf | Policy::Auto => remaining.saturating_mul(u64::from(units)),
     }
+}
+
+/// Whether a policy stops jobs for others of their queue.
+pub(in crate::placement) const fn preempts(policy: Policy) -> bool {
+    matches!(policy, Policy::Las | Policy::Srsf | Policy::Auto)
 }
 
 /// Whether a running job may be stopped for a waiting one of its queue, if that costs `cost`
@@ -54,8 +59,7 @@ pub(in crate::placement) fn stops_for(
     running: &Worth,
     cost: u64,
 ) -> bool {
-    let preempts = matches!(policy, Policy::Las | Policy::Srsf | Policy::Auto);
-    if !preempts || waiting.priority < running.priority {
+    if !preempts(policy) || waiting.priority < running.priority {
         return false;
     }
     if waiting.priority > running.priority {

@@ -11,12 +11,17 @@ use super::{
     yard::{Placement, Yard},
 };
 
+/// Who has waited too long runs for this part of its wait before it is stopped again.
+const EARNED: u64 = 10;
+
 /// A day, within which disruptions are counted.
 const DAY: Millis = Millis(86_400_000);
 
 /// A running job that may be stopped.
 #[derive(Debug, Clone)]
-pub(super) struct Standing {
+pub(super) struct Standing<'a> {
+    pub(super) running: &'a Running,
+    pub(super) settings: &'a Settings,
     pub(super) job: JobId,
     pub(super) version: u64,
     pub(super) attempt: AttemptNo,
@@ -39,8 +44,13 @@ pub(super) fn cost(job: &Running, settings: &Settings, now: Timestamp) -> u64 {
 
 /// When a running job may be stopped for another, as far as its own rights go: never before, and
 /// not at all while its disruptions of the last day are as many as it has to bear.
-pub(super) fn ready(job: &Running, settings: &Settings, now: Timestamp) -> Timestamp {
-    let rested = Timestamp(job.started.0.saturating_add(settings.min_run.0));
+///
+/// `bound` is the wait that would be too long for it. If it has waited so long for this attempt,
+/// it may go on for a good part of that, or it would have got nothing but its turn.
+pub(super) fn ready(job: &Running, settings: &Settings, bound: u64, now: Timestamp) -> Timestamp {
+    let waited = job.started.since(job.disrupted.last().copied().unwrap_or(job.submitted)).0;
+    let earned = if waited >= bound { (waited / EARNED).min(DAY.0) } else { 0 };
+    let rested = Timestamp(job.started.0.saturating_add(settings.min_run.0.max(earned)));
     let recent = job.disrupted.iter().rev().filter(|at| now.since(**at) < DAY);
     // Once the oldest of so many is a day old, there is room for one more.
     let oldest = settings.max_disruptions.checked_sub(1).map(|most| recent.clone().nth(most));
@@ -63,7 +73,7 @@ pub(super) fn notice(job: &Running, settings: &Settings) -> Option<Millis> {
 pub(super) fn choose(
     yard: &mut Yard,
     pending: &[Placement],
-    candidates: &[&Standing],
+    candidates: &[&Standing<'_>],
     request: &Request,
     hints: &Hints<'_>,
 ) -> (Option<(Placement, Vec<usize>)>, u64) {
@@ -98,7 +108,7 @@ pub(super) fn choose(
     }
     yard.rewind(start);
     let found = found.map(|place| {
-        let needed = |(_, standing): &(usize, &&Standing)| standing.place.meets(&place);
+        let needed = |(_, standing): &(usize, &&Standing<'_>)| standing.place.meets(&place);
         let victims = candidates.iter().enumerate().take(many).filter(needed);
         let victims = victims.map(|(at, _)| at).collect();
         (place, victims)
