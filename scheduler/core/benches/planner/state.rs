@@ -208,6 +208,7 @@ pub(crate) fn run() -> Value {
     let start = Instant::now();
     let reasons = planner.reasons(large.now).len();
     let told = start.elapsed();
+    let explained = explain(&mut large, &mut planner);
     let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut more = large.start(&mut planner, again);
     for change in 0..CHANGES {
@@ -231,6 +232,7 @@ pub(crate) fn run() -> Value {
         "pass_over_a_full_cluster_ms": idle.as_secs_f64() * 1e3,
         "reasons_of_all_ms": told.as_secs_f64() * 1e3,
         "reasons": reasons,
+        "explain_one_ms": explained,
         "incremental_ms": times.into_iter().map(|(k, v)| (k, quantiles(v))).collect::<BTreeMap<_, _>>(),
         "started_in_increments": more,
         "resident_mb": {
@@ -239,6 +241,20 @@ pub(crate) fn run() -> Value {
             "all": with_planner as f64 / 1e6,
         },
     })
+}
+
+/// Everything there is to say of jobs all over the queue.
+fn explain(large: &mut Large, planner: &mut Planner) -> Value {
+    let waiting: Vec<JobId> = planner.reasons(large.now).into_keys().collect();
+    let mut times = Vec::new();
+    for _ in 0..40 {
+        let job = &waiting[large.rng.below(waiting.len())];
+        let start = Instant::now();
+        let explanation = planner.explain(job, large.now).expect("it waits");
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+        assert!(!explanation.blockers.is_empty());
+    }
+    quantiles(times)
 }
 
 pub(crate) fn quantiles(mut values: Vec<f64>) -> Value {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     State,
     apply::ELASTIC_LEVEL,
-    command::{Assignment, StartAttempt},
+    command::StartAttempt,
     state::Usage,
 };
 
@@ -573,31 +573,17 @@ impl Planner {
         for node in scenario.more {
             self.yard.set(node, None);
         }
-        let fits = self.pass(|planner, yard| {
-            for job in scenario.gone.iter().filter_map(|id| planner.running.get(id)) {
-                let place = yard.placement(&job.assignments());
-                yard.give_back(&place);
-            }
-            yard.place(&request, &Hints::default()).is_some()
-        });
+        let mark = self.yard.mark();
+        for job in scenario.gone.iter().filter_map(|id| self.running.get(id)) {
+            let place = self.yard.placement(&job.assignments());
+            self.yard.give_back(&place);
+        }
+        let fits = self.yard.place(&request, &Hints::default()).is_some();
+        self.yard.rewind(mark);
         for node in scenario.more {
             self.yard.remove(&node.id);
         }
         fits
-    }
-
-    pub(super) const fn yard(&self) -> &Yard {
-        &self.yard
-    }
-
-    /// What a job holds.
-    pub(super) fn units_of(&self, job: &JobId) -> Vec<Assignment> {
-        let held = |node: &PlanNode| {
-            let owned = node.owners.iter().filter(|(_, owner)| *owner == job);
-            let units = owned.map(|(unit, _)| unit.clone()).collect();
-            Assignment { node: node.id.clone(), node_version: node.version, units }
-        };
-        self.nodes.values().map(held).filter(|held| !held.units.is_empty()).collect()
     }
 
     /// Goes through the queue in some way; afterwards the yard is as it was before.

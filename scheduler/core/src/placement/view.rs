@@ -11,6 +11,7 @@ use trainyard_jobs::{
 use super::{
     running::{Progress, Running, disruptions},
     time::Past,
+    yard::Condition,
 };
 use crate::{
     Event,

@@ -221,13 +221,13 @@ impl Planner {
         let usable = self.nodes().values().filter(|node| request.allows(&node.labels));
         let (size, like) = usable
             .map(|node| (answers(node), node))
-            .max_by_key(|(size, node)| (*size, std::cmp::Reverse(&node.id)))?;
+            .max_by(|(a, x), (b, y)| a.cmp(b).then_with(|| y.id.cmp(&x.id)))?;
         let ranks = usize::try_from(job.resources.gpus).unwrap_or(usize::MAX);
         let each = size.min(usize::try_from(request.most_per_node).unwrap_or(usize::MAX));
         let most = ranks.checked_div(each)? + usize::from(!ranks.is_multiple_of(each));
         let (like, terms) = (like.clone(), Terms::of(&like.labels));
         let nodes: Vec<PlanNode> = (0..most.min(MORE)).map(|n| copy(&like, n)).collect();
-        let mut fits = |count: usize, planner: &mut Self| {
+        let fits = |count: usize, planner: &mut Self| {
             let more = nodes.get(..count).unwrap_or_default();
             planner.works(&Scenario { more, ..Scenario::of(job) }, now)
         };

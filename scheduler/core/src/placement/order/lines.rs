@@ -28,6 +28,8 @@ pub(in crate::placement) struct Lines {
     /// By the time at which a job has waited too long.
     patience: BTreeSet<(Timestamp, JobId)>,
     ends: BTreeMap<JobId, Timestamp>,
+    /// How many jobs ask for the same, in all groups.
+    counts: BTreeMap<Request, u64>,
 }
 
 impl Lines {
@@ -48,6 +50,12 @@ impl Lines {
             Some(line) => drop(line.insert(rank.clone())),
             None => drop(lines.insert(request.clone(), Line::from([rank.clone()]))),
         }
+        match self.counts.get_mut(&request) {
+            Some(count) => *count += 1,
+            None => {
+                self.counts.insert(request.clone(), 1);
+            }
+        }
         self.places.insert(id, (group, request, rank));
     }
 
@@ -57,6 +65,12 @@ impl Lines {
             self.patience.remove(&(at, job.clone()));
         }
         let Some((group, request, rank)) = self.places.remove(job) else { return };
+        if let Some(count) = self.counts.get_mut(&request) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&request);
+            }
+        }
         let Some(lines) = self.groups.get_mut(&group) else { return };
         if let Some(line) = lines.get_mut(&request) {
             line.remove(&rank);
@@ -74,6 +88,16 @@ impl Lines {
         &self,
     ) -> &BTreeMap<ProjectName, BTreeMap<Request, Line>> {
         &self.groups
+    }
+
+    /// The shapes of the jobs that wait: those that are likely to be placed next.
+    pub(in crate::placement) fn mix(&self) -> Mix {
+        Mix::of(self.counts.iter().map(|(request, count)| (request, *count)), SHAPES)
+    }
+
+    /// The job's group and what its line asks for.
+    pub(in crate::placement) fn line(&self, job: &JobId) -> Option<(&ProjectName, &Request)> {
+        self.places.get(job).map(|(group, request, _)| (group, request))
     }
 
     /// How many jobs of its group stand before a job, and itself.

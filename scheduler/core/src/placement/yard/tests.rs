@@ -1,5 +1,7 @@
 //! The yard against a naive count, and the places that it prefers.
 
+#![allow(clippy::as_conversions, reason = "small test numbers")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
