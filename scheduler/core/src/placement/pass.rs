@@ -53,6 +53,8 @@ pub(super) struct Pass<'a> {
     stopped: BTreeSet<JobId>,
     shares: Shares<'a>,
     reserved: Reservations,
+    /// When what runs is predicted to end, once somebody asked.
+    ends: Option<Vec<(Timestamp, Placement)>>,
     /// The job that is looked at has waited too long.
     overdue: bool,
     plan: Plan,
@@ -72,8 +74,7 @@ enum Look {
 
 impl<'a> Pass<'a> {
     pub(super) fn new(planner: &'a Planner, yard: &'a mut Yard, now: Timestamp) -> Self {
-        let leaving = planner.running().values().filter(|job| job.is_leaving());
-        let pending = leaving.map(|job| yard.placement(&job.assignments())).collect();
+        let pending = planner.leaving().map(|job| yard.placement(&job.assignments())).collect();
         Self {
             planner,
             yard,
@@ -87,6 +88,7 @@ impl<'a> Pass<'a> {
             stopped: BTreeSet::new(),
             shares: Shares::of(planner, now),
             reserved: Reservations::default(),
+            ends: None,
             overdue: false,
             plan: Plan { complete: true, ..Plan::default() },
             why: None,
@@ -124,6 +126,7 @@ impl<'a> Pass<'a> {
         self.stop_those_due();
         let planner = self.planner;
         let mut seen: BTreeSet<&'a JobId> = BTreeSet::new();
+        let mut all_fit = true;
         for id in planner.lines().overdue(self.now) {
             let Some(job) = self.job(id).filter(|job| self.goes_first(job)) else { continue };
             if !self.afford() {
@@ -133,6 +136,7 @@ impl<'a> Pass<'a> {
             self.overdue = true;
             let look = self.consider(job, &Request::from(&job.resources));
             self.overdue = false;
+            all_fit &= look == Look::Takes;
             // The cluster is cleared for one job at a time, or each would keep the others waiting.
             // One that no cluster like this could serve keeps nobody.
             if look == Look::Misfit && could_fit(self.yard, &Request::from(&job.resources)) {
@@ -140,7 +144,6 @@ impl<'a> Pass<'a> {
             }
         }
         let mut turns = Turns::of(planner, &self.shares);
-        let mut all_fit = true;
         while let Some(next) = turns.next() {
             let Some(job) = self.job(next.job).filter(|_| !seen.contains(next.job)) else {
                 turns.step(next);
@@ -237,8 +240,13 @@ impl<'a> Pass<'a> {
     }
 
     fn start(&mut self, job: &Waiting, settings: &'a Settings, place: &Placement, port: u16) {
-        self.yard.take_free(place);
-        self.reserved.used(place);
+        if self.reserved.is_empty() {
+            self.yard.take(place);
+        } else {
+            // What was kept is taken already.
+            self.yard.take_free(place);
+            self.reserved.used(place);
+        }
         let placements = self.yard.assignments(place);
         let ranks: usize = placements.iter().map(|assignment| assignment.units.len()).sum();
         let ranks = u64::try_from(ranks).unwrap_or(u64::MAX);
@@ -352,8 +360,7 @@ impl<'a> Pass<'a> {
     /// Who was asked to save its state and has not by now is stopped without.
     fn stop_those_due(&mut self) {
         let planner = self.planner;
-        let leaving = planner.running().values().filter(|job| !job.stopping);
-        for job in leaving {
+        for job in planner.leaving().filter(|job| !job.stopping) {
             let Some(by) = job.leaves_by else { continue };
             if by > self.now {
                 self.again(by);
@@ -388,8 +395,10 @@ impl<'a> Pass<'a> {
         if patient > self.now {
             return self.again(patient);
         }
-        let ends = ends(self.planner, self.yard, self.gone, self.now);
+        let known = self.ends.take();
+        let ends = known.unwrap_or_else(|| ends(self.planner, self.yard, self.gone, self.now));
         let tried = self.reserved.take(self.yard, &self.pending, &ends, job, request);
+        self.ends = Some(ends);
         self.work = self.work.saturating_sub(tried);
     }
 

@@ -80,6 +80,10 @@ pub struct Planner {
     settings: BTreeMap<ProjectName, Settings>,
     /// The running jobs of each group.
     groups: BTreeMap<ProjectName, BTreeSet<JobId>>,
+    /// The running jobs whose units are becoming free.
+    leaving: BTreeSet<JobId>,
+    /// The running jobs that have fewer ranks than they ask for.
+    small: BTreeSet<JobId>,
     /// Units that each project's jobs have: CPU slots, GPUs.
     used: BTreeMap<ProjectName, [u64; 2]>,
     usage: BTreeMap<ProjectName, Usage>,
@@ -285,6 +289,8 @@ impl Planner {
         self.settings.clear();
         self.groups.clear();
         self.used.clear();
+        self.leaving.clear();
+        self.small.clear();
         self.line_up_anew(|_| true);
         for (_, job) in std::mem::take(&mut self.running) {
             self.count(&job);
@@ -314,12 +320,19 @@ impl Planner {
             *used = used.saturating_add(job.units());
         }
         self.groups.entry(group).or_default().insert(job.id.clone());
+        if job.is_leaving() {
+            self.leaving.insert(job.id.clone());
+        } else if job.units() < u64::from(job.resources.gpus) {
+            self.small.insert(job.id.clone());
+        }
     }
 
     fn forget(&mut self, id: &JobId) {
         self.waiting.remove(id);
         self.lines.remove(id);
         let Some(job) = self.running.remove(id) else { return };
+        self.leaving.remove(id);
+        self.small.remove(id);
         let group = self.settings(&job.project).group.clone();
         if let Some(jobs) = self.groups.get_mut(&group) {
             jobs.remove(id);
@@ -345,6 +358,16 @@ impl Planner {
     /// The jobs that hold units.
     pub(super) const fn running(&self) -> &BTreeMap<JobId, Running> {
         &self.running
+    }
+
+    /// The running jobs whose units are becoming free.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = &Running> {
+        self.leaving.iter().filter_map(|id| self.running.get(id))
+    }
+
+    /// The running jobs that have fewer ranks than they ask for, and stay.
+    pub(super) fn small(&self) -> impl Iterator<Item = &Running> {
+        self.small.iter().filter_map(|id| self.running.get(id))
     }
 
     /// The jobs that wait, in lines.

@@ -24,11 +24,10 @@ impl Pass<'_> {
         if !planner.elastic() {
             return;
         }
-        for job in planner.running().values() {
+        for job in planner.small() {
             let has = job.units();
-            let wants = u64::from(job.resources.gpus);
-            if job.is_leaving() || has >= wants || self.yard.is_full() {
-                continue;
+            if self.yard.is_full() {
+                return;
             }
             let Some(settings) = planner.settings_of(&job.project) else { continue };
             let at = ready(job, settings, u64::MAX, self.now);

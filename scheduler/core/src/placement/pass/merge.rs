@@ -48,6 +48,8 @@ pub(super) struct Turns<'a> {
     merges: BTreeMap<&'a ProjectName, Merge<'a>>,
     order: BTreeSet<Turn<'a>>,
     keys: BTreeMap<&'a ProjectName, Turn<'a>>,
+    /// Groups by the queue below the root that they are below, or are.
+    alike: BTreeMap<&'a ProjectName, Vec<&'a ProjectName>>,
 }
 
 /// A job whose turn it is.
@@ -64,9 +66,12 @@ impl<'a> Turns<'a> {
         let groups = planner.lines().groups();
         let merges = groups.iter().map(|(group, lines)| (group, Merge::of(lines))).collect();
         let (order, keys) = (BTreeSet::new(), BTreeMap::new());
-        let mut turns = Self { planner, merges, order, keys };
+        let mut turns = Self { planner, merges, order, keys, alike: BTreeMap::new() };
         for group in groups.keys() {
             turns.put(group, shares);
+            if let Some(top) = turns.top(group) {
+                turns.alike.entry(top).or_default().push(group);
+            }
         }
         turns
     }
@@ -103,15 +108,18 @@ impl<'a> Turns<'a> {
     /// What the group's queues have has changed, and so have the turns of all that share the
     /// queue below the root with it.
     pub(super) fn changed(&mut self, group: &'a ProjectName, shares: &Shares<'a>) {
-        let top = |group: &ProjectName| {
-            let settings = self.planner.settings_of(group)?;
-            settings.ordered_path().first()
-        };
-        let Some(above) = top(group) else { return };
-        let alike: Vec<&'a ProjectName> =
-            self.keys.keys().copied().filter(|other| top(other) == Some(above)).collect();
-        for group in alike {
-            self.put(group, shares);
+        let Some(top) = self.top(group) else { return };
+        let Some(alike) = self.alike.remove(top) else { return };
+        for group in &alike {
+            // Those whose lines have come to an end take no turns any more.
+            if self.keys.contains_key(group) {
+                self.put(group, shares);
+            }
         }
+        self.alike.insert(top, alike);
+    }
+
+    fn top(&self, group: &ProjectName) -> Option<&'a ProjectName> {
+        self.planner.settings_of(group)?.ordered_path().first()
     }
 }

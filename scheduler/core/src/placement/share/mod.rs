@@ -105,7 +105,7 @@ impl<'a> Shares<'a> {
                 above = Some(name);
             }
         }
-        for job in planner.running().values().filter(|job| job.is_leaving()) {
+        for job in planner.leaving() {
             if let Some(settings) = planner.settings_of(&job.project) {
                 shares.going(settings, job.units());
             }
