@@ -1,6 +1,8 @@
 //! The planner itself: what it was told, and the faces that it shows. What a pass over the queue
 //! does stands in `pass`.
 
+mod suppose;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -11,8 +13,8 @@ use trainyard_jobs::{
 };
 
 use super::{
-    explain::{Blocker, Scenario},
-    fit::{Hints, Request},
+    explain::Blocker,
+    fit::Request,
     order::{Lines, Settings, Worth, bucket_end, value},
     pass::Pass,
     running::{Progress, Running, Stop},
@@ -21,12 +23,7 @@ use super::{
     view::{Delta, PlanNode, Waiting},
     yard::Yard,
 };
-use crate::{
-    State,
-    apply::ELASTIC_LEVEL,
-    command::StartAttempt,
-    state::Usage,
-};
+use crate::{State, apply::ELASTIC_LEVEL, command::StartAttempt, state::Usage};
 
 /// From this wait on, a job that does not fit when its turn comes keeps later ones off the nodes
 /// that it needs: small jobs cannot starve a large one.
@@ -561,52 +558,6 @@ impl Planner {
             pass.run();
             pass.reasons()
         })
-    }
-
-    /// Why one job waits, if it would not start at `now`.
-    pub(super) fn reason(&mut self, job: &JobId, now: Timestamp) -> Option<Blockers> {
-        self.pass(|planner, yard| {
-            let mut pass = Pass::new(planner, yard, now).explaining();
-            pass.run();
-            pass.reason(job)
-        })
-    }
-
-    /// Whether a job would start at `now` if things were as in `scenario`. The same pass as
-    /// [`Planner::plan`], on the same yard, which is as before afterwards: a copy in effect.
-    pub(super) fn would_start(&mut self, scenario: &Scenario<'_>, now: Timestamp) -> bool {
-        for node in scenario.more {
-            self.yard.set(node, None);
-        }
-        let starts = self.pass(|planner, yard| {
-            let mut pass = Pass::new(planner, yard, now).supposing(scenario.job, scenario.gone);
-            pass.run();
-            pass.starts(&scenario.job.id)
-        });
-        for node in scenario.more {
-            self.yard.remove(&node.id);
-        }
-        starts
-    }
-
-    /// Whether a job would find a place if it were the only one that waits: without that it need
-    /// not be planned.
-    pub(super) fn would_fit(&mut self, scenario: &Scenario<'_>) -> bool {
-        let request = Request::from(&scenario.job.resources);
-        for node in scenario.more {
-            self.yard.set(node, None);
-        }
-        let mark = self.yard.mark();
-        for job in scenario.gone.iter().filter_map(|id| self.running.get(id)) {
-            let place = self.yard.placement(&job.assignments());
-            self.yard.give_back(&place);
-        }
-        let fits = self.yard.place(&request, &Hints::default()).is_some();
-        self.yard.rewind(mark);
-        for node in scenario.more {
-            self.yard.remove(&node.id);
-        }
-        fits
     }
 
     /// Goes through the queue in some way; afterwards the yard is as it was before.

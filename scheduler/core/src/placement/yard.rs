@@ -5,14 +5,14 @@
 mod census;
 mod claim;
 mod domains;
+#[cfg(test)]
+mod exact;
 mod index;
 mod kinds;
 mod outlook;
 mod place;
 mod search;
 mod spot;
-#[cfg(test)]
-mod exact;
 #[cfg(test)]
 mod tests;
 

@@ -125,7 +125,7 @@ fn a_start_is_expected_between_two_times_that_hold() {
         assert!(likely <= latest, "{n}");
     }
     for (job, (likely, latest)) in jobs.iter().zip(&ranges) {
-        let record = world.job(&running);
+        let record = world.job(&running).clone();
         let took = record.spec.schedule.est_duration.unwrap().0;
         world.now += took;
         let attempt = record.attempt_ref(record.current().unwrap());

@@ -130,9 +130,13 @@ proptest! {
             register(&mut world, n, gpus(&format!("n{n}"), model, *count, &[("rack", rack)]));
         }
         let (first, rest) = wishes.split_at(wishes.len().saturating_sub(late));
-        first.iter().for_each(|wish| drop(world.submit(wish.spec())));
+        for wish in first {
+            world.submit(wish.spec());
+        }
         world.plan();
-        rest.iter().for_each(|wish| drop(world.submit(wish.spec())));
+        for wish in rest {
+            world.submit(wish.spec());
+        }
         let now = Timestamp(world.now);
         let waiting: Vec<JobId> = world.planner.reasons(now).into_keys().collect();
         for id in waiting {
@@ -160,5 +164,12 @@ fn the_whole_story_in_words() {
     let explanation = world.planner.explain(&job, Timestamp(world.now)).unwrap();
     let blockers: Vec<String> = explanation.blockers.into_iter().map(|b| b.message).collect();
     let story = format!("{}\n\n{}", blockers.join("\n"), explanation.suggestions.join("\n"));
-    insta::assert_snapshot!(story.replace(first.short(), "FIRST"), @"");
+    insta::assert_snapshot!(story.replace(first.short(), "FIRST"), @r"
+    needs 6 h100 GPUs; 6 of 8 are busy
+
+    without `gpu_type` it would start now
+    with `gpus = 2` it would start now
+    it would start when job FIRST ends, expected in 1h
+    with 1 more node like n1 (8 h100 GPUs) it would start now, for $20.00 an hour
+    ");
 }

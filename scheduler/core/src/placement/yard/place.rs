@@ -185,7 +185,7 @@ impl Search<'_> {
         }
         let offer = |entry: &Entry| {
             let spot = self.spot(entry)?;
-            let units = self.units_of(spot);
+            let units = self.units_of(spot, self.kinds);
             let enough = units.len() >= self.ranks && spot.room(self.request) >= self.ranks;
             let units = enough.then(|| units.into_iter().take(self.ranks).collect())?;
             let part = Part { slot: entry.2, ranks: self.request.ranks, units };

@@ -143,11 +143,12 @@ fn the_cheaper_units_are_used_and_the_surer_ones() {
     let dear = node(1, 8, &[("usd_per_unit_hour", "3.5")]);
     let cheap = node(2, 8, &[("usd_per_unit_hour", "2.5")]);
     let mut yard = yard(&[dear, cheap]);
-    assert_eq!(nodes_of(&mut yard, &gang(2)).unwrap(), [2]);
+    let at = |yard: &Yard| names(yard, &yard.place(&gang(2), &Hints::default()).unwrap())[0].0;
+    assert_eq!(at(&yard), 2);
     let terms = Terms { price: Price::from_usd(2.5).unwrap(), interruptions: 3_000_000 };
     yard.note(&NodeId::from_random(2), Condition { terms: Some(terms), ..Condition::default() });
     yard.set(&node(2, 8, &[]), None);
-    assert_eq!(nodes_of(&mut yard, &gang(2)).unwrap(), [1], "three interruptions an hour");
+    assert_eq!(at(&yard), 1, "three interruptions an hour");
 }
 
 #[test]
