@@ -22,7 +22,11 @@ impl Planner {
 
     /// Whether a job would start at `now` if things were as in `scenario`. The same pass as
     /// [`Planner::plan`], on the same yard, which is as before afterwards: a copy in effect.
-    pub(in crate::placement) fn would_start(&mut self, scenario: &Scenario<'_>, now: Timestamp) -> bool {
+    pub(in crate::placement) fn would_start(
+        &mut self,
+        scenario: &Scenario<'_>,
+        now: Timestamp,
+    ) -> bool {
         for node in scenario.more {
             self.yard.set(node, None);
         }
