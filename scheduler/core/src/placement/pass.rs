@@ -337,11 +337,11 @@ impl<'a> Pass<'a> {
     fn stand<'b>(
         standings: &'b mut BTreeMap<&'a ProjectName, Vec<Standing<'a>>>,
         plan: &mut Plan,
-        (planner, yard, gone, now): (&'a Planner, &Yard, &BTreeSet<JobId>, Timestamp),
+        (planner, gone, now): (&'a Planner, &BTreeSet<JobId>, Timestamp),
         group: &'a ProjectName,
     ) -> Option<&'b Vec<Standing<'a>>> {
         if !standings.contains_key(group) {
-            let (found, next) = planner.standings(group, gone, now, yard);
+            let (found, next) = planner.standings(group, gone, now);
             if let Some(next) = next.filter(|next| *next > now) {
                 plan.again = Some(plan.again.map_or(next, |before| before.min(next)));
             }

@@ -491,7 +491,6 @@ impl Planner {
         group: &ProjectName,
         gone: &BTreeSet<JobId>,
         now: Timestamp,
-        yard: &Yard,
     ) -> (Vec<Standing<'a>>, Option<Timestamp>) {
         let (mut found, mut next) = (Vec::new(), None::<Timestamp>);
         let mut then = |at: Timestamp| next = Some(next.map_or(at, |before| before.min(at)));
@@ -501,6 +500,11 @@ impl Planner {
                 continue;
             }
             let Some(settings) = self.settings.get(&job.project) else { continue };
+            let rested = Timestamp(job.started.0.saturating_add(settings.min_run.0));
+            if rested > now {
+                then(rested);
+                continue;
+            }
             let ran = now.since(job.started).0;
             let left = remaining(&self.facts_of_running(job, now), &self.history);
             let length = job.used.0.saturating_add(ran).saturating_add(left);
@@ -523,7 +527,6 @@ impl Planner {
                     attained,
                 },
                 cost: cost(job, settings, now),
-                place: yard.placement(&job.assignments()),
                 notice: notice(job, settings),
                 sequence: job.sequence,
                 running: job,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use trainyard_core::placement::Progress;
+use trainyard_core::placement::{Condition, Progress, Reading};
 use trainyard_jobs::{AttemptNo, AttemptRef, JobId, NodeId, SessionId, Timestamp, UnitId};
 use trainyard_proto::v1;
 

@@ -121,22 +121,24 @@ impl Planner {
         gpus.map(|device| device.model.clone()).collect()
     }
 
-    /// The largest smaller gang that would start, found by bisection.
+    /// The largest smaller gang that would start.
     fn fewer_ranks(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
-        let mut changed = job.clone();
-        let (mut fits, mut too_many) = (0, job.resources.gpus);
-        while too_many - fits > 1 {
-            let middle = fits + (too_many - fits) / 2;
-            changed.resources.gpus = middle;
-            if self.works(&Scenario::of(&changed), now) {
-                fits = middle;
-            } else {
-                too_many = middle;
-            }
-        }
-        let text = format!("with `gpus = {fits}` it would start now");
-        let change = Change::Gpus(fits);
-        (fits > 0).then_some(Counterfactual { change, micro_usd_per_hour: 0, text })
+        let with = |gpus: usize| {
+            let mut changed = job.clone();
+            changed.resources.gpus = u32::try_from(gpus).unwrap_or(u32::MAX);
+            changed
+        };
+        let asked = usize::try_from(job.resources.gpus).unwrap_or(usize::MAX);
+        let mut works = |fewer: usize, quick: bool| {
+            let changed = with(asked.saturating_sub(fewer));
+            let scenario = Scenario::of(&changed);
+            if quick { self.would_fit(&scenario) } else { self.works(&scenario, now) }
+        };
+        let fewer = least(asked.saturating_sub(1), &mut works)?;
+        let gpus = asked.saturating_sub(fewer);
+        let text = format!("with `gpus = {gpus}` it would start now");
+        let change = Change::Gpus(u32::try_from(gpus).unwrap_or(u32::MAX));
+        Some(Counterfactual { change, micro_usd_per_hour: 0, text })
     }
 
     /// The running job whose end would start this one, or the fewest of those that are expected
@@ -227,22 +229,15 @@ impl Planner {
         let most = ranks.checked_div(each)? + usize::from(!ranks.is_multiple_of(each));
         let (like, terms) = (like.clone(), Terms::of(&like.labels));
         let nodes: Vec<PlanNode> = (0..most.min(MORE)).map(|n| copy(&like, n)).collect();
-        let fits = |count: usize, planner: &mut Self| {
-            let more = nodes.get(..count).unwrap_or_default();
-            planner.works(&Scenario { more, ..Scenario::of(job) }, now)
-        };
-        if most > MORE || !fits(most, self) {
+        if most > MORE {
             return None;
         }
-        let (mut few, mut many) = (0, most);
-        while many - few > 1 {
-            let middle = few + (many - few) / 2;
-            if fits(middle, self) {
-                many = middle;
-            } else {
-                few = middle;
-            }
-        }
+        let mut works = |count: usize, quick: bool| {
+            let more = nodes.get(..count).unwrap_or_default();
+            let scenario = Scenario { more, ..Scenario::of(job) };
+            if quick { self.would_fit(&scenario) } else { self.works(&scenario, now) }
+        };
+        let many = least(most, &mut works)?;
         let units = counted(u32::try_from(size).unwrap_or(u32::MAX), &unit_word(&job.resources));
         let count = u32::try_from(many).unwrap_or(u32::MAX);
         let nodes = counted(count, "more node");
@@ -252,6 +247,32 @@ impl Planner {
         let micro_usd_per_hour = of_node.saturating_mul(u64::from(count));
         Some(Counterfactual { change, micro_usd_per_hour, text })
     }
+}
+
+/// The least of 1 to `most` that works: a quick look by bisection finds where there is room, and
+/// mostly that is it; where others go first, a plan for each step does.
+fn least(most: usize, works: &mut dyn FnMut(usize, bool) -> bool) -> Option<usize> {
+    let room = bisect((0, most), true, works)?;
+    if works(room, false) { Some(room) } else { bisect((room, most), false, works) }
+}
+
+fn bisect(
+    (mut few, mut many): (usize, usize),
+    quick: bool,
+    works: &mut dyn FnMut(usize, bool) -> bool,
+) -> Option<usize> {
+    if few >= many || !works(many, quick) {
+        return None;
+    }
+    while many - few > 1 {
+        let middle = few + (many - few) / 2;
+        if works(middle, quick) {
+            many = middle;
+        } else {
+            few = middle;
+        }
+    }
+    Some(many)
 }
 
 /// A node like another, with nothing taken.

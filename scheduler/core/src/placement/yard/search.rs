@@ -241,7 +241,9 @@ impl Search<'_> {
     }
 
     fn add(&self, entry: &Entry, kinds: &[KindId], parts: &mut Parts) {
-        let Some(spot) = self.spot(entry).filter(|_| !parts.uses(entry)) else { return };
+        // Only a node with units of several kinds comes up twice.
+        let again = self.yard.several > 0 && parts.uses(entry);
+        let Some(spot) = self.spot(entry).filter(|_| !again) else { return };
         let takes = self.most().min(parts.missing).min(spot.room(self.request));
         let units = self.some_units_of(spot, kinds, takes);
         if units.is_empty() {
