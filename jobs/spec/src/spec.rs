@@ -84,6 +84,7 @@ pub struct Resources {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_ranks_per_node: Option<u32>,
     /// On no more nodes than the ranks need at the least: the job waits for such a place.
+    #[schemars(extend("examples" = [true]))]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub compact: bool,
     /// Only nodes that carry all of these labels.
@@ -256,9 +257,7 @@ impl JobSpec {
     /// Whether it uses keys that a scheduler of feature level 2 does not know.
     #[must_use]
     pub const fn needs_level_3(&self) -> bool {
-        self.checkpoint.on_request
-            || self.schedule.est_duration.is_some()
-            || self.resources.compact
+        self.checkpoint.on_request || self.schedule.est_duration.is_some() || self.resources.compact
     }
 
     /// When it should be done.

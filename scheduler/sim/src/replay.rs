@@ -145,7 +145,12 @@ impl<'a> Replay<'a> {
     /// Goes on to the next instant at which something happens. Says whether there was one.
     fn step(&mut self) -> Result<bool, SimError> {
         let Some(at) = self.agenda.next_time() else { return Ok(false) };
-        self.books.advance(self.now, at);
+        // What never can start would wait for ever: that is no waiting to be counted.
+        if !self.is_over() {
+            self.books.advance(self.now, at);
+        } else if self.books.waiting() == 0 {
+            return Ok(false);
+        }
         self.now = at;
         while self.agenda.next_time() == Some(at) {
             if let Some(happening) = self.agenda.pop() {

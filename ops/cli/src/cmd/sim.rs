@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use trainyard_jobs::{Millis, Policy, ProjectName, QueueSpec, queue::ROOT};
-use trainyard_sim::{Cluster, Figures, Outcome, Setting, Shape, SimError, Workload};
+use trainyard_sim::{Cluster, Dialect, Figures, Outcome, Setting, Shape, SimError, Workload};
 
 use crate::{
     app::App,
@@ -47,9 +47,45 @@ pub(crate) struct SimArgs {
     /// All jobs in one project
     #[arg(long)]
     one_project: bool,
+    /// Jobs write a checkpoint this often; else only before they are stopped
+    #[arg(long, value_name = "TIME")]
+    checkpoint_every: Option<Millis>,
+    /// Gangs may spread over more nodes than they need, at no loss
+    #[arg(long)]
+    spread: bool,
+    /// How the trace is written; told by its first line if left out
+    #[arg(long, value_enum, value_name = "DIALECT")]
+    dialect: Option<Written>,
     /// Write what became of each job, as CSV; POLICY.csv with several
     #[arg(long, value_name = "FILE")]
     jobs: Option<PathBuf>,
+    /// Draw SVGs into this folder: use, queue, completion, policies
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+}
+
+/// How a trace is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Written {
+    /// CSV with submit_time_s, gpus, duration_s
+    Common,
+    /// What `sacct --parsable2` prints
+    Sacct,
+    /// The job log of the Philly traces
+    Philly,
+    /// Pods (2023) or tasks (2020) of Alibaba's traces
+    Alibaba,
+}
+
+impl From<Written> for Dialect {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Common => Self::Common,
+            Written::Sacct => Self::Sacct,
+            Written::Philly => Self::Philly,
+            Written::Alibaba => Self::Alibaba,
+        }
+    }
 }
 
 /// What the planner knows of run times.
@@ -65,7 +101,7 @@ enum Durations {
 pub(crate) fn run(app: &App, args: &SimArgs) -> Result<Exit, CliError> {
     let cluster = Cluster::read(&args.cluster).map_err(failure)?;
     let workload = workload(app, args, &cluster)?;
-    let mut items = Vec::new();
+    let (mut items, mut outcomes) = (Vec::new(), Vec::new());
     for policy in &args.policy {
         let outcome = trainyard_sim::replay(&workload, &cluster, &setting(args, *policy)?);
         let outcome = outcome.map_err(failure)?;
@@ -73,6 +109,15 @@ pub(crate) fn run(app: &App, args: &SimArgs) -> Result<Exit, CliError> {
             write_jobs(&file_of(path, *policy, args.policy.len()), &outcome)?;
         }
         items.push(Figures::of(policy.as_str(), &outcome));
+        if args.plots.is_some() {
+            outcomes.push((policy.as_str(), outcome));
+        }
+    }
+    if let Some(folder) = &args.plots {
+        let runs: Vec<(&str, &Outcome)> = outcomes.iter().map(|(name, o)| (*name, o)).collect();
+        for file in trainyard_sim::plot(folder, &runs).map_err(failure)? {
+            app.out.note(&format!("drew {}", file.display()));
+        }
     }
     let empty = "no policy was given".to_owned();
     let list = List { items, more: false, stale: false, empty };
@@ -86,7 +131,9 @@ pub(crate) fn run(app: &App, args: &SimArgs) -> Result<Exit, CliError> {
 
 fn workload(app: &App, args: &SimArgs, cluster: &Cluster) -> Result<Workload, CliError> {
     let mut workload = match (&args.trace, args.generate) {
-        (Some(path), _) => trainyard_sim::read(path, None).map_err(failure)?,
+        (Some(path), _) => {
+            trainyard_sim::read(path, args.dialect.map(Dialect::from)).map_err(failure)?
+        }
         (None, jobs) => {
             let (jobs, gpus) = (jobs.unwrap_or_default(), cluster.gpus());
             let shape = Shape { jobs, gpus, load: args.load, ..Shape::default() };
@@ -125,6 +172,8 @@ fn setting(args: &SimArgs, policy: Policy) -> Result<Setting, CliError> {
         queues: vec![(root, spec)],
         restart_cost: args.restart_cost,
         noise: args.noise,
+        checkpoint_every: args.checkpoint_every,
+        spread: args.spread,
         known_durations: args.durations == Durations::Known,
         ..Setting::default()
     })

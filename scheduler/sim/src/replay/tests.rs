@@ -1,11 +1,19 @@
+use trainyard_jobs::Policy;
+
 use super::*;
 use crate::{Arrivals, Figures, Shape, generate, read_text};
+
+/// Who came first goes first, and nobody is stopped.
+fn fifo() -> Setting {
+    let spec = QueueSpec { policy: Some(Policy::Fifo), ..QueueSpec::default() };
+    Setting { queues: vec![("root".parse().expect("a name"), spec)], ..Setting::default() }
+}
 
 fn run(trace: &str, cluster: &str) -> Outcome {
     let head = "job_id,submit_time_s,gpus,duration_s\n";
     let workload = read_text("t.csv", &format!("{head}{trace}"), None).expect("a trace");
     let cluster = Cluster::read(cluster).expect("a cluster");
-    replay(&workload, &cluster, &Setting::default()).expect("a replay")
+    replay(&workload, &cluster, &fifo()).expect("a replay")
 }
 
 fn ends(outcome: &Outcome) -> Vec<Option<u64>> {
@@ -41,7 +49,7 @@ fn a_slow_node_takes_longer() {
     let cluster = Cluster::parse("c.toml", text).expect("a cluster");
     let trace = "submit_time_s,gpus,duration_s\n0,1,100\n";
     let workload = read_text("t.csv", trace, None).expect("a trace");
-    let outcome = replay(&workload, &cluster, &Setting::default()).expect("a replay");
+    let outcome = replay(&workload, &cluster, &fifo()).expect("a replay");
     assert_eq!(ends(&outcome), [Some(200)]);
     assert!((outcome.fates[0].cost_usd - 0.2).abs() < 1e-9, "one of two GPUs for 200 s");
 }
@@ -51,7 +59,7 @@ fn equal_seeds_give_equal_outcomes() {
     let shape = Shape { jobs: 300, gpus: 32, ..Shape::default() };
     let workload = generate(&shape, 5).expect("a workload");
     let cluster = Cluster::read("4x8").expect("a cluster");
-    let again = || replay(&workload, &cluster, &Setting::default()).expect("a replay");
+    let again = || replay(&workload, &cluster, &fifo()).expect("a replay");
     let (a, b) = (again(), again());
     assert_eq!(a, b);
     assert!(a.fates.iter().all(|fate| fate.ended_ms.is_some()));
@@ -62,7 +70,7 @@ fn what_is_held_is_the_work_when_nothing_is_lost() {
     let shape = Shape { jobs: 200, gpus: 16, arrivals: Arrivals::AtOnce, ..Shape::default() };
     let workload = generate(&shape, 6).expect("a workload");
     let cluster = Cluster::read("2x8").expect("a cluster");
-    let outcome = replay(&workload, &cluster, &Setting::default()).expect("a replay");
+    let outcome = replay(&workload, &cluster, &fifo()).expect("a replay");
     assert_eq!(outcome.usage.held_gpu_ms, workload.work());
     let held: u128 = outcome.fates.iter().map(|fate| fate.held_gpu_ms).sum();
     assert_eq!(held, workload.work());
@@ -78,12 +86,12 @@ fn with_cluster(text: &str, trace: &str, setting: &Setting) -> Outcome {
 #[test]
 fn a_lost_node_costs_what_was_not_saved() {
     let text = "[[nodes]]\ncount = 2\ngpus = 8\nmtbf = \"6h\"\nrepair = \"30m\"\n";
-    let bare = with_cluster(text, "0,8,36000\n0,8,36000\n", &Setting::default());
+    let bare = with_cluster(text, "0,8,36000\n0,8,36000\n", &fifo());
     let figures = Figures::of("fifo", &bare);
     assert_eq!(figures.finished, 2);
     assert!(figures.losses > 0 && figures.lost_gpu_h > 0.0, "{figures:?}");
     assert!(figures.goodput < figures.gpu_util, "{figures:?}");
-    let saving = Setting { checkpoint_every: Some(Millis(600_000)), ..Setting::default() };
+    let saving = Setting { checkpoint_every: Some(Millis(600_000)), ..fifo() };
     let saved = Figures::of("fifo", &with_cluster(text, "0,8,36000\n0,8,36000\n", &saving));
     assert!(saved.losses > 0);
     let most = f64::from(u32::try_from(saved.losses).expect("few")) * 8.0 / 6.0;
@@ -94,7 +102,7 @@ fn a_lost_node_costs_what_was_not_saved() {
 #[test]
 fn what_is_told_in_time_loses_no_work() {
     let text = "[[nodes]]\ncount = 2\ninterrupted_every = \"3h\"\nreplaced_after = \"10m\"\n";
-    let outcome = with_cluster(text, "0,8,36000\n0,16,7200\n", &Setting::default());
+    let outcome = with_cluster(text, "0,8,36000\n0,16,7200\n", &fifo());
     let figures = Figures::of("fifo", &outcome);
     assert!(figures.losses > 0 && figures.lost_gpu_h == 0.0, "{figures:?}");
     assert_eq!(figures.finished, 2);
@@ -103,6 +111,33 @@ fn what_is_told_in_time_loses_no_work() {
 #[test]
 fn failures_go_on_for_ever_but_replays_end() {
     let text = "[[nodes]]\nmtbf = \"1h\"\nrepair = \"1m\"\n";
-    let outcome = with_cluster(text, "0,9,60\n0,1,60\n", &Setting::default());
+    let outcome = with_cluster(text, "0,9,60\n0,1,60\n", &fifo());
     assert_eq!(Figures::of("fifo", &outcome).unfinished, 1);
+}
+
+#[test]
+fn what_is_stopped_saves_its_state_and_loses_the_restart() {
+    let spec = QueueSpec { policy: Some(Policy::Srsf), ..QueueSpec::default() };
+    let queues = vec![("root".parse().expect("a name"), spec)];
+    let setting = Setting { queues, known_durations: true, ..Setting::default() };
+    let outcome = with_cluster("[[nodes]]\n", "0,8,36000\n3600,8,600\n", &setting);
+    // The short one goes first; the long one goes on where it was, a minute later.
+    assert_eq!(ends(&outcome), [Some(36_000 + 600 + 60), Some(3600 + 600)]);
+    let [long, short] = outcome.fates.as_slice() else { panic!("{outcome:?}") };
+    assert_eq!((long.preemptions, long.runs, long.lost_gpu_ms), (1, 2, 0));
+    assert_eq!((short.preemptions, short.runs), (0, 1));
+}
+
+#[test]
+fn noise_is_of_the_seed_alone_and_changes_no_job() {
+    let shape = Shape { jobs: 200, gpus: 16, ..Shape::default() };
+    let workload = generate(&shape, 7).expect("a workload");
+    let cluster = Cluster::read("2x8").expect("a cluster");
+    let run = |seed, noise| {
+        let setting = Setting { seed, noise, ..Setting::default() };
+        replay(&workload, &cluster, &setting).expect("a replay")
+    };
+    assert_eq!(run(1, 0.3), run(1, 0.3));
+    let all_done = |outcome: &Outcome| outcome.fates.iter().all(|fate| fate.ended_ms.is_some());
+    assert!(all_done(&run(1, 0.3)) && all_done(&run(2, 0.0)));
 }
