@@ -23,26 +23,23 @@ pub enum Policy {
     Auto,
     /// Who came first goes first. Nothing is stopped for it.
     Fifo,
-    /// Fair between the queues below, then between the users of one, then by age.
+    /// Fair between the queues below; within one who came first goes first.
     Fair,
     /// Least attained service first, in buckets of unit-time (Tiresias, NSDI '19): knows nothing
     /// of how long a job will take.
     Las,
     /// Shortest remaining service first: predicted remaining time times units.
     Srsf,
-    /// Max-min fair normalised throughput over GPU types (Gavel, OSDI '20).
-    Gavel,
 }
 
 /// A text names no policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no policy: write `auto`, `fair`, `fifo`, `las`, `srsf` or `gavel`")]
+#[error("`{0}` is no policy: write `auto`, `fair`, `fifo`, `las` or `srsf`")]
 pub struct InvalidPolicy(String);
 
 impl Policy {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Auto, Self::Fifo, Self::Fair, Self::Las, Self::Srsf, Self::Gavel];
+    pub const ALL: [Self; 5] = [Self::Auto, Self::Fifo, Self::Fair, Self::Las, Self::Srsf];
 
     /// The word that files and tables use.
     #[must_use]
@@ -53,7 +50,6 @@ impl Policy {
             Self::Fair => "fair",
             Self::Las => "las",
             Self::Srsf => "srsf",
-            Self::Gavel => "gavel",
         }
     }
 }

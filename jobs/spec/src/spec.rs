@@ -32,7 +32,7 @@ pub struct JobSpec {
     #[schemars(extend("examples" = ["research"]))]
     #[serde(default = "default_project")]
     pub project: ProjectName,
-    /// Of two jobs that wait, the one with the higher number goes first.
+    /// Of two jobs of a queue that wait, the one with the higher number goes first.
     #[schemars(extend("examples" = [10]))]
     #[serde(default)]
     pub priority: i32,

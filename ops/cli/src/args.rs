@@ -27,6 +27,7 @@ See what there is:
   node        Worker nodes: list, release
   gpu         GPUs and CPU slots: list
   cluster     Schedulers: status, members, add, snapshot, audit, …
+  queue       Projects' quotas, shares and policies: list, get, set
   token       Tokens of people and machines: create, list, revoke
 
 Run a cluster:
@@ -156,6 +157,9 @@ pub(crate) enum Command {
     /// The schedulers
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Queues: who may use what, and who goes first
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Tokens: who may do what
     #[command(subcommand)]
     Token(TokenCommand),
@@ -260,6 +264,18 @@ pub(crate) enum ClusterCommand {
     Certificate(cmd::cluster_certificate::CertificateArgs),
 }
 
+/// `yard queue …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// List the queues, what they may have and what they do
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show one queue
+    Get(cmd::queue::GetArgs),
+    /// Change a queue's settings; what is not named stays
+    Set(Box<cmd::queue::SetArgs>),
+}
+
 /// `yard token …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
@@ -291,6 +307,7 @@ impl Command {
                 | Self::Node(NodeCommand::List)
                 | Self::Gpu(_)
                 | Self::Cluster(ClusterCommand::Status | ClusterCommand::Members)
+                | Self::Queue(QueueCommand::List | QueueCommand::Get(_))
                 | Self::Token(TokenCommand::List)
         )
     }

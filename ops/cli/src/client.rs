@@ -131,6 +131,15 @@ impl Cluster {
         self.repeat(doing, async |line| call(AccessClient::new(line)).await).await
     }
 
+    /// The same, to whatever service speaks over a connection.
+    pub(crate) async fn call_line<T>(
+        &self,
+        doing: &str,
+        call: impl AsyncFn(Line) -> Result<Response<T>, Status>,
+    ) -> Result<T, CliError> {
+        self.repeat(doing, call).await
+    }
+
     async fn repeat<T>(
         &self,
         doing: &str,

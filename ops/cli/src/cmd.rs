@@ -36,6 +36,7 @@ pub(crate) mod model_pull;
 pub(crate) mod model_verify;
 pub(crate) mod node;
 pub(crate) mod node_release;
+pub(crate) mod queue;
 pub(crate) mod run;
 pub(crate) mod scheduler;
 pub(crate) mod schema;
@@ -121,6 +122,7 @@ async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Node(NodeCommand::Release(args)) => node_release::run(app, &args).await,
         Command::Gpu(GpuCommand::List(args)) => gpu::run(app, &args).await,
         Command::Cluster(command) => ask_cluster(app, command).await,
+        Command::Queue(command) => queue::run(app, command).await,
         Command::Token(command) => token::run(app, command).await,
         Command::Dev(args) => dev::run(app, &args).await,
         Command::Scheduler(_)

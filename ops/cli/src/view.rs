@@ -9,6 +9,7 @@ pub(crate) mod job;
 pub(crate) mod member;
 pub(crate) mod model;
 pub(crate) mod node;
+pub(crate) mod queue;
 pub(crate) mod sim;
 pub(crate) mod token;
 

@@ -50,6 +50,8 @@ pub enum Event {
     },
     /// A queue's settings changed.
     Queue(ProjectName),
+    /// What a project used was counted.
+    Usage(ProjectName),
     /// The schedulers changed.
     Members,
     /// A model version was registered.
@@ -76,6 +78,7 @@ impl Event {
             | Self::AttemptEnding { attempt, .. } => Some(&attempt.job),
             Self::Node(_)
             | Self::Queue(_)
+            | Self::Usage(_)
             | Self::Members
             | Self::Model { .. }
             | Self::Restored => None,

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{
-    ClusterId, Digest, IdempotencyKey, JobId, JobPhase, ModelName, ModelVersion, NodeId,
+    ClusterId, Digest, IdempotencyKey, JobId, JobPhase, Millis, ModelName, ModelVersion, NodeId,
     ProjectName, Revision, Timestamp, TokenId,
 };
 
@@ -20,7 +20,7 @@ pub use job::{Attempt, Checkpoint, Job, Leaving, Outcome, Placement, PlacementSt
 pub use jobs::Jobs;
 pub use member::Member;
 pub use node::{Node, NodeState};
-pub use queue::Queue;
+pub use queue::{HALF_LIFE, Queue, Usage};
 pub use token::{Redeemed, TokenRecord};
 
 use crate::{
@@ -29,6 +29,9 @@ use crate::{
     command::{FEATURE_LEVEL, Reply},
     keys::drawn_at,
 };
+
+/// The deepest that a tree of queues is followed.
+pub(crate) const DEEPEST_QUEUE: usize = 32;
 
 /// The replicated state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +65,9 @@ pub struct State {
     /// Queues that have settings of their own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) queues: BTreeMap<ProjectName, Queue>,
+    /// What projects used lately. Kept from feature level 3 on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) usage: BTreeMap<ProjectName, Usage>,
     /// Keys by age, so that forgetting the old ones costs nothing while there are none.
     #[serde(skip)]
     pub(crate) keys_by_age: BTreeSet<(Timestamp, IdempotencyKey)>,
@@ -103,6 +109,7 @@ impl State {
             version_floor: 0,
             archive: ArchiveHead::default(),
             queues: BTreeMap::new(),
+            usage: BTreeMap::new(),
             keys_by_age: BTreeSet::new(),
             key_of: BTreeMap::new(),
             outbox: Vec::new(),
@@ -162,6 +169,11 @@ impl State {
         self.jobs.live()
     }
 
+    /// The jobs whose ranks have ended well and whose artifacts are not verified yet.
+    pub fn finishing_jobs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.finishing()
+    }
+
     /// The jobs that have not ended and were submitted before the log index `before`, the newest
     /// first.
     pub fn newest_live_jobs(&self, before: u64) -> impl Iterator<Item = &Job> {
@@ -217,6 +229,28 @@ impl State {
     #[must_use]
     pub const fn queues(&self) -> &BTreeMap<ProjectName, Queue> {
         &self.queues
+    }
+
+    /// What projects used, as of when they last ended an attempt.
+    #[must_use]
+    pub const fn usage(&self) -> &BTreeMap<ProjectName, Usage> {
+        &self.usage
+    }
+
+    /// The half-life of a project's use: its own, or that of the nearest queue above that says one.
+    #[must_use]
+    pub fn half_life(&self, project: &ProjectName) -> Millis {
+        let mut at = Some(project);
+        for _ in 0..DEEPEST_QUEUE {
+            let Some(queue) = at.and_then(|name| self.queues.get(name)) else { break };
+            if let Some(half_life) = queue.spec.half_life {
+                return half_life;
+            }
+            at = queue.spec.parent.as_ref();
+        }
+        let root =
+            self.queues.iter().find(|(name, _)| name.as_str() == trainyard_jobs::queue::ROOT);
+        root.and_then(|(_, queue)| queue.spec.half_life).unwrap_or(HALF_LIFE)
     }
 
     /// All tokens by id, those too that expired or were revoked not long ago.
@@ -277,6 +311,7 @@ impl State {
             version_floor,
             archive,
             queues,
+            usage,
             tokens_by_expiry: _,
             keys_by_age: _,
             key_of: _,
@@ -298,6 +333,7 @@ impl State {
             version_floor: *version_floor,
             archive: *archive,
             queues: queues.clone(),
+            usage: usage.clone(),
             tokens_by_expiry: BTreeSet::new(),
             keys_by_age: BTreeSet::new(),
             key_of: BTreeMap::new(),

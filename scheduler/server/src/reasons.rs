@@ -16,7 +16,7 @@ use trainyard_core::{
     Event, Planner, State, codec,
     placement::{Blockers, Delta, Explanation},
 };
-use trainyard_jobs::{JobId, NodeId};
+use trainyard_jobs::{JobId, NodeId, Timestamp};
 
 use crate::{clock, machine::Events, replica::Replica};
 
@@ -28,6 +28,13 @@ const TRUE: Duration = Duration::from_millis(500);
 
 /// Why each waiting job waits.
 type All = Arc<BTreeMap<JobId, Blockers>>;
+
+/// Why a job waits, and between when it is expected to start.
+#[derive(Debug, Default)]
+pub(crate) struct Explained {
+    pub(crate) explanation: Explanation,
+    pub(crate) starts: Option<(Timestamp, Timestamp)>,
+}
 
 /// A planner that follows the state for those who ask why, and the reasons given last.
 #[derive(Debug, Clone, Default)]
@@ -69,11 +76,13 @@ impl Reasons {
 
     /// Everything that there is to say of why a job waits: dozens of plans, so not for a thread
     /// that others wait for.
-    pub(crate) fn explain(&self, replica: &Replica, job: &JobId) -> Explanation {
+    pub(crate) fn explain(&self, replica: &Replica, job: &JobId) -> Explained {
         let mut follower = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let follower = follower.get_or_insert_with(|| Follower::begin(replica));
         follower.catch_up(replica);
-        follower.planner.explain(job, clock::now()).unwrap_or_default()
+        let now = clock::now();
+        let explanation = follower.planner.explain(job, now).unwrap_or_default();
+        Explained { explanation, starts: follower.planner.expected_start(job, now) }
     }
 }
 
@@ -127,6 +136,11 @@ impl Follower {
         self.heard = unusable.keys().cloned().collect();
         for (node, units) in unusable {
             self.planner.update(Delta::Unusable(node, units));
+        }
+        let now = clock::now();
+        for (job, mut progress) in replica.sessions.steps() {
+            progress.at = progress.at.min(now);
+            self.planner.update(Delta::Progress(job, progress));
         }
     }
 }

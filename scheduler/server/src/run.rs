@@ -17,7 +17,8 @@ use trainyard_proto::{
     MAX_MESSAGE_BYTES,
     v1::{
         access_server::AccessServer, client_server::ClientServer, cluster_server::ClusterServer,
-        join_server::JoinServer, raft_server::RaftServer, worker_server::WorkerServer,
+        join_server::JoinServer, queues_server::QueuesServer, raft_server::RaftServer,
+        worker_server::WorkerServer,
     },
 };
 use trainyard_raft::{RaftHandle, Role};
@@ -42,7 +43,8 @@ use crate::{
     replica::Replica,
     seen::SeenBundles,
     services::{
-        AccessService, ClientService, ClusterService, JoinService, RaftService, WorkerService,
+        AccessService, ClientService, ClusterService, JoinService, QueuesService, RaftService,
+        WorkerService,
     },
     sessions::Sessions,
     transport::{LateHandle, Peers, Speaker},
@@ -257,6 +259,7 @@ async fn serve(
     let worker = WorkerServer::new(WorkerService(replica.clone()));
     let raft = RaftServer::new(RaftService(replica.clone()));
     let access = AccessServer::new(AccessService(replica.clone()));
+    let queues = QueuesServer::new(QueuesService(replica.clone()));
     let join = JoinServer::new(JoinService(replica.clone()));
     let cluster = ClusterServer::new(ClusterService(replica.clone()));
     let server = Server::builder()
@@ -270,6 +273,7 @@ async fn serve(
         .add_service(worker.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(raft.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(access)
+        .add_service(queues)
         .add_service(join)
         .add_service(cluster.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .serve_with_incoming_shutdown(connections, stop.cancelled());

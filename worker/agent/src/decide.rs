@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{AttemptRef, Revision};
 use trainyard_probe::planted;
-use trainyard_proto::{convert::Invalid, v1::DesiredSet};
+use trainyard_proto::{
+    convert::{Invalid, required},
+    v1::DesiredSet,
+};
 
 pub use crate::attempt::{Order, Work};
 use crate::reconcile::{Action, Known, reconcile};
@@ -24,10 +27,18 @@ struct Wanted {
     orders: BTreeMap<AttemptRef, Order>,
     /// What holds units here and must not run.
     stopping: BTreeSet<AttemptRef>,
+    /// Whose ranks are to save their state, and by when, in milliseconds since 1970.
+    saves: BTreeMap<AttemptRef, u64>,
 }
 
 impl Wanted {
     fn read(revision: Revision, set: DesiredSet) -> Result<Self, Invalid> {
+        let asked = set.attempts.iter().filter(|desired| desired.save_before_unix_ms > 0);
+        let saves = asked.map(|desired| {
+            let attempt = required("desired.attempt", desired.attempt.clone())?;
+            Ok((AttemptRef::try_from(attempt)?, desired.save_before_unix_ms))
+        });
+        let saves = saves.collect::<Result<_, Invalid>>()?;
         let orders = set.attempts.into_iter().map(Order::from_wire);
         let orders = orders.map(|order| order.map(|o| (o.attempt.clone(), o)));
         let stopping = set.stopping.into_iter().map(AttemptRef::try_from);
@@ -35,6 +46,7 @@ impl Wanted {
             revision,
             orders: orders.collect::<Result<_, _>>()?,
             stopping: stopping.collect::<Result<_, _>>()?,
+            saves,
         })
     }
 
@@ -93,6 +105,12 @@ impl Decisions {
         reconcile(wanted.revision, &attempts, &wanted.stopping, known)
     }
 
+    /// Whose ranks are to save their state, and by when, in milliseconds since 1970.
+    pub fn saves(&self) -> impl Iterator<Item = (&AttemptRef, u64)> {
+        let saves = self.wanted.iter().flat_map(|wanted| &wanted.saves);
+        saves.map(|(attempt, before)| (attempt, *before))
+    }
+
     /// What is to stop and was never heard of here, and nobody has been told so. `is_absent` must
     /// be certain that nothing of an attempt is here.
     pub fn strangers(&self, is_absent: impl Fn(&AttemptRef) -> bool) -> Vec<AttemptRef> {
@@ -121,5 +139,38 @@ impl Decisions {
     /// The leader was told, or is being told, of the end of an attempt that is not held here.
     pub fn tell(&mut self, attempt: &AttemptRef) {
         self.told.insert(attempt.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trainyard_jobs::{AttemptNo, Generation, JobId};
+    use trainyard_proto::v1::DesiredAttempt;
+
+    use super::*;
+
+    #[test]
+    fn who_is_to_save_is_told_with_each_set() {
+        let attempt = AttemptRef {
+            job: JobId::from_random(1),
+            attempt: AttemptNo(1),
+            generation: Generation(1),
+        };
+        let set = |save_before_unix_ms| DesiredSet {
+            attempts: vec![DesiredAttempt {
+                attempt: Some((&attempt).into()),
+                started: Some(Revision { epoch: 1, index: 1 }.into()),
+                save_before_unix_ms,
+                ..DesiredAttempt::default()
+            }],
+            ..DesiredSet::default()
+        };
+        let mut decisions = Decisions::default();
+        for before in [0, 7_000, 0] {
+            decisions.want(Revision { epoch: 1, index: 2 }, set(before)).unwrap();
+            let told: Vec<_> = decisions.saves().collect();
+            let expected: Vec<_> = (before > 0).then_some((&attempt, before)).into_iter().collect();
+            assert_eq!(told, expected);
+        }
     }
 }

@@ -69,7 +69,27 @@ impl Node {
         for attempt in strangers {
             self.disown(attempt, NEVER_STARTED.into());
         }
+        self.ask_to_save();
         Ok(())
+    }
+
+    /// Asks ranks to save their state, once for each time that they are given.
+    fn ask_to_save(&mut self) {
+        for (attempt, before) in self.decisions.saves() {
+            let entry = self.registry.get(attempt).filter(|e| e.stage() == Stage::Active);
+            let Some(entry) = entry.filter(|entry| entry.note_save(before)) else {
+                continue;
+            };
+            tracing::info!(%attempt, "asked to save its state");
+            self.tasks.spawn(async move {
+                let (dir, asked) = (entry.dir.clone(), entry.order.attempt.clone());
+                let written = spawn_blocking(move || dir.ask_to_save(before)).await;
+                if let Ok(Err(error)) = written {
+                    // Its checkpoints of every so often go on; it is stopped without this one.
+                    tracing::warn!(attempt = %asked, %error, "cannot ask for a checkpoint");
+                }
+            });
+        }
     }
 
     /// Reports, until that is answered, that the attempt's ranks never ran here.

@@ -311,3 +311,20 @@ async fn a_port_that_is_taken_is_named() {
     let error = within("the agent's end", ended).await.unwrap_err();
     assert!(error.to_string().contains("is the port taken?"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ranks_that_are_asked_to_save_their_state_are_not_stopped_by_it() {
+    let (node, scheduler, a) = (Node::new(), Scheduler::start().await, attempt(1));
+    let agent = node.agent(&[scheduler.address]);
+    let script = "until [ -e $YARD_CONTROL/request.json ]; do sleep 0.02; done; \
+                  cat $YARD_CONTROL/request.json; echo; echo went on";
+    scheduler.send(1, 10, vec![desired(&a, script)]);
+    scheduler.started(&a).await;
+    let asked = v1::DesiredAttempt { save_before_unix_ms: 5_000_000, ..desired(&a, script) };
+    scheduler.send(1, 11, vec![asked]);
+    assert_eq!(how(&scheduler.ended(&a).await), How::Code(0));
+    let log = node.log(&a).await.join(" ");
+    assert!(log.contains("5000") && log.contains("continue"), "{log}");
+    assert!(log.ends_with("went on"), "{log}");
+    agent.stop().await;
+}

@@ -4,7 +4,7 @@ use serde::Serialize;
 use trainyard_proto::v1;
 
 use super::job::JobSummary;
-use crate::output::{Card, Look, Tone, table::labelled};
+use crate::output::{Card, Look, Tone, human::span, table::labelled};
 
 /// An explanation.
 #[derive(Debug, Serialize)]
@@ -13,8 +13,30 @@ pub(crate) struct Explanation {
     summary: String,
     /// In the queue, from 1; nothing when it does not wait.
     position: Option<u32>,
+    /// Between when it is expected to start, if anything is expected.
+    expected: Option<Expected>,
     blockers: Vec<Blocker>,
     suggestions: Vec<String>,
+}
+
+/// Two ends of an estimate, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Expected {
+    from_unix_ms: u64,
+    to_unix_ms: u64,
+}
+
+impl Expected {
+    /// Such as `in 5m to 1h20m`.
+    fn text(self, now_ms: u64) -> String {
+        let from = self.from_unix_ms.saturating_sub(now_ms);
+        let to = self.to_unix_ms.saturating_sub(now_ms);
+        match (from / 1000, to / 1000) {
+            (0, 0) => "soon".to_owned(),
+            (0, _) => format!("within {}", span(to)),
+            _ => format!("in {} to {}", span(from), span(to)),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -30,6 +52,9 @@ impl From<v1::ExplainAnswer> for Explanation {
             job: answer.job.map(JobSummary::from),
             summary: answer.summary,
             position: Some(answer.position).filter(|position| *position > 0),
+            expected: Some(answer.expected_to_ms)
+                .filter(|to| *to > 0)
+                .map(|to_unix_ms| Expected { from_unix_ms: answer.expected_from_ms, to_unix_ms }),
             blockers: answer.blockers.into_iter().map(blocker).collect(),
             suggestions: answer.suggestions,
         }
@@ -54,6 +79,7 @@ impl Card for Explanation {
                 Tone::of_state(phase).paint(phase, look.colour) + &position.unwrap_or_default(),
             ),
             ("why", self.summary.clone()),
+            ("start", self.expected.map(|e| e.text(look.now_ms)).unwrap_or_default()),
         ];
         let mut text = labelled(&head, look);
         let mut section = |title: &str, lines: Vec<String>| {

@@ -272,6 +272,8 @@ fn an_explanation() {
         blockers: vec![blocker("capacity", "3 of 4 nodes have no GPU")],
         suggestions: vec!["set resources.gpus to 4".into()],
         position: 2,
+        expected_from_ms: NOW + 300_000,
+        expected_to_ms: NOW + 4_800_000,
     });
     insta::assert_snapshot!("explain_table", card(&explanation, Format::Table));
     insta::assert_snapshot!("explain_json", card(&explanation, Format::Json));

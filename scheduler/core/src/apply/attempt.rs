@@ -18,6 +18,9 @@ use crate::{
 /// Generations that one epoch may give out.
 const GENERATIONS: u32 = 1 << 16;
 
+/// The feature level from which elastic jobs start with fewer ranks than they ask for.
+pub(crate) const ELASTIC_LEVEL: u16 = 3;
+
 impl State {
     /// Starts all ranks of a gang or none: every precondition is checked before anything is
     /// changed.
@@ -26,7 +29,8 @@ impl State {
         start: StartAttempt,
         events: &mut Vec<Event>,
     ) -> Applied {
-        self.check_job(&start)?;
+        let job = self.check_job(&start)?;
+        self.check_limits(job, &start)?;
         let placements = self.check_placements(&start)?;
         let revision = self.revision();
         let time = self.time;
@@ -75,7 +79,11 @@ impl State {
         }
         reached("core: a start of what is still so");
         let ranks: usize = start.placements.iter().map(|p| p.units.len()).sum();
-        if u32::try_from(ranks) != Ok(job.spec.resources.gpus) {
+        let asked = &job.spec.resources;
+        // An elastic job may run with fewer, from the level on that all members know that.
+        let elastic = asked.min_gpus.filter(|_| self.feature_level >= ELASTIC_LEVEL);
+        let whole = elastic.unwrap_or(asked.gpus)..=asked.gpus;
+        if !u32::try_from(ranks).is_ok_and(|ranks| whole.contains(&ranks)) {
             return Err(Refusal::Malformed("the gang is not whole".into()));
         }
         Ok(job)

@@ -9,11 +9,14 @@ mod ending;
 mod member;
 mod node;
 mod queue;
+mod quota;
 mod settle;
 mod submit;
 #[cfg(test)]
 mod tests;
 mod token;
+
+pub(crate) use attempt::ELASTIC_LEVEL;
 
 use crate::{
     archive::Archive,

@@ -1,7 +1,11 @@
 //! What follows once nothing more will be heard of an attempt: its job ends, finishes, or waits
 //! for its next attempt.
 
-use trainyard_jobs::{AttemptPhase, EndReason, JobId, JobPhase, Millis, RankExit, Timestamp};
+use std::ops::Bound;
+
+use trainyard_jobs::{
+    AttemptPhase, EndReason, JobId, JobPhase, Millis, ProjectName, RankExit, Timestamp,
+};
 use trainyard_probe::reached;
 
 use crate::{
@@ -14,6 +18,9 @@ const KEPT_ATTEMPTS: usize = 32;
 
 /// The longest wait between two attempts that fail by the job's own doing.
 const LONGEST_BACKOFF: Millis = Millis(300_000);
+
+/// The feature level from which use is counted.
+const ORDER_LEVEL: u16 = 3;
 
 /// What a settled attempt means to its job.
 enum Next {
@@ -38,10 +45,19 @@ impl State {
         let ran = time.since(attempt.started);
         let reason = final_reason(attempt);
         attempt.end = Some(reason.clone());
+        let ranks = attempt.world_size();
+        let service = ran.0.saturating_mul(u64::from(ranks));
+        let project = job.spec.project.clone();
+        if self.feature_level >= ORDER_LEVEL && ranks != job.spec.resources.gpus {
+            // Before this one all had the whole size, or it was counted already.
+            job.attained = Some(job.attained());
+        }
+        job.attained = job.attained.map(|before| before.saturating_add(service));
         job.used = Millis(job.used.0.saturating_add(ran.0));
         job.version += 1;
         job.parts.clear();
         let next = next(job, reason);
+        self.charge(&project, service, events);
         match next {
             Next::Finish => {
                 reached("core: all ranks ended well");
@@ -60,6 +76,30 @@ impl State {
                 self.requeue(id, own_failure, reason, events);
             }
         }
+    }
+
+    /// Counts what an attempt used against its project.
+    fn charge(&mut self, project: &ProjectName, service: u64, events: &mut Vec<Event>) {
+        if self.feature_level < ORDER_LEVEL {
+            return;
+        }
+        let (time, half_life) = (self.time, self.half_life(project));
+        let usage = self.usage.entry(project.clone()).or_default();
+        *usage = usage.at(time, half_life);
+        usage.unit_ms = usage.unit_ms.saturating_add(service);
+        // One that nothing is left of goes each time, so that projects of long ago do not add up.
+        let after = (Bound::Excluded(project), Bound::Unbounded);
+        let next = self.usage.range::<ProjectName, _>(after).next();
+        if let Some(name) =
+            next.or_else(|| self.usage.first_key_value()).map(|(name, _)| name.clone())
+            && self
+                .usage
+                .get(&name)
+                .is_some_and(|old| old.at(time, self.half_life(&name)).unit_ms == 0)
+        {
+            self.usage.remove(&name);
+        }
+        events.push(Event::Usage(project.clone()));
     }
 
     /// All ranks ended well. With a model to register, the leader verifies the artifacts first.

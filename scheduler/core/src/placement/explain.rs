@@ -8,6 +8,7 @@ use trainyard_jobs::{JobId, Timestamp, spec::Resources};
 use super::{
     fit::{Request, matches, unit_word},
     planner::Planner,
+    share::OverQuota,
     view::Waiting,
 };
 
@@ -39,6 +40,8 @@ pub enum BlockerKind {
     Ports,
     /// Other jobs are being stopped for it.
     Stopping,
+    /// Its queue, or one above, may not have more.
+    Quota,
 }
 
 impl BlockerKind {
@@ -54,6 +57,7 @@ impl BlockerKind {
             Self::Held => "held",
             Self::Ports => "ports",
             Self::Stopping => "stopping",
+            Self::Quota => "quota",
         }
     }
 }
@@ -83,6 +87,17 @@ impl Blocker {
     pub(super) fn stopping() -> Self {
         let message = "its units are becoming free: what has them is being stopped".to_owned();
         Self { kind: BlockerKind::Stopping, message }
+    }
+
+    pub(super) fn quota(over: &OverQuota<'_>) -> Self {
+        let OverQuota { queue, gpu_type, limit, used } = over;
+        let what = gpu_type.map_or_else(String::new, |kind| format!(" {kind}"));
+        let units = if *limit == 1 { "unit" } else { "units" };
+        let message = format!(
+            "queue {} may have {limit}{what} {units} and has {used} in use",
+            queue.as_str()
+        );
+        Self { kind: BlockerKind::Quota, message }
     }
 
     pub(super) fn held(job: &JobId) -> Self {

@@ -8,6 +8,7 @@ mod pass;
 mod planner;
 mod running;
 mod score;
+mod share;
 #[cfg(test)]
 mod tests;
 mod time;

@@ -2,20 +2,29 @@
 //! whole, or lays its hand on units that are becoming free, or has others stopped for it, or
 //! waits. What did not fit does not fit later in the same pass, so a line ends at its first misfit.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, btree_set},
-};
+mod claim;
+mod expect;
+mod grow;
+mod merge;
+mod why;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{JobId, NodeId, ProjectName, StopCause, Timestamp};
 
+use self::{
+    merge::{Next, Turns},
+    why::Why,
+};
 use super::{
-    explain::{Blocker, blockers, could_fit},
+    explain::{Blocker, could_fit},
     fit::{Hints, Request},
-    order::{Rank, Worth, preempts, stops_for},
-    planner::{Blockers, PATIENCE, Plan, Planner},
+    order::{Settings, preempts},
+    planner::{PATIENCE, Plan, Planner},
     running::Stop,
-    victims::{Standing, choose},
+    share::Shares,
+    time::{Reservations, ends},
+    victims::Standing,
     view::Waiting,
     yard::{Placement, Yard},
 };
@@ -24,7 +33,7 @@ use crate::command::StartAttempt;
 /// What one pass knows.
 pub(super) struct Pass<'a> {
     planner: &'a Planner,
-    pub(super) yard: &'a mut Yard,
+    yard: &'a mut Yard,
     now: Timestamp,
     /// A job as it would be, in the place of the one of its id.
     changed: Option<&'a Waiting>,
@@ -36,74 +45,33 @@ pub(super) struct Pass<'a> {
     /// What will be free without anybody's doing, and nobody has laid a hand on.
     pending: Vec<Placement>,
     /// Jobs that may be stopped, by group, the worst first.
-    standings: BTreeMap<&'a ProjectName, Vec<Standing>>,
-    held_for: Option<JobId>,
+    standings: BTreeMap<&'a ProjectName, Vec<Standing<'a>>>,
+    /// Jobs that this plan stops.
+    stopped: BTreeSet<JobId>,
+    shares: Shares<'a>,
+    reserved: Reservations,
+    /// When what runs is predicted to end, once somebody asked.
+    ends: Option<Vec<(Timestamp, Placement)>>,
     /// The job that is looked at has waited too long.
     overdue: bool,
-    /// Units that each group would have.
-    used: BTreeMap<&'a ProjectName, u64>,
-    pub(super) plan: Plan,
-    /// Why jobs wait, one by one and line by line. Asked for only by those who read them: a plan
-    /// is made far more often.
+    plan: Plan,
     why: Option<Why<'a>>,
-}
-
-/// Why jobs wait.
-#[derive(Default)]
-struct Why<'a> {
-    jobs: BTreeMap<JobId, Blockers>,
-    lines: BTreeMap<(&'a ProjectName, Request), Blockers>,
-    /// What was found out about a request, and for which job units were held then.
-    requests: BTreeMap<Request, (Option<JobId>, Blockers)>,
 }
 
 /// What a look at a job came to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Look {
-    /// It starts.
-    Starts,
+    /// It starts, or lays its hand on units that are becoming free.
+    Takes,
     /// It waits for something of its own; the next in its line may not have to.
     Waits,
-    /// It lays its hand on units that are becoming free.
-    Claims,
     /// Nothing can be done for it, nor for those behind it.
     Misfit,
 }
 
-/// A group's lines, merged.
-struct Merge<'a> {
-    heads: BinaryHeap<Reverse<(&'a Rank, usize)>>,
-    lines: Vec<(&'a Request, btree_set::Iter<'a, Rank>)>,
-}
-
-impl<'a> Merge<'a> {
-    fn of(lines: &'a BTreeMap<Request, BTreeSet<Rank>>) -> Self {
-        let mut merge = Self { heads: BinaryHeap::new(), lines: Vec::with_capacity(lines.len()) };
-        for (at, (request, line)) in lines.iter().enumerate() {
-            merge.lines.push((request, line.iter()));
-            merge.step(at);
-        }
-        merge
-    }
-
-    /// The next of a line comes forward.
-    fn step(&mut self, at: usize) {
-        if let Some(rank) = self.lines.get_mut(at).and_then(|(_, line)| line.next()) {
-            self.heads.push(Reverse((rank, at)));
-        }
-    }
-
-    fn next(&mut self) -> Option<(&'a JobId, &'a Request, usize)> {
-        let Reverse((rank, at)) = self.heads.pop()?;
-        Some((&rank.3, self.lines.get(at)?.0, at))
-    }
-}
-
 impl<'a> Pass<'a> {
     pub(super) fn new(planner: &'a Planner, yard: &'a mut Yard, now: Timestamp) -> Self {
-        let leaving =
-            planner.running().values().filter(|job| job.stopping || job.leaves_by.is_some());
-        let pending = leaving.map(|job| yard.placement(&job.assignments())).collect();
+        let pending = planner.leaving().map(|job| yard.placement(&job.assignments())).collect();
         Self {
             planner,
             yard,
@@ -114,9 +82,11 @@ impl<'a> Pass<'a> {
             misfits: BTreeSet::new(),
             pending,
             standings: BTreeMap::new(),
-            held_for: None,
+            stopped: BTreeSet::new(),
+            shares: Shares::of(planner, now),
+            reserved: Reservations::default(),
+            ends: None,
             overdue: false,
-            used: planner.used().iter().map(|(group, units)| (group, *units)).collect(),
             plan: Plan { complete: true, ..Plan::default() },
             why: None,
         }
@@ -138,9 +108,13 @@ impl<'a> Pass<'a> {
     pub(super) fn supposing(mut self, changed: &'a Waiting, gone: Option<&'a JobId>) -> Self {
         self.changed = Some(changed);
         self.gone = gone;
-        if let Some(gone) = gone {
-            let place = self.yard.placement(&self.planner.units_of(gone));
-            self.yard.give_back(&place);
+        let Some(gone) = gone else { return self };
+        let place = self.yard.placement(&self.planner.units_of(gone));
+        self.yard.give_back(&place);
+        if let Some(job) = self.planner.running().get(gone)
+            && let Some(settings) = self.planner.settings_of(&job.project)
+        {
+            self.shares.count(settings, job.resources.device, job.units(), false);
         }
         self
     }
@@ -149,10 +123,10 @@ impl<'a> Pass<'a> {
     pub(super) fn run(&mut self) {
         self.stop_those_due();
         let planner = self.planner;
-        let overdue: Vec<&'a JobId> = planner.lines().overdue(self.now).collect();
         let mut seen: BTreeSet<&'a JobId> = BTreeSet::new();
-        for id in overdue {
-            let Some(job) = self.job(id) else { continue };
+        let mut all_fit = true;
+        for id in planner.lines().overdue(self.now) {
+            let Some(job) = self.job(id).filter(|job| self.goes_first(job)) else { continue };
             if !self.afford() {
                 return;
             }
@@ -160,47 +134,60 @@ impl<'a> Pass<'a> {
             self.overdue = true;
             let look = self.consider(job, &Request::from(&job.resources));
             self.overdue = false;
+            all_fit &= look == Look::Takes;
             // The cluster is cleared for one job at a time, or each would keep the others waiting.
             // One that no cluster like this could serve keeps nobody.
             if look == Look::Misfit && could_fit(planner, &job.resources) {
                 break;
             }
         }
-        let groups = planner.lines().groups();
-        let mut merges: BTreeMap<&'a ProjectName, Merge<'a>> =
-            groups.iter().map(|(group, lines)| (group, Merge::of(lines))).collect();
-        while let Some(group) = self.turn(&merges) {
-            let Some(merge) = merges.get_mut(group) else { return };
-            let Some((id, request, at)) = merge.next() else {
-                merges.remove(group);
-                continue;
-            };
-            let Some(job) = self.job(id).filter(|_| !seen.contains(id)) else {
-                merge.step(at);
+        let mut turns = Turns::of(planner, &self.shares);
+        while let Some(next) = turns.next() {
+            let Some(job) = self.job(next.job).filter(|_| !seen.contains(next.job)) else {
+                turns.step(next);
                 continue;
             };
             if !self.afford() {
                 return;
             }
-            let own = self.changed.filter(|changed| changed.id == *id);
-            let request = own.map_or_else(|| request.clone(), |own| Request::from(&own.resources));
-            let look = self.consider(job, &request);
-            // Who stands in for another says nothing of those behind that one.
-            if look != Look::Misfit || own.is_some() {
-                merge.step(at);
-            }
+            let own = self.changed.filter(|changed| changed.id == *next.job);
+            let look = match own {
+                Some(own) => self.consider(job, &Request::from(&own.resources)),
+                None => self.consider(job, next.request),
+            };
+            all_fit &= look == Look::Takes;
+            self.go_on(&mut turns, next, look, own.is_some());
+        }
+        if all_fit {
+            self.grow();
+        }
+    }
+
+    /// Whether a job goes before all others: one that has waited too long does; one that has to
+    /// start now to be done in time only as far as its queue has less than its share, or every
+    /// job would have a deadline soon.
+    fn goes_first(&self, job: &Waiting) -> bool {
+        let Some(settings) = self.planner.settings_of(&job.project) else { return false };
+        let waited = self.now.since(job.since).0 >= self.planner.bound(job, settings);
+        let alone = settings.ordered_path().is_empty();
+        waited
+            || alone
+            || self.shares.owed(settings, job.resources.device, job.resources.gpus).is_some()
+    }
+
+    fn go_on(&self, turns: &mut Turns<'a>, next: Next<'a>, look: Look, stands_in: bool) {
+        if look == Look::Takes {
+            turns.changed(next.group, &self.shares);
+        }
+        // Who stands in for another says nothing of those behind that one.
+        if look != Look::Misfit || stands_in {
+            turns.step(next);
         }
     }
 
     /// The job as it waits, or as it would.
     fn job(&self, id: &JobId) -> Option<&'a Waiting> {
         self.changed.filter(|job| job.id == *id).or_else(|| self.planner.job(id))
-    }
-
-    /// The group whose turn it is: the one that has least.
-    fn turn(&self, merges: &BTreeMap<&'a ProjectName, Merge<'a>>) -> Option<&'a ProjectName> {
-        let open = merges.keys().copied();
-        open.min_by_key(|group| (self.used.get(*group).copied().unwrap_or_default(), *group))
     }
 
     fn afford(&mut self) -> bool {
@@ -212,102 +199,153 @@ impl<'a> Pass<'a> {
     }
 
     /// Starts a job, sees to it that it can be started, or says why not.
-    fn consider(&mut self, job: &'a Waiting, request: &Request) -> Look {
+    fn consider(&mut self, job: &'a Waiting, asked: &Request) -> Look {
         if job.not_before > self.now {
             self.again(job.not_before);
             let now = self.now;
             self.waits(job, |_| [Blocker::backoff(job.not_before, now)].into());
             return Look::Waits;
         }
+        let Some(settings) = self.planner.settings_of(&job.project) else { return Look::Waits };
+        let narrowed = match self.shares.within(settings, asked, false) {
+            Ok(narrowed) => narrowed,
+            Err(_) => return self.over_quota(job, settings, asked),
+        };
+        let request = narrowed.as_ref().unwrap_or(asked);
         let hints = Hints::default();
         let known = self.misfits.contains(request);
         let place = if known { None } else { self.yard.place(request, &hints) };
+        let place = place.or_else(|| self.backfill(job, request, &hints));
+        let place = place.or_else(|| self.shrunk(job, request, &hints));
         let Some(place) = place else {
             self.misfits.insert(request.clone());
-            if self.claim(job, request, &hints) {
+            if self.claim(job, settings, request, &hints) {
                 self.waits(job, |_| [Blocker::stopping()].into());
-                return Look::Claims;
+                return Look::Takes;
             }
-            self.does_not_fit(job, request);
-            return Look::Misfit;
+            self.does_not_fit(job, settings, asked, request);
+            // One behind it may be gone before what is kept is needed.
+            let may = self.reserved.may_backfill(self.yard, request, &hints);
+            return if may { Look::Waits } else { Look::Misfit };
         };
         let turn = job.sequence.wrapping_add(u64::from(job.attempts));
         let Some(master_port) = self.yard.take_port(&place, turn) else {
             self.waits(job, |_| [Blocker::no_port()].into());
             return Look::Waits;
         };
-        self.yard.take(&place);
-        self.counts(job);
+        self.start(job, settings, &place, master_port);
+        Look::Takes
+    }
+
+    fn start(&mut self, job: &Waiting, settings: &'a Settings, place: &Placement, port: u16) {
+        if self.reserved.is_empty() {
+            self.yard.take(place);
+        } else {
+            // What was kept is taken already.
+            self.yard.take_free(place);
+            self.reserved.used(place);
+        }
+        let placements = self.yard.assignments(place);
+        let ranks: usize = placements.iter().map(|assignment| assignment.units.len()).sum();
+        let ranks = u64::try_from(ranks).unwrap_or(u64::MAX);
+        self.shares.count(settings, job.resources.device, ranks, true);
+        if self.shares.has_typed_limits() {
+            for assignment in &placements {
+                let Some(node) = self.planner.nodes().get(&assignment.node) else { continue };
+                let devices = assignment.units.iter().filter_map(|unit| node.devices.get(unit));
+                for device in devices {
+                    self.shares.count_types(settings, &[(device.model.as_str(), 1)]);
+                }
+            }
+        }
         self.plan.starts.push(StartAttempt {
             job: job.id.clone(),
             job_version: job.version,
-            placements: self.yard.assignments(&place),
-            master_port,
+            placements,
+            master_port: port,
             resume: job.resume,
         });
-        Look::Starts
     }
 
-    fn counts(&mut self, job: &Waiting) {
-        if let Some(group) = self.planner.group(&job.project) {
-            *self.used.entry(group).or_default() += u64::from(job.resources.gpus);
-        }
-    }
-
-    /// Lays a hand on units that are becoming free, and has jobs stopped if those are not enough
-    /// and it is worth it.
-    fn claim(&mut self, job: &Waiting, request: &Request, hints: &Hints<'_>) -> bool {
-        let planner = self.planner;
-        let Some(group) = planner.group(&job.project) else { return false };
-        let Some(settings) = planner.known_settings(&job.project) else { return false };
-        let value = planner.value_of(job);
-        let worth = Worth { priority: job.priority, value, attained: job.attained };
-        self.stand(group);
-        let Some(standings) = self.standings.get_mut(group) else { return false };
-        let overdue = self.overdue && preempts(settings.policy);
-        let may = |standing: &Standing| {
-            overdue || stops_for(settings.policy, &worth, &standing.worth, standing.cost)
+    /// A queue has as much as it may. Jobs of it that are being stopped make room, or are stopped
+    /// now if they go after this one.
+    fn over_quota(&mut self, job: &'a Waiting, settings: &'a Settings, asked: &Request) -> Look {
+        let Err(over) = self.shares.within(settings, asked, true) else {
+            self.waits(job, |_| [Blocker::stopping()].into());
+            self.counts(job, settings);
+            return Look::Takes;
         };
-        let candidates: Vec<&Standing> = standings.iter().filter(|s| may(s)).collect();
-        if candidates.is_empty() && self.pending.is_empty() {
-            return false;
+        if self.make_room(job, settings, &over) {
+            self.waits(job, |_| [Blocker::stopping()].into());
+            self.counts(job, settings);
+            return Look::Takes;
         }
-        let (found, tried) = choose(self.yard, &self.pending, &candidates, request, hints);
-        self.work = self.work.saturating_sub(tried);
-        let Some((place, victims)) = found else { return false };
-        let victims: Vec<Standing> =
-            victims.into_iter().filter_map(|at| candidates.get(at)).map(|s| (*s).clone()).collect();
-        standings.retain(|standing| victims.iter().all(|victim| victim.job != standing.job));
-        self.yard.take_free(&place);
-        self.pending.extend(victims.iter().map(|victim| victim.place.clone()));
-        for pending in &mut self.pending {
-            *pending = pending.without(&place);
+        let blocker = Blocker::quota(&over);
+        if settings.group == job.project {
+            self.all_wait(job, settings, asked, [blocker].into());
+            return Look::Misfit;
         }
-        self.pending.retain(|pending| !pending.is_empty());
-        let stop = |victim: Standing| Stop {
-            job: victim.job,
-            version: victim.version,
-            attempt: victim.attempt,
-            why: StopCause::Policy,
-            checkpoint_by: victim
-                .notice
-                .map(|notice| Timestamp(self.now.0.saturating_add(notice.0))),
-        };
-        self.plan.stops.extend(victims.into_iter().map(stop));
-        self.counts(job);
-        true
+        // Those behind it may be of another queue.
+        self.waits(job, |_| [blocker].into());
+        Look::Waits
     }
 
-    /// Looks at the group's running jobs, once: those that may be stopped now, the worst first.
-    fn stand(&mut self, group: &'a ProjectName) {
-        if self.standings.contains_key(group) {
-            return;
+    fn counts(&mut self, job: &Waiting, settings: &Settings) {
+        let ranks = u64::from(job.resources.gpus);
+        self.shares.count(settings, job.resources.device, ranks, true);
+    }
+
+    /// A place for as many ranks as there is room for, of a job that may do with fewer.
+    fn shrunk(&mut self, job: &Waiting, request: &Request, hints: &Hints<'_>) -> Option<Placement> {
+        let least = job.resources.min_gpus.filter(|least| *least < request.ranks)?;
+        if !self.planner.elastic() {
+            return None;
         }
-        let (found, next) = self.planner.standings(group, self.gone, self.now, self.yard);
-        if let Some(next) = next {
-            self.again(next);
+        let with = |ranks| Request { ranks, ..request.clone() };
+        let mut found = self.yard.place(&with(least), hints)?;
+        // What fits, fits with fewer too: the most by bisection.
+        let (mut fits, mut too_many) = (least, request.ranks);
+        while too_many - fits > 1 {
+            let middle = fits + (too_many - fits) / 2;
+            match self.yard.place(&with(middle), hints) {
+                Some(place) => (fits, found) = (middle, place),
+                None => too_many = middle,
+            }
         }
-        self.standings.insert(group, found);
+        Some(found)
+    }
+
+    /// A place on what is reserved for another, for a job that is gone before that one comes.
+    fn backfill(
+        &mut self,
+        job: &Waiting,
+        request: &Request,
+        hints: &Hints<'_>,
+    ) -> Option<Placement> {
+        if self.reserved.is_empty() {
+            return None;
+        }
+        let most = self.planner.longest(job);
+        let until = Timestamp(self.now.0.saturating_add(most));
+        self.work = self.work.saturating_sub(1);
+        self.reserved.backfill(self.yard, request, hints, until)
+    }
+
+    /// Looks at a group's running jobs, once: those that may be stopped now, the worst first.
+    fn stand<'b>(
+        standings: &'b mut BTreeMap<&'a ProjectName, Vec<Standing<'a>>>,
+        plan: &mut Plan,
+        (planner, yard, gone, now): (&'a Planner, &Yard, Option<&JobId>, Timestamp),
+        group: &'a ProjectName,
+    ) -> Option<&'b Vec<Standing<'a>>> {
+        if !standings.contains_key(group) {
+            let (found, next) = planner.standings(group, gone, now, yard);
+            if let Some(next) = next.filter(|next| *next > now) {
+                plan.again = Some(plan.again.map_or(next, |before| before.min(next)));
+            }
+            standings.insert(group, found);
+        }
+        standings.get(group)
     }
 
     /// Time alone changes something then.
@@ -320,8 +358,7 @@ impl<'a> Pass<'a> {
     /// Who was asked to save its state and has not by now is stopped without.
     fn stop_those_due(&mut self) {
         let planner = self.planner;
-        let leaving = planner.running().values().filter(|job| !job.stopping);
-        for job in leaving {
+        for job in planner.leaving().filter(|job| !job.stopping) {
             let Some(by) = job.leaves_by else { continue };
             if by > self.now {
                 self.again(by);
@@ -331,51 +368,36 @@ impl<'a> Pass<'a> {
                 job: job.id.clone(),
                 version: job.version,
                 attempt: job.attempt,
-                why: StopCause::Policy,
+                why: job.leaves_for.unwrap_or(StopCause::Policy),
                 checkpoint_by: None,
             });
         }
     }
 
-    /// A job that more units than exist would not help is not waited for. What is found out about
-    /// a request serves all that ask for the same: a long queue asks for few different things.
-    fn does_not_fit(&mut self, job: &'a Waiting, request: &Request) {
-        let (planner, held_for) = (self.planner, self.held_for.clone());
-        if let Some(why) = &mut self.why {
-            let known = why.requests.remove(request).filter(|(held, _)| *held == held_for);
-            let (_, found) =
-                why.requests.entry(request.clone()).or_insert(known.unwrap_or_else(|| {
-                    let mut found = blockers(planner, &job.resources);
-                    found.extend(held_for.as_ref().map(Blocker::held));
-                    (held_for.clone(), found.into())
-                }));
-            if let Some(group) = planner.group(&job.project) {
-                why.lines.insert((group, request.clone()), Blockers::clone(found));
-            }
-            why.jobs.insert(job.id.clone(), Blockers::clone(found));
-        }
-        if held_for.is_some() || self.gets_its_turn(job) {
+    /// From some wait on, a job keeps the units that it will need for itself, but for jobs that
+    /// are gone by then (EASY backfill; Lifka 1995). One that more units than exist would not help
+    /// is not waited for.
+    fn does_not_fit(
+        &mut self,
+        job: &'a Waiting,
+        settings: &'a Settings,
+        asked: &Request,
+        request: &Request,
+    ) {
+        self.does_not_fit_because(job, settings, asked);
+        // Where it may have others stopped, those that go ahead of it do not delay it.
+        if !self.reserved.may_take(job) || preempts(settings.policy) {
             return;
         }
         let patient = Timestamp(job.submitted.0.saturating_add(PATIENCE.0));
         if patient > self.now {
-            self.again(patient);
-        } else if could_fit(planner, &job.resources) {
-            self.yard.hold(request);
-            self.held_for = Some(job.id.clone());
+            return self.again(patient);
         }
-    }
-
-    /// Whether others that go ahead of a job do not delay it: it may have them stopped.
-    fn gets_its_turn(&self, job: &Waiting) -> bool {
-        let settings = self.planner.known_settings(&job.project);
-        settings.is_some_and(|settings| preempts(settings.policy))
-    }
-
-    fn waits(&mut self, job: &Waiting, why: impl FnOnce(&Planner) -> Blockers) {
-        if let Some(known) = &mut self.why {
-            known.jobs.insert(job.id.clone(), why(self.planner));
-        }
+        let known = self.ends.take();
+        let ends = known.unwrap_or_else(|| ends(self.planner, self.yard, self.gone, self.now));
+        let tried = self.reserved.take(self.yard, &self.pending, &ends, job, request);
+        self.ends = Some(ends);
+        self.work = self.work.saturating_sub(tried);
     }
 
     /// Whether the pass would start a job.
@@ -391,24 +413,6 @@ impl<'a> Pass<'a> {
         let mut plan = std::mem::take(&mut self.plan);
         on_top_of_each_other(&mut plan.starts);
         plan
-    }
-
-    /// Why each job waits that would not start.
-    pub(super) fn reasons(&mut self) -> BTreeMap<JobId, Blockers> {
-        let why = self.why.take().unwrap_or_default();
-        let mut all = why.jobs;
-        for (group, lines) in self.planner.lines().groups() {
-            for (request, line) in lines {
-                let Some(shared) = why.lines.get(&(group, request.clone())) else { continue };
-                for (.., id) in line {
-                    let starts = || self.plan.starts.iter().any(|start| start.job == *id);
-                    if !all.contains_key(id) && !starts() {
-                        all.insert(id.clone(), Blockers::clone(shared));
-                    }
-                }
-            }
-        }
-        all
     }
 }
 

@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use trainyard_jobs::{JobId, Millis, NodeId, Policy, ProjectName, QueueSpec, Timestamp, UnitId};
+use trainyard_jobs::{
+    DeviceKind, JobId, Millis, NodeId, Policy, ProjectName, QueueSpec, Timestamp, UnitId,
+};
 
 use super::{
     explain::Blocker,
@@ -14,14 +16,16 @@ use super::{
     order::{Lines, Settings, Worth, bucket_end, value},
     pass::Pass,
     running::{Progress, Running, Stop},
-    time::{Facts, History, Past, Seen, remaining},
+    time::{Facts, History, Past, Seen, longest, remaining},
     victims::{Standing, cost, notice, ready},
     view::{Delta, PlanNode, Waiting},
     yard::Yard,
 };
 use crate::{
     State,
+    apply::ELASTIC_LEVEL,
     command::{Assignment, StartAttempt},
+    state::Usage,
 };
 
 /// From this wait on, a job that does not fit when its turn comes keeps later ones off the nodes
@@ -74,9 +78,19 @@ pub struct Planner {
     yard: Yard,
     lines: Lines,
     settings: BTreeMap<ProjectName, Settings>,
-    /// The running jobs of each group, and the units that they have.
+    /// The running jobs of each group.
     groups: BTreeMap<ProjectName, BTreeSet<JobId>>,
-    used: BTreeMap<ProjectName, u64>,
+    /// The running jobs whose units are becoming free.
+    leaving: BTreeSet<JobId>,
+    /// The running jobs that have fewer ranks than they ask for.
+    small: BTreeSet<JobId>,
+    /// Units that each project's jobs have: CPU slots, GPUs.
+    used: BTreeMap<ProjectName, [u64; 2]>,
+    usage: BTreeMap<ProjectName, Usage>,
+    /// Units that there are: CPU slots, GPUs.
+    capacity: [u64; 2],
+    /// Whether the cluster's feature level lets elastic jobs run with fewer ranks.
+    elastic: bool,
 }
 
 /// Two planners are alike if they were told the same of what is: not how they came to know it.
@@ -88,17 +102,28 @@ impl PartialEq for Planner {
             && self.unusable == other.unusable
             && self.queues == other.queues
             && self.used == other.used
+            && self.usage == other.usage
+            && self.capacity == other.capacity
             && self.yard == other.yard
     }
 }
 
 impl Eq for Planner {}
 
+/// Where a kind of device is counted.
+pub(super) const fn slot(kind: DeviceKind) -> usize {
+    match kind {
+        DeviceKind::Cpu => 0,
+        DeviceKind::Gpu => 1,
+    }
+}
+
 impl Planner {
     /// A planner that knows all of `state`.
     #[must_use]
     pub fn of(state: &State) -> Self {
-        let mut planner = Self::default();
+        let elastic = state.feature_level() >= ELASTIC_LEVEL;
+        let mut planner = Self { elastic, ..Self::default() };
         for job in state.newest_ended_jobs(u64::MAX).take(REMEMBERED) {
             if let Some(past) = Past::of(job) {
                 planner.history.learn(&past);
@@ -106,6 +131,9 @@ impl Planner {
         }
         for name in state.queues().keys() {
             planner.update(Delta::of_queue(state, name));
+        }
+        for name in state.usage().keys() {
+            planner.update(Delta::of_usage(state, name));
         }
         for job in state.live_jobs() {
             planner.update(Delta::of_job(state, &job.id));
@@ -149,16 +177,36 @@ impl Planner {
                 };
                 self.regroup();
             }
+            Delta::Usage(name, usage) if usage.unit_ms == 0 => {
+                self.usage.remove(&name);
+            }
+            Delta::Usage(name, usage) => {
+                self.usage.insert(name, usage);
+            }
             Delta::Node(node) => {
                 self.yard.set(&node, self.unusable.get(&node.id));
-                self.nodes.insert(node.id.clone(), *node);
+                self.offer(&node, true);
+                if let Some(before) = self.nodes.insert(node.id.clone(), *node) {
+                    self.offer(&before, false);
+                }
             }
             Delta::NodeGone(node) => {
-                self.nodes.remove(&node);
+                if let Some(before) = self.nodes.remove(&node) {
+                    self.offer(&before, false);
+                }
                 self.unusable.remove(&node);
                 self.yard.remove(&node);
             }
             Delta::Unusable(node, units) => self.set_unusable(node, units),
+        }
+    }
+
+    /// Counts what a node offers.
+    fn offer(&mut self, node: &PlanNode, more: bool) {
+        for device in node.devices.values() {
+            if let Some(units) = self.capacity.get_mut(slot(device.kind)) {
+                *units = if more { units.saturating_add(1) } else { units.saturating_sub(1) };
+            }
         }
     }
 
@@ -198,10 +246,23 @@ impl Planner {
         let settings = self.settings(&job.project);
         let value = self.value_of(job);
         let rank = (std::cmp::Reverse(job.priority), value, job.sequence, job.id.clone());
-        let bound = self.length_of(job).saturating_mul(SLOWDOWN).max(settings.patience.0);
-        let patience = Timestamp(job.since.0.saturating_add(bound));
+        let patience = Timestamp(job.since.0.saturating_add(self.bound(job, &settings)));
+        let patience = self.latest_start(job).map_or(patience, |latest| latest.min(patience));
         let group = settings.group.clone();
         self.lines.insert(group, Request::from(&job.resources), rank, patience);
+    }
+
+    /// The wait that is too long for a job.
+    pub(super) fn bound(&self, job: &Waiting, settings: &Settings) -> u64 {
+        let length = job.used.0.saturating_add(self.time_left(job));
+        length.saturating_mul(SLOWDOWN).max(settings.patience.0)
+    }
+
+    /// When a job has to start to be done in time, if it can be done in time at all.
+    pub(super) fn latest_start(&self, job: &Waiting) -> Option<Timestamp> {
+        let by = job.finish_by?.0;
+        let likely = by.checked_sub(self.time_left(job)).filter(|start| *start >= job.since.0)?;
+        Some(Timestamp(by.saturating_sub(self.longest(job)).min(likely)))
     }
 
     /// Puts those waiting jobs where they belong now that are concerned.
@@ -221,6 +282,8 @@ impl Planner {
         self.settings.clear();
         self.groups.clear();
         self.used.clear();
+        self.leaving.clear();
+        self.small.clear();
         self.line_up_anew(|_| true);
         for (_, job) in std::mem::take(&mut self.running) {
             self.count(&job);
@@ -230,23 +293,39 @@ impl Planner {
 
     /// Knows what a project's settings come to.
     fn settle(&mut self, project: &ProjectName) {
-        if !self.settings.contains_key(project) {
-            let settings = Settings::of(&self.queues, project);
-            self.settings.insert(project.clone(), settings);
+        if self.settings.contains_key(project) {
+            return;
         }
+        let settings = Settings::of(&self.queues, project);
+        if settings.group != *project {
+            let group = settings.group.clone();
+            let of_group = Settings::of(&self.queues, &group);
+            self.settings.insert(group, of_group);
+        }
+        self.settings.insert(project.clone(), settings);
     }
 
     fn count(&mut self, job: &Running) {
         self.settle(&job.project);
         let group = self.settings(&job.project).group.clone();
-        *self.used.entry(group.clone()).or_default() += job.units();
+        let used = self.used.entry(job.project.clone()).or_default();
+        if let Some(used) = used.get_mut(slot(job.resources.device)) {
+            *used = used.saturating_add(job.units());
+        }
         self.groups.entry(group).or_default().insert(job.id.clone());
+        if job.is_leaving() {
+            self.leaving.insert(job.id.clone());
+        } else if job.units() < u64::from(job.resources.gpus) {
+            self.small.insert(job.id.clone());
+        }
     }
 
     fn forget(&mut self, id: &JobId) {
         self.waiting.remove(id);
         self.lines.remove(id);
         let Some(job) = self.running.remove(id) else { return };
+        self.leaving.remove(id);
+        self.small.remove(id);
         let group = self.settings(&job.project).group.clone();
         if let Some(jobs) = self.groups.get_mut(&group) {
             jobs.remove(id);
@@ -254,10 +333,12 @@ impl Planner {
                 self.groups.remove(&group);
             }
         }
-        if let Some(used) = self.used.get_mut(&group) {
-            *used = used.saturating_sub(job.units());
-            if *used == 0 {
-                self.used.remove(&group);
+        if let Some(used) = self.used.get_mut(&job.project) {
+            if let Some(used) = used.get_mut(slot(job.resources.device)) {
+                *used = used.saturating_sub(job.units());
+            }
+            if *used == [0, 0] {
+                self.used.remove(&job.project);
             }
         }
     }
@@ -272,14 +353,59 @@ impl Planner {
         &self.running
     }
 
+    /// The running jobs whose units are becoming free.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = &Running> {
+        self.leaving.iter().filter_map(|id| self.running.get(id))
+    }
+
+    /// The running jobs that have fewer ranks than they ask for, and stay.
+    pub(super) fn small(&self) -> impl Iterator<Item = &Running> {
+        self.small.iter().filter_map(|id| self.running.get(id))
+    }
+
     /// The jobs that wait, in lines.
     pub(super) const fn lines(&self) -> &Lines {
         &self.lines
     }
 
-    /// Units that each group has.
-    pub(super) const fn used(&self) -> &BTreeMap<ProjectName, u64> {
+    /// Units that each project's jobs have: CPU slots, GPUs.
+    pub(super) const fn used(&self) -> &BTreeMap<ProjectName, [u64; 2]> {
         &self.used
+    }
+
+    /// Units that there are: CPU slots, GPUs.
+    pub(super) const fn capacity(&self) -> [u64; 2] {
+        self.capacity
+    }
+
+    /// Whether elastic jobs may run with fewer ranks than they ask for.
+    pub(super) const fn elastic(&self) -> bool {
+        self.elastic
+    }
+
+    /// Queues that have settings of their own.
+    pub(super) const fn queues(&self) -> &BTreeMap<ProjectName, QueueSpec> {
+        &self.queues
+    }
+
+    /// What every project that was ever heard of comes to, and every group.
+    pub(super) const fn all_settings(&self) -> &BTreeMap<ProjectName, Settings> {
+        &self.settings
+    }
+
+    /// The groups with running jobs.
+    pub(super) const fn groups(&self) -> &BTreeMap<ProjectName, BTreeSet<JobId>> {
+        &self.groups
+    }
+
+    /// The thousandths of units that a project used on average lately.
+    pub(super) fn lately(&self, project: &ProjectName, now: Timestamp) -> u64 {
+        let Some((usage, settings)) = self.usage.get(project).zip(self.settings.get(project))
+        else {
+            return 0;
+        };
+        let used = u128::from(usage.at(now, settings.half_life).unit_ms) * 1000;
+        u64::try_from(used / u128::from(settings.half_life.0.max(1))).unwrap_or(u64::MAX)
     }
 
     pub(super) fn unusable(&self, node: &NodeId) -> Option<&BTreeMap<UnitId, String>> {
@@ -302,29 +428,18 @@ impl Planner {
         known.unwrap_or_else(|| Settings::of(&self.queues, project))
     }
 
-    /// What a project's settings come to, if any of its jobs was seen.
-    pub(super) fn known_settings(&self, project: &ProjectName) -> Option<&Settings> {
+    /// What a project that has jobs comes to.
+    pub(super) fn settings_of(&self, project: &ProjectName) -> Option<&Settings> {
         self.settings.get(project)
-    }
-
-    /// The group in which a project's jobs are ordered.
-    pub(super) fn group(&self, project: &ProjectName) -> Option<&ProjectName> {
-        self.settings.get(project).map(|settings| &settings.group)
-    }
-
-    /// How long a waiting job will have run when it is done, as far as can be told.
-    fn length_of(&self, job: &Waiting) -> u64 {
-        job.used.0.saturating_add(remaining(&self.facts(job), &self.history))
     }
 
     /// What its policy makes of a waiting job.
     pub(super) fn value_of(&self, job: &Waiting) -> u64 {
-        let left = remaining(&self.facts(job), &self.history);
-        let policy = self.known_settings(&job.project).map_or_else(Policy::default, |s| s.policy);
-        value(policy, job.attained, left, job.resources.gpus)
+        let policy = self.settings_of(&job.project).map_or_else(Policy::default, |s| s.policy);
+        value(policy, job.attained, self.time_left(job), job.resources.gpus)
     }
 
-    fn facts<'a>(&self, job: &'a Waiting) -> Facts<'a> {
+    fn facts_of<'a>(&self, job: &'a Waiting) -> Facts<'a> {
         Facts {
             project: &job.project,
             principal: &job.principal,
@@ -336,15 +451,44 @@ impl Planner {
         }
     }
 
+    fn facts_of_running<'a>(&self, job: &'a Running, now: Timestamp) -> Facts<'a> {
+        let ran = now.since(job.started).0;
+        Facts {
+            project: &job.project,
+            principal: &job.principal,
+            gpus: job.resources.gpus,
+            ran: job.used.0.saturating_add(ran),
+            estimate: job.estimate,
+            time_left: job.time_left.map(|left| Millis(left.0.saturating_sub(ran))),
+            seen: self.seen.get(&job.id).copied(),
+        }
+    }
+
+    /// The milliseconds that a waiting job is predicted to run.
+    pub(super) fn time_left(&self, job: &Waiting) -> u64 {
+        remaining(&self.facts_of(job), &self.history)
+    }
+
+    /// The milliseconds that a waiting job will hardly run longer than.
+    pub(super) fn longest(&self, job: &Waiting) -> u64 {
+        longest(&self.facts_of(job), &self.history)
+    }
+
+    /// When a running job is predicted to end.
+    pub(super) fn end_of(&self, job: &Running, now: Timestamp) -> Timestamp {
+        let left = remaining(&self.facts_of_running(job, now), &self.history);
+        Timestamp(now.0.saturating_add(left))
+    }
+
     /// The running jobs of a group that may be stopped at `now`, the worst first, and when that
     /// changes by time alone.
-    pub(super) fn standings(
-        &self,
+    pub(super) fn standings<'a>(
+        &'a self,
         group: &ProjectName,
         gone: Option<&JobId>,
         now: Timestamp,
         yard: &Yard,
-    ) -> (Vec<Standing>, Option<Timestamp>) {
+    ) -> (Vec<Standing<'a>>, Option<Timestamp>) {
         let (mut found, mut next) = (Vec::new(), None::<Timestamp>);
         let mut then = |at: Timestamp| next = Some(next.map_or(at, |before| before.min(at)));
         let jobs = self.groups.get(group).into_iter().flatten();
@@ -354,7 +498,7 @@ impl Planner {
             }
             let Some(settings) = self.settings.get(&job.project) else { continue };
             let ran = now.since(job.started).0;
-            let left = remaining(&self.facts_running(job, ran), &self.history);
+            let left = remaining(&self.facts_of_running(job, now), &self.history);
             let length = job.used.0.saturating_add(ran).saturating_add(left);
             let bound = length.saturating_mul(SLOWDOWN).max(settings.patience.0);
             let ready = ready(job, settings, bound, now);
@@ -378,25 +522,16 @@ impl Planner {
                 place: yard.placement(&job.assignments()),
                 notice: notice(job, settings),
                 sequence: job.sequence,
+                running: job,
+                settings,
             });
         }
         found.sort_by(|a, b| {
-            let key = |s: &Standing| (s.worth.priority, std::cmp::Reverse(s.worth.value), s.cost);
+            let key =
+                |s: &Standing<'_>| (s.worth.priority, std::cmp::Reverse(s.worth.value), s.cost);
             key(a).cmp(&key(b)).then(b.sequence.cmp(&a.sequence))
         });
         (found, next)
-    }
-
-    fn facts_running<'a>(&self, job: &'a Running, ran: u64) -> Facts<'a> {
-        Facts {
-            project: &job.project,
-            principal: &job.principal,
-            gpus: job.resources.gpus,
-            ran: job.used.0.saturating_add(ran),
-            estimate: job.estimate,
-            time_left: job.time_left.map(|left| Millis(left.0.saturating_sub(ran))),
-            seen: self.seen.get(&job.id).copied(),
-        }
     }
 
     /// Decides what to start and to stop at `now`. The planner is as before when it is done: what
@@ -447,7 +582,7 @@ impl Planner {
     }
 
     /// Goes through the queue in some way; afterwards the yard is as it was before.
-    fn pass<T>(&mut self, run: impl FnOnce(&Self, &mut Yard) -> T) -> T {
+    fn pass<T>(&mut self, run: impl for<'a> FnOnce(&'a Self, &'a mut Yard) -> T) -> T {
         let mut yard = std::mem::take(&mut self.yard);
         let mark = yard.mark();
         let result = run(self, &mut yard);

@@ -24,6 +24,8 @@ pub struct Running {
     pub stopping: bool,
     /// It was asked to save its state and is to be stopped then: at this time at the latest.
     pub leaves_by: Option<Timestamp>,
+    /// What it is to be stopped for then.
+    pub leaves_for: Option<StopCause>,
     /// What it asks for.
     pub resources: Resources,
     /// The queue that it counts against.
@@ -89,6 +91,12 @@ impl Running {
         u64::try_from(units).unwrap_or(u64::MAX)
     }
 
+    /// Whether its units are becoming free.
+    #[must_use]
+    pub const fn is_leaving(&self) -> bool {
+        self.stopping || self.leaves_by.is_some()
+    }
+
     /// What it has, in the terms of a command.
     pub(super) fn assignments(&self) -> Vec<Assignment> {
         let part = |(node, units): &(NodeId, Vec<UnitId>)| Assignment {
@@ -114,6 +122,7 @@ impl Running {
             started: attempt.started,
             stopping,
             leaves_by: attempt.leaving.as_ref().map(|leaving| leaving.by),
+            leaves_for: attempt.leaving.as_ref().map(|leaving| leaving.cause),
             resources: job.spec.resources.clone(),
             project: job.spec.project.clone(),
             principal: job.principal.clone(),

@@ -1,7 +1,9 @@
 //! Plans on small clusters: who goes first, where, and what those who wait are told.
 
 mod bounded;
+mod elastic;
 mod preemption;
+mod shares;
 
 use std::collections::BTreeMap;
 

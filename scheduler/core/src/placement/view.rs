@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Event,
-    state::{Job, Node, NodeState, State},
+    state::{Job, Node, NodeState, State, Usage},
 };
 
 /// A change that the planner has to know of.
@@ -32,6 +32,8 @@ pub enum Delta {
     Progress(JobId, Progress),
     /// A queue's settings; none when it has none of its own any more.
     Queue(ProjectName, Option<Box<QueueSpec>>),
+    /// What a project used lately.
+    Usage(ProjectName, Usage),
     /// A node is up, and offers this.
     Node(Box<PlanNode>),
     /// A node does not count any more.
@@ -127,8 +129,15 @@ impl Delta {
         Some(match event {
             Event::Node(node) => Self::of_node(state, node),
             Event::Queue(name) => Self::of_queue(state, name),
+            Event::Usage(name) => Self::of_usage(state, name),
             event => Self::of_job(state, event.job()?),
         })
+    }
+
+    /// What a project used lately, as of when that was counted last.
+    #[must_use]
+    pub fn of_usage(state: &State, name: &ProjectName) -> Self {
+        Self::Usage(name.clone(), state.usage().get(name).copied().unwrap_or_default())
     }
 
     /// How the planner should see a queue now.

@@ -14,7 +14,7 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor},
 };
-use trainyard_jobs::{Digest, JobId, JobPhase, Timestamp};
+use trainyard_jobs::{Digest, JobId, JobPhase, ProjectName, Timestamp};
 
 use super::Job;
 use crate::codec;
@@ -37,12 +37,14 @@ struct Slot {
     noted: Option<Noted>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Noted {
     sequence: u64,
     phase: JobPhase,
     ended: Timestamp,
     surplus: bool,
+    /// The project, while an attempt owns the job.
+    holding: Option<ProjectName>,
 }
 
 /// What is derived from the jobs. Sequences order jobs by age.
@@ -52,7 +54,10 @@ struct Index {
     ended: BTreeMap<u64, JobId>,
     by_end: BTreeSet<(Timestamp, JobId)>,
     surplus: BTreeSet<JobId>,
+    finishing: BTreeSet<JobId>,
     phases: BTreeMap<JobPhase, usize>,
+    /// The jobs that an attempt owns, by project.
+    holding: BTreeMap<ProjectName, BTreeSet<JobId>>,
 }
 
 impl Jobs {
@@ -116,6 +121,16 @@ impl Jobs {
         self.index.surplus.iter().filter_map(|id| self.get(id))
     }
 
+    /// The jobs that an attempt owns, by project.
+    pub(crate) const fn holding(&self) -> &BTreeMap<ProjectName, BTreeSet<JobId>> {
+        &self.index.holding
+    }
+
+    /// Jobs whose ranks have ended well and whose artifacts are not verified yet.
+    pub(crate) fn finishing(&self) -> impl Iterator<Item = &Job> {
+        self.index.finishing.iter().filter_map(|id| self.get(id))
+    }
+
     /// How many jobs are in a phase.
     pub(crate) fn in_phase(&self, phase: JobPhase) -> usize {
         self.index.phases.get(&phase).copied().unwrap_or_default()
@@ -139,7 +154,7 @@ impl Jobs {
     /// Takes a job out.
     pub(crate) fn remove(&mut self, id: &JobId) -> Option<Job> {
         let slot = self.slots.remove(id)?;
-        if let Some(noted) = slot.noted {
+        if let Some(noted) = &slot.noted {
             self.index.forget(id, noted);
         }
         Some(Arc::unwrap_or_clone(slot).job)
@@ -150,13 +165,13 @@ impl Jobs {
         for id in std::mem::take(&mut self.touched) {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             let now = Noted::of(&slot.job);
-            if slot.noted == Some(now) {
+            if slot.noted.as_ref() == Some(&now) {
                 continue;
             }
-            if let Some(before) = slot.noted {
+            if let Some(before) = &slot.noted {
                 self.index.forget(&id, before);
             }
-            self.index.note(&id, now);
+            self.index.note(&id, &now);
             Arc::make_mut(slot).noted = Some(now);
         }
     }
@@ -186,12 +201,14 @@ impl Noted {
             phase: job.phase,
             ended: job.ended.unwrap_or_default(),
             surplus: job.surplus().next().is_some(),
+            holding: matches!(job.phase, JobPhase::Running | JobPhase::Stopping)
+                .then(|| job.spec.project.clone()),
         }
     }
 }
 
 impl Index {
-    fn note(&mut self, id: &JobId, noted: Noted) {
+    fn note(&mut self, id: &JobId, noted: &Noted) {
         if noted.phase.is_final() {
             self.ended.insert(noted.sequence, id.clone());
             self.by_end.insert((noted.ended, id.clone()));
@@ -201,14 +218,29 @@ impl Index {
         if noted.surplus {
             self.surplus.insert(id.clone());
         }
+        if let Some(project) = &noted.holding {
+            self.holding.entry(project.clone()).or_default().insert(id.clone());
+        }
+        if noted.phase == JobPhase::Finishing {
+            self.finishing.insert(id.clone());
+        }
         *self.phases.entry(noted.phase).or_default() += 1;
     }
 
-    fn forget(&mut self, id: &JobId, noted: Noted) {
+    fn forget(&mut self, id: &JobId, noted: &Noted) {
         self.live.remove(&noted.sequence);
         self.ended.remove(&noted.sequence);
         self.by_end.remove(&(noted.ended, id.clone()));
         self.surplus.remove(id);
+        if let Some(project) = &noted.holding
+            && let Some(jobs) = self.holding.get_mut(project)
+        {
+            jobs.remove(id);
+            if jobs.is_empty() {
+                self.holding.remove(project);
+            }
+        }
+        self.finishing.remove(id);
         if let Some(count) = self.phases.get_mut(&noted.phase) {
             *count -= 1;
             if *count == 0 {

@@ -165,6 +165,8 @@ pub(crate) const TABLE: &[Rule] = &[
     // A secret of 256 bits is not guessed; asking is dear all the same.
     Rule { cost: 5, ..change("/trainyard.v1.Join/Join", ANYBODY) },
     Rule { cost: 5, ..change("/trainyard.v1.Join/Renew", MACHINE) },
+    Rule { cost: 5, ..call("/trainyard.v1.Queues/ListQueues", VIEWER) },
+    change("/trainyard.v1.Queues/SetQueue", OPERATOR),
     change("/trainyard.v1.Access/CreateToken", ADMIN),
     call("/trainyard.v1.Access/ListTokens", ADMIN),
     change("/trainyard.v1.Access/RevokeToken", ADMIN),

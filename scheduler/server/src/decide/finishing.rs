@@ -2,7 +2,7 @@
 //! job ends and its model version is registered, in one command.
 
 use trainyard_core::{Command, State};
-use trainyard_jobs::{AttemptNo, FileEntry, JobId, JobPhase};
+use trainyard_jobs::{AttemptNo, FileEntry, JobId};
 use trainyard_store::{Store, StoreError};
 
 /// A run whose artifacts are to be verified.
@@ -19,12 +19,11 @@ pub struct Finishing {
 /// Every run that waits for its conclusion.
 #[must_use]
 pub fn finishing(state: &State) -> Vec<Finishing> {
-    let jobs = state.live_jobs().filter(|job| job.phase == JobPhase::Finishing);
     let finishing = |job: &trainyard_core::state::Job| {
         let files = job.outcome.as_ref().map(|o| o.artifacts.clone()).unwrap_or_default();
         Some(Finishing { job: job.id.clone(), attempt: job.current()?.number, files })
     };
-    jobs.filter_map(finishing).collect()
+    state.finishing_jobs().filter_map(finishing).collect()
 }
 
 impl Finishing {

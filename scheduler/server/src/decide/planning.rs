@@ -54,7 +54,9 @@ impl Planning {
 
     /// Takes in what changed. `state` may be newer than the events.
     pub fn take_in(&mut self, state: &State, events: &[Event]) {
-        self.stops = knows_stops(state);
+        if self.stops != knows_stops(state) {
+            return self.start_over(state);
+        }
         for event in events {
             if matches!(event, Event::Node(_)) && planted("a planner deaf to nodes") {
                 continue;

@@ -196,6 +196,7 @@ fn desired(state: &State, id: &NodeId, owner: &AttemptRef) -> Option<v1::Desired
         resume: resume(job, attempt),
         time_allowance_ms: job.allowance().map_or(0, |left| left.0.max(1)),
         restarts: attempt.number.0.saturating_sub(1),
+        save_before_unix_ms: attempt.leaving.as_ref().map_or(0, |leaving| leaving.by.0),
     })
 }
 

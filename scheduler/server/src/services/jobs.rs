@@ -145,7 +145,8 @@ pub(super) async fn explain(
     // Dozens of plans: not on a thread that others wait for.
     let asked = replica.clone();
     let explained = move || asked.reasons.explain(&asked, &id);
-    let explanation = tokio::task::spawn_blocking(explained).await.unwrap_or_default();
+    let explained = tokio::task::spawn_blocking(explained).await.unwrap_or_default();
+    let explanation = explained.explanation;
     let blocker = |b: trainyard_core::placement::Blocker| v1::Blocker {
         kind: b.kind.as_str().to_owned(),
         message: replica.look(|state| caller.veil(state, &b.message)),
@@ -158,6 +159,8 @@ pub(super) async fn explain(
         suggestions: suggestions.collect(),
         position: u32::try_from(explanation.position).unwrap_or(u32::MAX),
         job: Some(job),
+        expected_from_ms: explained.starts.map_or(0, |(from, _)| from.0),
+        expected_to_ms: explained.starts.map_or(0, |(_, to)| to.0),
     })
 }
 

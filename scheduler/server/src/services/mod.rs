@@ -12,6 +12,7 @@ mod listing;
 mod logs;
 mod members;
 mod nodes;
+mod queues;
 mod raft;
 mod session;
 mod worker;
@@ -20,6 +21,7 @@ pub(crate) use access::AccessService;
 pub(crate) use client::ClientService;
 pub(crate) use cluster::ClusterService;
 pub(crate) use join::JoinService;
+pub(crate) use queues::QueuesService;
 pub(crate) use raft::RaftService;
 pub(crate) use worker::WorkerService;
 

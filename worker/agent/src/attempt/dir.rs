@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::json;
 use trainyard_jobs::AttemptRef;
 
 use super::Order;
@@ -68,6 +69,16 @@ impl AttemptDir {
     /// `$YARD_METRICS`: a rank's figures, as JSON lines.
     pub(crate) fn rank_metrics(&self, rank: u32) -> PathBuf {
         self.metrics().join(format!("rank-{rank}.jsonl"))
+    }
+
+    /// Asks the ranks for a checkpoint, by a time in milliseconds since 1970. They go on after it:
+    /// whoever wants them to stop says so once it is stored.
+    pub(crate) fn ask_to_save(&self, before_unix_ms: u64) -> io::Result<()> {
+        let control = self.shim.control();
+        durable::private_dir(&control)?;
+        let before = before_unix_ms / 1000;
+        let request = json!({ "checkpoint_before_unix_s": before, "then": "continue" });
+        durable::write_json(&control.join("request.json"), &request)
     }
 
     /// How the agent remembers that it asked the shim to stop.

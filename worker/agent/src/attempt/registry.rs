@@ -34,6 +34,8 @@ struct State {
     /// Whether the shim was launched.
     launched: bool,
     shim: Option<i32>,
+    /// By when its ranks were asked to save their state last.
+    asked_to_save: u64,
     figures: BTreeMap<String, f64>,
     figures_unix_ms: u64,
 }
@@ -45,6 +47,7 @@ impl Entry {
             held: false,
             launched: dir.was_launched(),
             shim: None,
+            asked_to_save: 0,
             figures: BTreeMap::new(),
             figures_unix_ms: 0,
         };
@@ -79,6 +82,12 @@ impl Entry {
         let mut stopping = self.stopping();
         // The sender lives as long as this entry.
         let _ = stopping.wait_for(|stop| *stop).await;
+    }
+
+    /// Notes by when its ranks are asked to save their state. Says whether that is news.
+    pub(crate) fn note_save(&self, before: u64) -> bool {
+        let mut state = self.state();
+        std::mem::replace(&mut state.asked_to_save, before) != before
     }
 
     pub(crate) fn set_held(&self, held: bool) {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use trainyard_jobs::{Millis, Policy, ProjectName, QueueSpec, queue::ROOT};
 
+use crate::state::HALF_LIFE;
+
 /// The deepest tree of queues that is followed. The state keeps trees shallower than this.
 const DEEPEST: usize = 32;
 
@@ -15,8 +17,12 @@ pub(in crate::placement) struct Settings {
     /// The queue in which its jobs are ordered: its own, or the one above whose policy orders
     /// all jobs below it as one.
     pub(in crate::placement) group: ProjectName,
-    /// The queues from the one below the root down to the group.
+    /// The queues from the one below the root down to the project.
     pub(in crate::placement) path: Vec<ProjectName>,
+    /// How many of them take turns: those down to the group.
+    turns: usize,
+    /// The time from which use counts half.
+    pub(in crate::placement) half_life: Millis,
     /// What a job loses when it is stopped and resumed, beside what it had not saved.
     pub(in crate::placement) restart_cost: Millis,
     /// An attempt runs at least so long before it is stopped for another job.
@@ -31,7 +37,7 @@ pub(in crate::placement) struct Settings {
 
 /// Whether a policy orders the jobs of all queues below as one.
 const fn is_pooled(policy: Policy) -> bool {
-    matches!(policy, Policy::Fifo | Policy::Las | Policy::Srsf | Policy::Gavel)
+    matches!(policy, Policy::Fifo | Policy::Las | Policy::Srsf)
 }
 
 impl Settings {
@@ -47,27 +53,39 @@ impl Settings {
             specs().find_map(read).unwrap_or(Millis(or))
         };
         let (mut policy, mut group, mut path) = (Policy::default(), None, Vec::new());
+        let mut turns = 0;
         for name in &chain {
-            policy = queues.get(name).and_then(|spec| spec.policy).unwrap_or(policy);
-            if name.as_str() != ROOT {
+            let is_root = name.as_str() == ROOT;
+            if !is_root {
                 path.push(name.clone());
             }
-            if is_pooled(policy) {
-                group = Some(name.clone());
-                break;
+            if group.is_some() {
+                continue;
             }
+            policy = queues.get(name).and_then(|spec| spec.policy).unwrap_or(policy);
+            turns += usize::from(!is_root);
+            group = is_pooled(policy).then(|| name.clone());
         }
         let most = specs().find_map(|spec| spec.max_disruptions).unwrap_or(24);
         Self {
             policy,
             group: group.unwrap_or_else(|| project.clone()),
             path,
+            turns,
+            half_life: span(|spec| spec.half_life, HALF_LIFE.0),
             restart_cost: span(|spec| spec.restart_cost, 60_000),
             min_run: span(|spec| spec.min_run, 120_000),
             notice: span(|spec| spec.notice, 60_000),
             patience: span(|spec| spec.patience, 7 * 86_400_000),
             max_disruptions: usize::try_from(most).unwrap_or(usize::MAX),
         }
+    }
+}
+
+impl Settings {
+    /// The queues that take turns, from the one below the root down to the group.
+    pub(in crate::placement) fn ordered_path(&self) -> &[ProjectName] {
+        self.path.get(..self.turns).unwrap_or_default()
     }
 }
 

@@ -38,7 +38,7 @@ pub(in crate::placement) fn value(
     units: u32,
 ) -> u64 {
     match policy {
-        Policy::Fifo | Policy::Fair | Policy::Gavel => 0,
+        Policy::Fifo | Policy::Fair => 0,
         Policy::Las => bucket(attained),
         Policy::Srsf | Policy::Auto => remaining.saturating_mul(u64::from(units)),
     }

@@ -231,7 +231,7 @@ fn who_has_waited_too_long_goes_first() {
     let mut world = world(Policy::Srsf, 1);
     world.queue("root", |queue| queue.patience = Some(Millis(24 * HOUR)));
     let mut attempt = world.start(hours(1, 1));
-    let long = world.submit(hours(1, 100));
+    let long = world.submit(hours(1, 2));
     for _ in 0..23 {
         world.now += HOUR;
         world.submit(hours(1, 1));

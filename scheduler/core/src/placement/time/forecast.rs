@@ -45,6 +45,18 @@ pub(in crate::placement) fn remaining(facts: &Facts<'_>, history: &History) -> u
     facts.time_left.map_or(guess, |left| guess.min(left.0)).max(LEAST)
 }
 
+/// The milliseconds that the job will hardly run longer than. Its limit is certain; a job's own
+/// progress is a good witness, its spec and earlier runs are not.
+pub(in crate::placement) fn longest(facts: &Facts<'_>, history: &History) -> u64 {
+    let likely = remaining(facts, history);
+    let most = if by_progress(facts).is_some() {
+        likely.saturating_add(likely / 4)
+    } else {
+        likely.saturating_mul(2)
+    };
+    facts.time_left.map_or(most, |left| most.min(left.0))
+}
+
 /// The rate so far goes on. Nothing is said by a job that is behind its own total.
 fn by_progress(facts: &Facts<'_>) -> Option<u64> {
     let Seen { done, total, ran } = facts.seen?;

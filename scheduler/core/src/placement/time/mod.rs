@@ -2,7 +2,9 @@
 
 mod forecast;
 mod history;
+mod reserve;
 
-pub(super) use forecast::{Facts, Seen, remaining};
+pub(super) use forecast::{Facts, Seen, longest, remaining};
 pub(super) use history::History;
 pub use history::Past;
+pub(super) use reserve::{Reservations, ends};

@@ -19,7 +19,9 @@ const DAY: Millis = Millis(86_400_000);
 
 /// A running job that may be stopped.
 #[derive(Debug, Clone)]
-pub(super) struct Standing {
+pub(super) struct Standing<'a> {
+    pub(super) running: &'a Running,
+    pub(super) settings: &'a Settings,
     pub(super) job: JobId,
     pub(super) version: u64,
     pub(super) attempt: AttemptNo,
@@ -71,7 +73,7 @@ pub(super) fn notice(job: &Running, settings: &Settings) -> Option<Millis> {
 pub(super) fn choose(
     yard: &mut Yard,
     pending: &[Placement],
-    candidates: &[&Standing],
+    candidates: &[&Standing<'_>],
     request: &Request,
     hints: &Hints<'_>,
 ) -> (Option<(Placement, Vec<usize>)>, u64) {
@@ -106,7 +108,7 @@ pub(super) fn choose(
     }
     yard.rewind(start);
     let found = found.map(|place| {
-        let needed = |(_, standing): &(usize, &&Standing)| standing.place.meets(&place);
+        let needed = |(_, standing): &(usize, &&Standing<'_>)| standing.place.meets(&place);
         let victims = candidates.iter().enumerate().take(many).filter(needed);
         let victims = victims.map(|(at, _)| at).collect();
         (place, victims)

@@ -36,8 +36,9 @@ impl Placement {
 }
 
 impl Yard {
-    /// Takes of a place what nobody has.
-    pub fn take_free(&mut self, placement: &Placement) {
+    /// What of a place nobody has.
+    #[must_use]
+    pub fn free_part(&self, placement: &Placement) -> Placement {
         let mut free = placement.clone();
         for part in &mut free.parts {
             let Some(spot) = self.spot(part.slot) else { continue };
@@ -45,6 +46,12 @@ impl Yard {
         }
         free.parts.retain(|part| !part.units.is_empty());
         recount(&mut free.parts);
+        free
+    }
+
+    /// Takes of a place what nobody has.
+    pub fn take_free(&mut self, placement: &Placement) {
+        let free = self.free_part(placement);
         self.take(&free);
     }
 }

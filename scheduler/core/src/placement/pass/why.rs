@@ -1,0 +1,84 @@
+//! Why jobs wait, one by one and line by line. Kept only for those who read it: a plan is made far
+//! more often.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trainyard_jobs::{JobId, ProjectName};
+
+use super::Pass;
+use crate::placement::{
+    explain::{Blocker, blockers},
+    fit::Request,
+    order::Settings,
+    planner::{Blockers, Planner},
+    view::Waiting,
+};
+
+/// What keeps whom.
+#[derive(Default)]
+pub(super) struct Why<'a> {
+    jobs: BTreeMap<JobId, Blockers>,
+    lines: BTreeMap<(&'a ProjectName, Request), Blockers>,
+    /// What was found out about a request, and for which job units were held then.
+    requests: BTreeMap<Request, (Option<JobId>, Blockers)>,
+}
+
+impl<'a> Pass<'a> {
+    /// Notes why a job waits.
+    pub(super) fn waits(&mut self, job: &Waiting, why: impl FnOnce(&Planner) -> Blockers) {
+        if let Some(known) = &mut self.why {
+            known.jobs.insert(job.id.clone(), why(self.planner));
+        }
+    }
+
+    /// Notes why a job and all behind it in its line wait.
+    pub(super) fn all_wait(
+        &mut self,
+        job: &Waiting,
+        settings: &'a Settings,
+        asked: &Request,
+        why: Blockers,
+    ) {
+        if let Some(known) = &mut self.why {
+            known.jobs.insert(job.id.clone(), Blockers::clone(&why));
+            known.lines.insert((&settings.group, asked.clone()), why);
+        }
+    }
+
+    /// The same of a job for which there is no place. What is found out about a request serves
+    /// all that ask for the same: a long queue asks for few different things.
+    pub(super) fn does_not_fit_because(
+        &mut self,
+        job: &Waiting,
+        settings: &'a Settings,
+        asked: &Request,
+    ) {
+        let (planner, held_for) = (self.planner, self.reserved.first().cloned());
+        let Some(why) = &mut self.why else { return };
+        let known = why.requests.remove(asked).filter(|(held, _)| *held == held_for);
+        let known = known.unwrap_or_else(|| {
+            let mut found = blockers(planner, &job.resources);
+            found.extend(held_for.as_ref().map(Blocker::held));
+            (held_for, found.into())
+        });
+        let found = Blockers::clone(&known.1);
+        why.requests.insert(asked.clone(), known);
+        self.all_wait(job, settings, asked, found);
+    }
+
+    /// Why each job waits that would not start.
+    pub(in crate::placement) fn reasons(&mut self) -> BTreeMap<JobId, Blockers> {
+        let why = self.why.take().unwrap_or_default();
+        let starts: BTreeSet<&JobId> = self.plan.starts.iter().map(|start| &start.job).collect();
+        let mut all = why.jobs;
+        for (group, lines) in self.planner.lines().groups() {
+            for (request, line) in lines {
+                let Some(shared) = why.lines.get(&(group, request.clone())) else { continue };
+                for (.., id) in line.iter().filter(|rank| !starts.contains(&rank.3)) {
+                    all.entry(id.clone()).or_insert_with(|| Blockers::clone(shared));
+                }
+            }
+        }
+        all
+    }
+}
