@@ -196,7 +196,7 @@ mod tests {
     fn parse(line: &str) -> SetArgs {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let Command::Queue(QueueCommand::Set(args)) = cli.command else { panic!("{line}") };
-        args
+        *args
     }
 
     #[test]

@@ -125,9 +125,9 @@ fn a_start_is_expected_between_two_times_that_hold() {
         assert!(likely <= latest, "{n}");
     }
     for (job, (likely, latest)) in jobs.iter().zip(&ranges) {
-        let record = world.job(&running);
-        let took = record.spec.schedule.est_duration.unwrap().0;
+        let took = world.job(&running).spec.schedule.est_duration.unwrap().0;
         world.now += took;
+        let record = world.job(&running);
         let attempt = record.attempt_ref(record.current().unwrap());
         world.exit_all(&attempt, 0);
         world.plan();
