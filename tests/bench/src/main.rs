@@ -91,7 +91,16 @@ fn write_files(report: &Report, markdown: &str, out: &std::path::Path) -> anyhow
     std::fs::write(&json, serde_json::to_vec_pretty(report)?)
         .with_context(|| format!("cannot write {}", json.display()))?;
     let page = out.with_file_name("RESULTS.md");
+    let kept = std::fs::read_to_string(&page).unwrap_or_default();
+    let markdown = format!("{markdown}{}", section_of_traces(&kept));
     std::fs::write(&page, markdown).with_context(|| format!("cannot write {}", page.display()))
+}
+
+/// The section that another command writes: the simulator's, on traces that lie elsewhere.
+fn section_of_traces(page: &str) -> String {
+    let Some((_, rest)) = page.split_once("\n## Workload traces\n") else { return String::new() };
+    let end = rest.find("\n## ").map_or(rest, |at| rest.split_at(at).0);
+    format!("\n## Workload traces\n{}\n", end.trim_end())
 }
 
 /// Progress is for people: on stderr, one line a step.
