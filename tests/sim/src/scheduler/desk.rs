@@ -252,7 +252,9 @@ impl Life {
         }
         let unusable = self.desk.contacts.unusable();
         let steps = self.desk.contacts.steps();
-        let round = leading.planning.round(unusable, steps, Timestamp(wall));
+        let heard = std::time::Duration::from_millis(around.now);
+        let conditions = self.desk.contacts.conditions(heard);
+        let round = leading.planning.round(unusable, conditions, steps, Timestamp(wall));
         let term = leading.term;
         leading.outstanding = round.starts.len() + round.stops.len();
         leading.failed = false;
