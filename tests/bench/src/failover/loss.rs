@@ -12,7 +12,9 @@ use nix::{
     unistd::Pid,
 };
 use tonic::transport::Channel;
-use trainyard_proto::v1::{CancelRequest, GetJobRequest, ListNodesRequest, client_client::ClientClient};
+use trainyard_proto::v1::{
+    CancelRequest, GetJobRequest, ListNodesRequest, client_client::ClientClient,
+};
 
 use super::{ranks, yard};
 use crate::{
