@@ -313,7 +313,7 @@ mod tests {
         };
         let mut page = String::new();
         section.markdown(&mut page);
-        let expected = "\n## Jobs\n\n\
+        let expected = "\
             | slots | trainyard (jobs/s) | slurm (jobs/s) | hq (jobs/s) | ratio to slurm | ratio to hq |\n\
             | --- | ---: | ---: | ---: | ---: | ---: |\n\
             | 8 | 100 (90.0–110) | absent | 50.0 (50.0–50.0) | – | 2.00 |\n\n\
