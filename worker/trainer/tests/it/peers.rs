@@ -27,10 +27,11 @@ fn the_others_end_soon_and_name_the_lost_rank() {
             assert_eq!(codes[rank], 1);
             let log = run.log(rank);
             let last = log.lines().last().unwrap();
-            assert!(
-                last.starts_with(&format!("error: rank {lost} lost during ")),
-                "rank {rank}: {last}"
-            );
+            // A third rank that ended over the loss may be gone as well by the time of the look.
+            let named =
+                last.strip_prefix("error: rank ").and_then(|l| l.split_once(" lost during "));
+            let (ranks, _) = named.unwrap_or_else(|| panic!("rank {rank}: {last}"));
+            assert!(ranks.split(", ").any(|r| r == lost.to_string()), "rank {rank}: {last}");
         }
     }
 }
