@@ -134,6 +134,9 @@ impl Follower {
             self.planner.update(Delta::Unusable(node.clone(), BTreeMap::new()));
         }
         self.heard = unusable.keys().cloned().collect();
+        for (node, condition) in replica.sessions.conditions() {
+            self.planner.update(Delta::Condition(node, condition));
+        }
         for (node, units) in unusable {
             self.planner.update(Delta::Unusable(node, units));
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use trainyard_core::placement::Progress;
+use trainyard_core::placement::{Condition, Progress};
 use trainyard_jobs::{AttemptRef, JobId, NodeId, SessionId, UnitId};
 use trainyard_proto::v1;
 
@@ -74,6 +74,12 @@ impl Sessions {
     /// How far each job says that it is.
     pub(crate) fn steps(&self) -> Vec<(JobId, Progress)> {
         self.with(|contacts| contacts.steps())
+    }
+
+    /// What each node's figures say of its units.
+    pub(crate) fn conditions(&self) -> BTreeMap<NodeId, Condition> {
+        let now = clock::monotonic();
+        self.with(|contacts| contacts.conditions(now))
     }
 
     /// The newest figures of a job's runs.

@@ -8,7 +8,7 @@ pub(crate) struct Args {
     /// What to measure.
     #[arg(value_enum, default_value_t = Bench::All)]
     pub(crate) bench: Bench,
-    /// Where bench.json goes; RESULTS.md goes beside this folder.
+    /// Where each benchmark's last report is kept; RESULTS.md goes beside this folder.
     #[arg(long, value_name = "FOLDER", default_value = "tests/bench/results")]
     pub(crate) out: PathBuf,
     /// Rounds; the order of the systems turns around in each.
@@ -88,12 +88,15 @@ pub(crate) enum Bench {
     Failover,
     /// Memory, start and answers of a scheduler with many jobs; prints JSON. Not part of `all`.
     Scale,
+    /// Measures nothing: makes the page of results from what was kept.
+    Page,
 }
 
 impl Bench {
     pub(crate) fn each(self) -> Vec<Self> {
         match self {
             Self::All => vec![Self::Submit, Self::Jobs, Self::Ddp, Self::Failover],
+            Self::Page => Vec::new(),
             one => vec![one],
         }
     }

@@ -39,20 +39,28 @@ fn run(args: &Args) -> anyhow::Result<()> {
     if args.bench == Bench::Scale {
         return runtime(Bench::Scale)?.block_on(interruptible(scale::run(args)))?;
     }
-    let mut report = Report::begin(&args.data);
+    let mut reports = Vec::new();
     for bench in args.bench.each() {
         progress(&format!("{bench:?}"));
+        let mut report = Report::begin(&args.data);
         let section = runtime(bench)?.block_on(interruptible(measure(bench, args)))?;
         report.sections.push(section.unwrap_or_else(|error| Section::failed(bench, &error)));
+        if !args.json {
+            report.keep(&args.out, &format!("{bench:?}").to_lowercase())?;
+        }
+        reports.push(report);
     }
+    let mut out = std::io::stdout();
     if args.json {
-        serde_json::to_writer_pretty(std::io::stdout(), &report)?;
-        std::io::stdout().write_all(b"\n")?;
-        return Ok(());
+        serde_json::to_writer_pretty(&mut out, &reports)?;
+        return Ok(out.write_all(b"\n")?);
     }
-    let markdown = report.markdown();
-    write_files(&report, &markdown, &args.out)?;
-    std::io::stdout().write_all(markdown.as_bytes())?;
+    let page = report::page(&args.out)?;
+    let path = args.out.with_file_name("RESULTS.md");
+    std::fs::write(&path, &page).with_context(|| format!("cannot write {}", path.display()))?;
+    for report in reports {
+        out.write_all(report.markdown().as_bytes())?;
+    }
     Ok(())
 }
 
@@ -83,24 +91,6 @@ async fn measure(bench: Bench, args: &Args) -> anyhow::Result<Section> {
         Bench::Failover => failover::run(args).await,
         _ => ddp::run(args).await,
     }
-}
-
-fn write_files(report: &Report, markdown: &str, out: &std::path::Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let json = out.join("bench.json");
-    std::fs::write(&json, serde_json::to_vec_pretty(report)?)
-        .with_context(|| format!("cannot write {}", json.display()))?;
-    let page = out.with_file_name("RESULTS.md");
-    let kept = std::fs::read_to_string(&page).unwrap_or_default();
-    let markdown = format!("{markdown}{}", section_of_traces(&kept));
-    std::fs::write(&page, markdown).with_context(|| format!("cannot write {}", page.display()))
-}
-
-/// The section that another command writes: the simulator's, on traces that lie elsewhere.
-fn section_of_traces(page: &str) -> String {
-    let Some((_, rest)) = page.split_once("\n## Workload traces\n") else { return String::new() };
-    let end = rest.find("\n## ").map_or(rest, |at| rest.split_at(at).0);
-    format!("\n## Workload traces\n{}\n", end.trim_end())
 }
 
 /// Progress is for people: on stderr, one line a step.

@@ -1,7 +1,10 @@
 //! The report: what was measured, on what, beside what; as JSON and, in a fixed layout, as
-//! Markdown. Figures are printed as they came out.
+//! Markdown. Figures are printed as they came out. Each benchmark keeps its last report in a file
+//! of its own, and the page of results is made of all of them.
 
-use std::{fmt::Write as _, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
+
+use anyhow::Context as _;
 
 use crate::{
     args::Bench,
@@ -13,7 +16,7 @@ use crate::{
 const SCHEMA: u32 = 1;
 
 /// One run of the benchmarks.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Report {
     schema: u32,
     taken: String,
@@ -23,7 +26,8 @@ pub(crate) struct Report {
 }
 
 /// One benchmark.
-#[derive(Debug, Default, serde::Serialize)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub(crate) struct Section {
     pub(crate) title: String,
     /// What a figure counts, such as `submits/s`.
@@ -43,7 +47,7 @@ pub(crate) struct Section {
 }
 
 /// A system, measured or absent.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct System {
     pub(crate) name: String,
     /// Its version, or why it was not measured.
@@ -51,7 +55,7 @@ pub(crate) struct System {
 }
 
 /// One case, with the figures of each system; nothing for one that is absent.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Row {
     pub(crate) case: String,
     pub(crate) figures: Vec<Option<Figures>>,
@@ -84,26 +88,68 @@ impl Report {
         }
     }
 
+    /// The sections, after a line that says when, how and on what they were taken.
     pub(crate) fn markdown(&self) -> String {
         let m = &self.machine;
-        let mut page = format!(
-            "# Benchmarks beside the peers\n\n\
-             Written by `{}`; do not edit.\n\n\
-             | | |\n| --- | --- |\n\
-             | Taken | {} |\n| CPU | {}, {} cores |\n| Memory | {} |\n| Kernel | {} |\n\
-             | Disk | {} |\n| Load before | {} |\n\n\
-             All systems ran on this one machine, on loopback, in one run; rounds alternate. A \
-             cell is the median of the rounds with their range; a ratio above 1 means that \
-             Trainyard did more, or was \
-             faster.\n",
-            self.command, self.taken, m.cpu, m.cores, m.memory, m.kernel, m.disk, m.load_before
-        );
+        let mut page = String::new();
         for section in &self.sections {
+            let _ = write!(
+                page,
+                "\n## {}\n\n{} by `{}`: {}, {} cores, {}, Linux {}, {}, load {} before.\n\n",
+                section.title,
+                self.taken,
+                self.command,
+                m.cpu,
+                m.cores,
+                m.memory,
+                m.kernel,
+                m.disk,
+                m.load_before
+            );
             section.markdown(&mut page);
         }
         page
     }
+
+    /// Keeps this as the last report of the benchmark `name`.
+    pub(crate) fn keep(&self, out: &Path, name: &str) -> anyhow::Result<()> {
+        fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+        let path = out.join(name).with_extension("json");
+        fs::write(&path, serde_json::to_vec_pretty(self)?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
 }
+
+/// The page of results: the last report of each benchmark in `out`, then the notes of those that
+/// are not taken beside peers.
+pub(crate) fn page(out: &Path) -> anyhow::Result<String> {
+    let mut page = HEAD.to_owned();
+    for path in files(out, "json")? {
+        let bytes = fs::read(&path)?;
+        let report: Report = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is not a report", path.display()))?;
+        page.push_str(&report.markdown());
+    }
+    for path in files(out, "md")? {
+        page.push('\n');
+        page.push_str(&fs::read_to_string(path)?);
+    }
+    Ok(page)
+}
+
+fn files(folder: &Path, extension: &str) -> anyhow::Result<Vec<std::path::PathBuf>> {
+    let items = fs::read_dir(folder).with_context(|| format!("no {}", folder.display()))?;
+    let mut files: Vec<_> = items.filter_map(Result::ok).map(|item| item.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
+    files.sort();
+    Ok(files)
+}
+
+const HEAD: &str = "# Benchmarks beside the peers\n\n\
+    Written by `make bench` from `results/`; do not edit.\n\n\
+    The systems of a table ran on one machine, on loopback, in one run; rounds alternate. A cell is \
+    the median of the rounds with their range; a ratio above 1 means that Trainyard did more, or \
+    was faster.\n";
 
 impl Section {
     /// What stands for a benchmark that could not be taken at all.
@@ -113,7 +159,6 @@ impl Section {
     }
 
     fn markdown(&self, page: &mut String) {
-        let _ = write!(page, "\n## {}\n\n", self.title);
         if !self.rows.is_empty() {
             self.table(page);
             page.push('\n');

@@ -1,7 +1,8 @@
 //! Rounds and what is made of them.
 
 /// What one system did in one case: a figure a round, and what is made of them.
-#[derive(Debug, Clone, Default, serde::Serialize)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub(crate) struct Figures {
     /// One a round, in order.
     pub(crate) rounds: Vec<f64>,

@@ -22,7 +22,9 @@ pub enum Fact<'a> {
     /// What a member knows of the members, as of an applied index.
     Members { member: u64, applied: u64, voters: &'a [u64], learners: &'a [u64] },
     /// A member began to lead, having applied an entry of its own term.
-    Leads { member: u64, term: u64 },
+    Leads { term: u64 },
+    /// A member leads a term, whatever it has applied.
+    Elected { member: u64, term: u64 },
     /// The leader of a term read something that a worker's agent sent.
     Heard { term: u64, node: &'a NodeId, session: SessionId },
     /// The leader of a term is about to call a node lost.

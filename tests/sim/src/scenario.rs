@@ -43,7 +43,7 @@ impl Scenario {
             late: if rough { rng.below(4) } else { 0 },
             very: 500 + rng.below(8_000),
         };
-        Self {
+        let scenario = Self {
             seed,
             schedulers,
             workers,
@@ -56,7 +56,33 @@ impl Scenario {
             curious: rng.chance(40),
             snapshot_every: 10 + rng.below(70),
             patience: 1_200_000,
-        }
+        };
+        if rng.chance(15) { scenario.stormy(&mut rng) } else { scenario }
+    }
+
+    /// Elections all the time, on a network that delivers late: what a member promised in a life
+    /// that is over, and what a leader was told in a round that is over, comes back.
+    fn stormy(self, rng: &mut Rng) -> Self {
+        let kinds = vec![
+            Kind::CrashAfterVotes,
+            Kind::CrashAfterVotes,
+            Kind::CrashScheduler,
+            Kind::StallScheduler,
+            Kind::StallScheduler,
+            Kind::HandOver,
+            Kind::IsolateScheduler,
+            Kind::CutOneWay,
+            Kind::HealNetwork,
+        ];
+        let network = Faults {
+            loss: rng.below(5),
+            doubled: rng.below(20),
+            delay: 1 + rng.below(250),
+            late: 5 + rng.below(20),
+            very: 300 + rng.below(3_000),
+        };
+        let (clients, pace) = (3, 200 + rng.below(800));
+        Self { schedulers: 3, clients, kinds, network, pace, curious: true, ..self }
     }
 
     /// Draws a job's spec, in canonical form.

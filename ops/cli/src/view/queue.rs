@@ -143,6 +143,17 @@ mod tests {
         let list = List { items, more: false, stale: false, empty: String::new() };
         let out = Output { format: Format::Wide, quiet: false, colour: false, colour_err: false };
         let look = Look { now_ms: 10_000_000, colour: false, wide: true, id_chars: 12 };
-        insta::assert_snapshot!(out.list(&list, look).unwrap().body);
+        let body = out.list(&list, look).unwrap().body;
+        let cells = |name: &str| {
+            let line = body.lines().find(|line| line.starts_with(name)).expect("a line");
+            line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let used = ["1.5", "unit-hours"];
+        let vision = ["vision", "srsf", "12", "3", "40", "8", "32,h100=4", "3", "lab"];
+        assert_eq!(cells("vision"), [&vision[..], &used].concat());
+        let default = ["default", "auto", "12", "3", "40", "-", "-", "1", "root"];
+        assert_eq!(cells("default"), [&default[..], &used].concat());
+        let root = ["root", "auto", "12", "3", "40", "-", "-", "1", "-"];
+        assert_eq!(cells("root"), [&root[..], &used].concat());
     }
 }

@@ -1,6 +1,6 @@
 //! The planner's figures, as JSON on stdout: `cargo bench -p trainyard-core --bench planner --
-//! WHAT…`, where WHAT is `yard`, `packing=DIR` (a folder with `fgd_nodes.csv.gz` and
-//! `fgd_pods_*.csv.gz`), or both.
+//! WHAT…`, where WHAT is `yard`, `state` or `packing=DIR` (a folder with `fgd_nodes.csv.gz` and
+//! `fgd_pods_*.csv.gz`).
 
 #![allow(
     clippy::print_stdout,
@@ -12,8 +12,10 @@
 )]
 
 mod cluster;
+mod memory;
 mod packing;
 mod rng;
+mod state;
 mod yard;
 
 fn main() {
@@ -26,9 +28,12 @@ fn main() {
             None if what == "yard" => {
                 results.insert("yard".into(), yard::run());
             }
+            None if what == "state" => {
+                results.insert("state".into(), state::run());
+            }
             // What `cargo bench` itself adds.
             None if what == "--bench" => {}
-            _ => panic!("unknown benchmark `{what}`: try `yard` or `packing=DIR`"),
+            _ => panic!("unknown benchmark `{what}`: try `yard`, `state` or `packing=DIR`"),
         }
     }
     let results = serde_json::Value::Object(results);

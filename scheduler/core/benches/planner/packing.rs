@@ -27,7 +27,7 @@ pub(crate) fn run(folder: &str) -> Value {
         for task in &tasks {
             *mix.entry(task.request.clone()).or_default() += 1;
         }
-        let mix = Mix::of(&mix, 256);
+        let mix = Mix::of(mix.iter().map(|(shape, n)| (shape, *n)), 256);
         let start = std::time::Instant::now();
         let told: Vec<f64> =
             (1..=SEEDS).map(|seed| fill(&nodes, capacity, &tasks, seed, Some(&mix))).collect();
@@ -68,7 +68,7 @@ fn fill(nodes: &[PlanNode], capacity: u64, tasks: &[Task], seed: u64, mix: Optio
         if mix.is_none() {
             *seen.entry(task.request.clone()).or_default() += 1;
             if drawn.is_power_of_two() || drawn.is_multiple_of(256) {
-                yard.expect(Mix::of(&seen, 256));
+                yard.expect(Mix::of(seen.iter().map(|(shape, n)| (shape, *n)), 256));
             }
         }
         if let Some(place) = yard.place(&task.request, &Hints::default()) {

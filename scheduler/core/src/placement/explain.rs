@@ -1,15 +1,17 @@
-//! Why a job waits, in counts, and the smallest changes that would start it. Every change is
-//! tried by a pass over the queue before it is offered.
+//! Why a job waits: what keeps it, with counts, and its place in the queue. What would start it
+//! stands in `whatif`.
 
-use std::collections::BTreeSet;
+mod whatif;
 
 use trainyard_jobs::{JobId, Timestamp, spec::Resources};
 
+pub(super) use self::whatif::Scenario;
+pub use self::whatif::{Change, Counterfactual};
 use super::{
-    fit::{Request, matches, unit_word},
+    fit::{Request, unit_word},
     planner::Planner,
     share::OverQuota,
-    view::Waiting,
+    yard::{Census, Yard},
 };
 
 /// One thing that keeps a job from starting.
@@ -69,8 +71,10 @@ pub struct Explanation {
     pub position: usize,
     /// What keeps it.
     pub blockers: Vec<Blocker>,
-    /// Changes that would start it now, each tried.
+    /// Changes that would start it, in words.
     pub suggestions: Vec<String>,
+    /// The same for programs: each was applied to a copy and planned.
+    pub counterfactuals: Vec<Counterfactual>,
 }
 
 impl Blocker {
@@ -107,13 +111,13 @@ impl Blocker {
 }
 
 /// Counts what stands between a request and its units.
-pub(super) fn blockers(planner: &Planner, request: &Resources) -> Vec<Blocker> {
+pub(super) fn blockers(planner: &Planner, yard: &Yard, request: &Resources) -> Vec<Blocker> {
     let word = unit_word(request);
     if planner.nodes().is_empty() {
         let message = "no worker is up: start one with `yard worker`".into();
         return vec![Blocker { kind: BlockerKind::NoNodes, message }];
     }
-    let Count { all, busy, out, reachable, nodes, .. } = count(planner, request);
+    let Census { all, busy, out, reachable, nodes, .. } = yard.census(&request.into());
     let needs = format!("needs {}", counted(request.gpus, &word));
     let spread = request
         .max_ranks_per_node
@@ -134,44 +138,8 @@ pub(super) fn blockers(planner: &Planner, request: &Resources) -> Vec<Blocker> {
 }
 
 /// Whether the request would fit if every unit that can be used were free.
-pub(super) fn could_fit(planner: &Planner, request: &Resources) -> bool {
-    count(planner, request).usable >= request.gpus
-}
-
-/// Units that match a request, wherever they are.
-#[derive(Default)]
-struct Count {
-    all: u32,
-    busy: u32,
-    out: u32,
-    /// What the limit of ranks a node leaves of `all`.
-    reachable: u32,
-    /// What is left of `reachable` without the units that cannot be used.
-    usable: u32,
-    nodes: u32,
-}
-
-fn count(planner: &Planner, request: &Resources) -> Count {
-    let mut count = Count::default();
-    let most = request.max_ranks_per_node.unwrap_or(u32::MAX);
-    let wants = Request::from(request);
-    for node in planner.nodes().values().filter(|node| wants.allows(&node.labels)) {
-        let unusable = planner.unusable(&node.id);
-        let (mut here, mut out) = (0, 0);
-        for (unit, _) in node.devices.iter().filter(|(_, d)| matches(request, d)) {
-            here += 1;
-            let owned = node.owners.contains_key(unit);
-            count.busy += u32::from(owned);
-            let is_out = unusable.is_some_and(|units| units.contains_key(unit));
-            out += u32::from(is_out && !owned);
-        }
-        count.all += here;
-        count.nodes += u32::from(here > 0);
-        count.out += out;
-        count.reachable += here.min(most);
-        count.usable += (here - out).min(most);
-    }
-    count
+pub(super) fn could_fit(yard: &Yard, request: &Request) -> bool {
+    yard.census(request).usable >= request.ranks
 }
 
 fn reasons(planner: &Planner) -> String {
@@ -193,74 +161,10 @@ impl Planner {
     pub fn explain(&mut self, job: &JobId, now: Timestamp) -> Option<Explanation> {
         let (waiting, position) = self.waiting(job)?;
         let waiting = waiting.clone();
-        let blockers = self.reasons(now).remove(job).map(|b| b.to_vec()).unwrap_or_default();
-        let suggestions =
-            if blockers.is_empty() { Vec::new() } else { self.suggestions(&waiting, now) };
-        Some(Explanation { position, blockers, suggestions })
+        let blockers = self.reason(job, now).map(|b| b.to_vec()).unwrap_or_default();
+        let counterfactuals =
+            if blockers.is_empty() { Vec::new() } else { self.what_if(&waiting, now) };
+        let suggestions = counterfactuals.iter().map(ToString::to_string).collect();
+        Some(Explanation { position, blockers, suggestions, counterfactuals })
     }
-
-    fn suggestions(&mut self, job: &Waiting, now: Timestamp) -> Vec<String> {
-        let relaxed = relaxations(job).into_iter();
-        let by_spec = relaxed.filter(|(changed, _)| self.would_start(changed, None, now));
-        let mut found: Vec<String> = by_spec.map(|(_, text)| text).collect();
-        found.extend(self.fewer_ranks(job, now));
-        found.extend(self.first_release(job, now));
-        found
-    }
-
-    /// The largest smaller gang that would start, found by bisection: fitting is monotone.
-    fn fewer_ranks(&mut self, job: &Waiting, now: Timestamp) -> Option<String> {
-        let with = |gpus| {
-            let mut changed = job.clone();
-            changed.resources.gpus = gpus;
-            changed
-        };
-        let (mut fits, mut too_many) = (0, job.resources.gpus);
-        while too_many - fits > 1 {
-            let middle = fits + (too_many - fits) / 2;
-            if self.would_start(&with(middle), None, now) {
-                fits = middle;
-            } else {
-                too_many = middle;
-            }
-        }
-        (fits > 0).then(|| format!("with `gpus = {fits}` it would start now"))
-    }
-
-    /// The running job whose end would start this one.
-    fn first_release(&mut self, job: &Waiting, now: Timestamp) -> Option<String> {
-        let owners = self.nodes().values().flat_map(|n| n.owners.values());
-        let holders: BTreeSet<JobId> = owners.cloned().collect();
-        let helps = |holder: &JobId| self.would_start(job, Some(holder), now);
-        let holder = holders.into_iter().take(64).find(helps)?;
-        Some(format!("it would start when job {} ends", holder.short()))
-    }
-}
-
-/// Each constraint dropped alone, and what to say if that helps.
-fn relaxations(job: &Waiting) -> Vec<(Waiting, String)> {
-    let r = &job.resources;
-    let changed = |change: fn(&mut Resources)| {
-        let mut copy = job.clone();
-        change(&mut copy.resources);
-        copy
-    };
-    let mut list = Vec::new();
-    if !r.gpu_type.is_empty() {
-        let text = "without `gpu_type` it would start now".to_owned();
-        list.push((changed(|r| r.gpu_type.clear()), text));
-    }
-    if r.min_gpu_memory.is_some() {
-        let text = "without `min_gpu_memory` it would start now".to_owned();
-        list.push((changed(|r| r.min_gpu_memory = None), text));
-    }
-    if r.max_ranks_per_node.is_some() {
-        let text = "without `max_ranks_per_node` it would start now".to_owned();
-        list.push((changed(|r| r.max_ranks_per_node = None), text));
-    }
-    if !r.node_labels.is_empty() {
-        let text = "without `node_labels` it would start now".to_owned();
-        list.push((changed(|r| r.node_labels.clear()), text));
-    }
-    list
 }

@@ -33,11 +33,13 @@ pub struct Request {
     pub labels: BTreeMap<String, String>,
 }
 
-/// What is known of the job beside its request: where it should rather not run.
+/// What is known of the job beside its request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hints<'a> {
-    /// Nodes that the gang shall stay off, such as those on which it failed.
+    /// Nodes on which it failed: used when it fits nowhere else.
     pub avoid: Option<&'a BTreeSet<NodeId>>,
+    /// How fast it runs on units of a type, in thousandths of what it does on the others.
+    pub speeds: Option<&'a BTreeMap<String, u64>>,
 }
 
 impl From<&Resources> for Request {

@@ -3,6 +3,7 @@
 
 mod explain;
 mod fit;
+mod health;
 mod order;
 mod pass;
 mod planner;
@@ -12,15 +13,18 @@ mod share;
 #[cfg(test)]
 mod tests;
 mod time;
+mod topology;
 mod victims;
 mod view;
 mod yard;
 
-pub use explain::{Blocker, BlockerKind, Explanation};
+pub use explain::{Blocker, BlockerKind, Change, Counterfactual, Explanation};
 pub use fit::{Hints, Request, WHOLE, matches};
+pub use health::Reading;
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
 pub use running::{Progress, Running, Stop};
-pub use score::Mix;
+pub use score::{InvalidPrice, Mix, Price, Terms};
 pub use time::Past;
+pub use topology::Span;
 pub use view::{Delta, PlanNode, Waiting};
-pub use yard::{Mark, Placement, Yard};
+pub use yard::{Census, Condition, Mark, Placement, Yard};

@@ -30,6 +30,9 @@ use super::{
 };
 use crate::command::StartAttempt;
 
+/// Nobody ends for the sake of a question.
+static NOBODY: BTreeSet<JobId> = BTreeSet::new();
+
 /// What one pass knows.
 pub(super) struct Pass<'a> {
     planner: &'a Planner,
@@ -38,7 +41,7 @@ pub(super) struct Pass<'a> {
     /// A job as it would be, in the place of the one of its id.
     changed: Option<&'a Waiting>,
     /// A job that would have ended.
-    gone: Option<&'a JobId>,
+    gone: &'a BTreeSet<JobId>,
     work: u64,
     /// Requests that found no place among what is free: units only go.
     misfits: BTreeSet<Request>,
@@ -77,7 +80,7 @@ impl<'a> Pass<'a> {
             yard,
             now,
             changed: None,
-            gone: None,
+            gone: &NOBODY,
             work: u64::MAX,
             misfits: BTreeSet::new(),
             pending,
@@ -104,17 +107,16 @@ impl<'a> Pass<'a> {
         self
     }
 
-    /// As if a job were another, and a running one had ended.
-    pub(super) fn supposing(mut self, changed: &'a Waiting, gone: Option<&'a JobId>) -> Self {
+    /// As if a job were another, and running ones had ended.
+    pub(super) fn supposing(mut self, changed: &'a Waiting, gone: &'a BTreeSet<JobId>) -> Self {
         self.changed = Some(changed);
         self.gone = gone;
-        let Some(gone) = gone else { return self };
-        let place = self.yard.placement(&self.planner.units_of(gone));
-        self.yard.give_back(&place);
-        if let Some(job) = self.planner.running().get(gone)
-            && let Some(settings) = self.planner.settings_of(&job.project)
-        {
-            self.shares.count(settings, job.resources.device, job.units(), false);
+        for job in gone.iter().filter_map(|id| self.planner.running().get(id)) {
+            let place = self.yard.placement(&job.assignments());
+            self.yard.give_back(&place);
+            if let Some(settings) = self.planner.settings_of(&job.project) {
+                self.shares.count(settings, job.resources.device, job.units(), false);
+            }
         }
         self
     }
@@ -137,7 +139,7 @@ impl<'a> Pass<'a> {
             all_fit &= look == Look::Takes;
             // The cluster is cleared for one job at a time, or each would keep the others waiting.
             // One that no cluster like this could serve keeps nobody.
-            if look == Look::Misfit && could_fit(planner, &job.resources) {
+            if look == Look::Misfit && could_fit(self.yard, &Request::from(&job.resources)) {
                 break;
             }
         }
@@ -212,7 +214,7 @@ impl<'a> Pass<'a> {
             Err(_) => return self.over_quota(job, settings, asked),
         };
         let request = narrowed.as_ref().unwrap_or(asked);
-        let hints = Hints::default();
+        let hints = Hints { avoid: Some(&job.failed_on), ..Hints::default() };
         let known = self.misfits.contains(request);
         let place = if known { None } else { self.yard.place(request, &hints) };
         let place = place.or_else(|| self.backfill(job, request, &hints));
@@ -335,11 +337,11 @@ impl<'a> Pass<'a> {
     fn stand<'b>(
         standings: &'b mut BTreeMap<&'a ProjectName, Vec<Standing<'a>>>,
         plan: &mut Plan,
-        (planner, yard, gone, now): (&'a Planner, &Yard, Option<&JobId>, Timestamp),
+        (planner, gone, now): (&'a Planner, &BTreeSet<JobId>, Timestamp),
         group: &'a ProjectName,
     ) -> Option<&'b Vec<Standing<'a>>> {
         if !standings.contains_key(group) {
-            let (found, next) = planner.standings(group, gone, now, yard);
+            let (found, next) = planner.standings(group, gone, now);
             if let Some(next) = next.filter(|next| *next > now) {
                 plan.again = Some(plan.again.map_or(next, |before| before.min(next)));
             }

@@ -1,6 +1,8 @@
 //! The planner itself: what it was told, and the faces that it shows. What a pass over the queue
 //! does stands in `pass`.
 
+mod suppose;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -21,12 +23,7 @@ use super::{
     view::{Delta, PlanNode, Waiting},
     yard::Yard,
 };
-use crate::{
-    State,
-    apply::ELASTIC_LEVEL,
-    command::{Assignment, StartAttempt},
-    state::Usage,
-};
+use crate::{State, apply::ELASTIC_LEVEL, command::StartAttempt, state::Usage};
 
 /// From this wait on, a job that does not fit when its turn comes keeps later ones off the nodes
 /// that it needs: small jobs cannot starve a large one.
@@ -198,6 +195,13 @@ impl Planner {
                 self.yard.remove(&node);
             }
             Delta::Unusable(node, units) => self.set_unusable(node, units),
+            Delta::Condition(node, condition) => {
+                if self.yard.note(&node, condition)
+                    && let Some(known) = self.nodes.get(&node)
+                {
+                    self.yard.set(known, self.unusable.get(&node));
+                }
+            }
         }
     }
 
@@ -501,18 +505,22 @@ impl Planner {
     pub(super) fn standings<'a>(
         &'a self,
         group: &ProjectName,
-        gone: Option<&JobId>,
+        gone: &BTreeSet<JobId>,
         now: Timestamp,
-        yard: &Yard,
     ) -> (Vec<Standing<'a>>, Option<Timestamp>) {
         let (mut found, mut next) = (Vec::new(), None::<Timestamp>);
         let mut then = |at: Timestamp| next = Some(next.map_or(at, |before| before.min(at)));
         let jobs = self.groups.get(group).into_iter().flatten();
         for job in jobs.filter_map(|id| self.running.get(id)) {
-            if job.stopping || job.leaves_by.is_some() || gone == Some(&job.id) {
+            if job.stopping || job.leaves_by.is_some() || gone.contains(&job.id) {
                 continue;
             }
             let Some(settings) = self.settings.get(&job.project) else { continue };
+            let rested = Timestamp(job.started.0.saturating_add(settings.min_run.0));
+            if rested > now {
+                then(rested);
+                continue;
+            }
             let ran = now.since(job.started).0;
             let left = remaining(&self.facts_of_running(job, now), &self.history);
             let length = job.used.0.saturating_add(ran).saturating_add(left);
@@ -535,7 +543,6 @@ impl Planner {
                     attained,
                 },
                 cost: cost(job, settings, now),
-                place: yard.placement(&job.assignments()),
                 notice: notice(job, settings),
                 sequence: job.sequence,
                 running: job,
@@ -572,34 +579,10 @@ impl Planner {
         })
     }
 
-    /// Whether `changed`, in the place of the job of its id, would start at `now` if `gone` had
-    /// ended. No copy of the queue or of the nodes is made.
-    pub(super) fn would_start(
-        &mut self,
-        changed: &Waiting,
-        gone: Option<&JobId>,
-        now: Timestamp,
-    ) -> bool {
-        self.pass(|planner, yard| {
-            let mut pass = Pass::new(planner, yard, now).supposing(changed, gone);
-            pass.run();
-            pass.starts(&changed.id)
-        })
-    }
-
-    /// What a job holds.
-    pub(super) fn units_of(&self, job: &JobId) -> Vec<Assignment> {
-        let held = |node: &PlanNode| {
-            let owned = node.owners.iter().filter(|(_, owner)| *owner == job);
-            let units = owned.map(|(unit, _)| unit.clone()).collect();
-            Assignment { node: node.id.clone(), node_version: node.version, units }
-        };
-        self.nodes.values().map(held).filter(|held| !held.units.is_empty()).collect()
-    }
-
     /// Goes through the queue in some way; afterwards the yard is as it was before.
     fn pass<T>(&mut self, run: impl for<'a> FnOnce(&'a Self, &'a mut Yard) -> T) -> T {
         let mut yard = std::mem::take(&mut self.yard);
+        yard.expect(self.lines.mix());
         let mark = yard.mark();
         let result = run(self, &mut yard);
         yard.rewind(mark);

@@ -4,6 +4,7 @@ mod bounded;
 mod elastic;
 mod preemption;
 mod shares;
+mod whatif;
 
 use std::collections::BTreeMap;
 
@@ -132,8 +133,10 @@ fn an_explanation_offers_only_what_would_work() {
     let explanation = world.planner.explain(&job, Timestamp(world.now)).unwrap();
     assert_eq!(explanation.position, 1);
     assert_eq!(explanation.blockers[0].message, "needs 2 CPU slots; 1 of 2 are busy");
-    let by_end = format!("it would start when job {} ends", first.short());
-    assert_eq!(explanation.suggestions, ["with `gpus = 1` it would start now".to_owned(), by_end]);
+    let by_end = format!("it would start when job {} ends, expected in 1h", first.short());
+    let fewer = "with `gpus = 1` it would start now".to_owned();
+    let more = "with 1 more node like n1 (2 CPU slots) it would start now".to_owned();
+    assert_eq!(explanation.suggestions, [fewer, by_end, more]);
 }
 
 #[test]

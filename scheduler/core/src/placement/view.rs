@@ -4,17 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
-    Bytes, CheckpointId, Device, JobId, JobPhase, Millis, NodeId, ProjectName, QueueSpec,
-    Timestamp, UnitId, spec::Resources,
+    Bytes, CheckpointId, Device, EndReason, JobId, JobPhase, Millis, NodeId, ProjectName,
+    QueueSpec, Timestamp, UnitId, spec::Resources,
 };
 
 use super::{
     running::{Progress, Running, disruptions},
     time::Past,
+    yard::Condition,
 };
 use crate::{
     Event,
-    state::{Job, Node, NodeState, State, Usage},
+    state::{Attempt, Job, Node, NodeState, Placement, PlacementState, State, Usage},
 };
 
 /// A change that the planner has to know of.
@@ -40,6 +41,8 @@ pub enum Delta {
     NodeGone(NodeId),
     /// Units of a node that cannot be used now, each with the reason; replaces what was known.
     Unusable(NodeId, BTreeMap<UnitId, String>),
+    /// What is known of a node beside what it says; replaces what was known.
+    Condition(NodeId, Condition),
 }
 
 /// A job that waits.
@@ -63,6 +66,8 @@ pub struct Waiting {
     pub resume: Option<CheckpointId>,
     /// Attempts so far: moves the master port on.
     pub attempts: u32,
+    /// Nodes on which its ranks failed: it rather runs elsewhere.
+    pub failed_on: BTreeSet<NodeId>,
     /// The queue that it counts against.
     pub project: ProjectName,
     /// Who submitted it.
@@ -170,6 +175,7 @@ impl From<&Job> for Waiting {
             resources: job.spec.resources.clone(),
             resume: job.newest_checkpoint().map(|c| c.id),
             attempts: job.current().map_or(0, |a| a.number.0),
+            failed_on: failed_on(job),
             project: job.spec.project.clone(),
             principal: job.principal.clone(),
             since: job.current().and_then(|a| a.ended).unwrap_or(job.submitted),
@@ -181,6 +187,27 @@ impl From<&Job> for Waiting {
             disrupted: disruptions(job),
         }
     }
+}
+
+/// Nodes where a rank of the job failed by itself, or that were lost with it. Ranks that were
+/// stopped because another one failed say nothing of their node.
+fn failed_on(job: &Job) -> BTreeSet<NodeId> {
+    let first_failure = |attempt: &Attempt| match &attempt.end {
+        Some(EndReason::RankFailed { rank, .. }) => Some(*rank),
+        _ => None,
+    };
+    let mut nodes = BTreeSet::new();
+    for attempt in &job.attempts {
+        let failed = first_failure(attempt);
+        let here = |placement: &&Placement| {
+            let ranks = u32::try_from(placement.units.len()).unwrap_or(u32::MAX);
+            let own = placement.first_rank..placement.first_rank.saturating_add(ranks);
+            failed.is_some_and(|rank| own.contains(&rank))
+                || placement.state == PlacementState::Lost
+        };
+        nodes.extend(attempt.placements.iter().filter(here).map(|p| p.node.clone()));
+    }
+    nodes
 }
 
 impl PlanNode {

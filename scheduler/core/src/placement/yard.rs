@@ -2,24 +2,34 @@
 //! place without a look at every node. What a plan tries is taken back by an undo log: «what if
 //! these victims were gone» costs what it changes.
 
+mod census;
 mod claim;
+mod domains;
+#[cfg(test)]
+mod exact;
 mod index;
 mod kinds;
+mod outlook;
 mod place;
+mod search;
 mod spot;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{NodeId, UnitId};
 
+pub use self::census::Census;
 use self::{
     index::Index,
     kinds::{KindId, Kinds},
+    outlook::Outlook,
     spot::Spot,
 };
 use super::{
     fit::{Request, WHOLE},
-    score::{Demand, Mix},
+    score::{Mix, Terms},
     view::PlanNode,
 };
 use crate::command::Assignment;
@@ -34,8 +44,24 @@ pub struct Yard {
     index: Index,
     /// The jobs that are likely to come, and how the units of each kind meet them.
     mix: Mix,
-    demands: Vec<Vec<Demand>>,
+    outlooks: Vec<Outlook>,
+    conditions: BTreeMap<NodeId, Condition>,
+    /// Nodes with units of several kinds, and with several islands.
+    several: usize,
+    divided: usize,
     log: Vec<Undo>,
+}
+
+/// What is known of a node beside what it says itself: from its telemetry, from those who sell it,
+/// and from the jobs that failed there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// On which terms it can be had, if that is not what its labels say.
+    pub terms: Option<Terms>,
+    /// Units that are hot or slow: used when nothing better is free.
+    pub strained: BTreeSet<UnitId>,
+    /// Jobs fail here more often than elsewhere: the whole node is used last.
+    pub doubted: bool,
 }
 
 /// A gang's place: node by node in the order of ranks.
@@ -80,7 +106,10 @@ impl Yard {
     /// Takes in a node, or what has changed of it. `out` names the units that cannot be used.
     pub fn set(&mut self, node: &PlanNode, out: Option<&BTreeMap<UnitId, String>>) {
         debug_assert!(self.log.is_empty(), "nodes change between plans, not within one");
-        let spot = Spot::new(node, out, &mut self.kinds);
+        let none = Condition::default();
+        let condition = self.conditions.get(&node.id).unwrap_or(&none);
+        let domains = self.index.domains.of(&node.labels);
+        let spot = Spot::new(node, out, condition, &mut self.kinds, domains);
         let slot = match self.by_id.get(&node.id) {
             Some(slot) => *slot,
             None => self.vacant.pop().unwrap_or_else(|| {
@@ -94,25 +123,35 @@ impl Yard {
         let mut resized = false;
         if let Some(before) = place {
             self.index.remove(slot, before);
+            self.index.domains.count(slot, before, false);
             resized |= self.kinds.count(before, false);
+            self.several -= usize::from(before.pools.len() > 1);
+            self.divided -= usize::from(!before.one_island);
         }
+        self.several += usize::from(spot.pools.len() > 1);
+        self.divided += usize::from(!spot.one_island);
+        self.index.domains.count(slot, &spot, true);
         self.index.add(slot, &spot);
         resized |= self.kinds.count(&spot, true);
         *place = Some(spot);
         if resized {
-            self.demands = self.kinds.demands(&self.mix);
+            self.outlooks = self.kinds.outlooks(&self.mix);
         }
     }
 
     /// Forgets a node.
     pub fn remove(&mut self, node: &NodeId) {
         debug_assert!(self.log.is_empty(), "nodes change between plans, not within one");
+        self.conditions.remove(node);
         let Some(slot) = self.by_id.remove(node) else { return };
         let place = usize::try_from(slot).ok().and_then(|at| self.slots.get_mut(at));
         if let Some(before) = place.and_then(Option::take) {
             self.index.remove(slot, &before);
+            self.index.domains.count(slot, &before, false);
+            self.several -= usize::from(before.pools.len() > 1);
+            self.divided -= usize::from(!before.one_island);
             if self.kinds.count(&before, false) {
-                self.demands = self.kinds.demands(&self.mix);
+                self.outlooks = self.kinds.outlooks(&self.mix);
             }
             self.vacant.push(slot);
         }
@@ -120,12 +159,28 @@ impl Yard {
 
     /// Says which jobs are likely to come: places are chosen so that they find theirs.
     pub fn expect(&mut self, mix: Mix) {
-        self.demands = self.kinds.demands(&mix);
-        self.mix = mix;
+        if mix != self.mix {
+            self.outlooks = self.kinds.outlooks(&mix);
+            self.mix = mix;
+        }
     }
 
-    fn demands(&self, kind: KindId) -> &[Demand] {
-        self.demands.get(usize::from(kind.0)).map_or(&[], Vec::as_slice)
+    /// Takes in what is known of a node beside what it says; whether that is news. It counts once
+    /// the node is set.
+    pub fn note(&mut self, node: &NodeId, condition: Condition) -> bool {
+        if self.conditions.get(node).cloned().unwrap_or_default() == condition {
+            return false;
+        }
+        if condition == Condition::default() {
+            self.conditions.remove(node);
+        } else {
+            self.conditions.insert(node.clone(), condition);
+        }
+        true
+    }
+
+    fn outlook(&self, kind: KindId) -> Option<&Outlook> {
+        self.outlooks.get(usize::from(kind.0)).filter(|outlook| !outlook.is_empty())
     }
 
     /// Takes a gang's units away.
@@ -275,7 +330,7 @@ impl PartialEq for Yard {
         };
         self.by_id.len() == other.by_id.len()
             && self.index.free() == other.index.free()
-            && self.mix == other.mix
+            && self.conditions == other.conditions
             && self.spots().zip(other.spots()).all(same)
     }
 }

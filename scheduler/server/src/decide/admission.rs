@@ -60,8 +60,15 @@ fn describe(request: &Resources, nodes: usize, reachable: u32) -> String {
     } else {
         "; `yard gpu list --all` shows what there is"
     };
+    let largest = match (reachable, request.max_ranks_per_node) {
+        (0, _) => String::new(),
+        (most, None) => format!(": the largest that would fit has `gpus = {most}`"),
+        (most, Some(each)) => {
+            format!(": the largest that would fit has `gpus = {most}`, at most {each} a node")
+        }
+    };
     format!(
-        "the job needs {} {kind} of the kind that it asks for, and all {nodes} nodes of the last seven days together have {reachable}{hint}",
+        "the job needs {} {kind} of the kind that it asks for, and all {nodes} nodes of the last seven days together have {reachable}{largest}{hint}",
         request.gpus
     )
 }

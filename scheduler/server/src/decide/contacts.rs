@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use trainyard_core::placement::Progress;
+use trainyard_core::placement::{Condition, Progress, Reading};
 use trainyard_jobs::{AttemptNo, AttemptRef, JobId, NodeId, SessionId, Timestamp, UnitId};
 use trainyard_proto::v1;
 
@@ -23,6 +23,19 @@ pub struct Live {
 impl Live {
     const fn fresh(session: SessionId, now: Duration) -> Self {
         Self { session, seen: now, sample: None, held: Vec::new(), progress: BTreeMap::new() }
+    }
+
+    /// Units that are better left alone. Figures are as old as the worker's last word: its clock is
+    /// not asked.
+    fn condition(&self, now: Duration) -> Condition {
+        let time = |at: Duration| Timestamp(u64::try_from(at.as_millis()).unwrap_or(u64::MAX));
+        let strained = |device: &&v1::DeviceSample| {
+            let celsius = device.temperature_celsius.map(degrees);
+            Reading { at: time(self.seen), celsius }.is_strained(time(now), None)
+        };
+        let devices = self.sample.iter().flat_map(|sample| &sample.devices);
+        let strained = devices.filter(strained).map(|device| UnitId(device.unit.clone()));
+        Condition { strained: strained.collect(), ..Condition::default() }
     }
 
     /// Units that cannot be handed out, with the reason.
@@ -125,6 +138,12 @@ impl Contacts {
         newest.into_iter().map(|(job, (_, progress))| (job.clone(), progress)).collect()
     }
 
+    /// What each node's figures say of its units, as far as they are fresh.
+    #[must_use]
+    pub fn conditions(&self, now: Duration) -> BTreeMap<NodeId, Condition> {
+        self.live.iter().map(|(id, live)| (id.clone(), live.condition(now))).collect()
+    }
+
     /// The newest figures of a job's runs: those of the node that saw the most, which is rank
     /// 0's.
     #[must_use]
@@ -148,6 +167,12 @@ fn steps(progress: &v1::Progress) -> Option<Progress> {
 
 /// Larger numbers are no counts of steps.
 const MOST_STEPS: f64 = 1e15;
+
+/// Whole degrees; what is no temperature is none.
+fn degrees(celsius: f64) -> u32 {
+    let text = format!("{:.0}", celsius.clamp(0.0, 1000.0));
+    text.parse().unwrap_or(0)
+}
 
 /// A device that reports a problem, or runs a process that is not ours, is not handed out.
 fn unusable(sample: &v1::NodeSample) -> BTreeMap<UnitId, String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use trainyard_core::{
     Event, Planner, State,
     command::StartAttempt,
-    placement::{Delta, Progress, Stop, WorkBudget},
+    placement::{Condition, Delta, Progress, Stop, WorkBudget},
 };
 use trainyard_jobs::{JobId, NodeId, Timestamp, UnitId};
 use trainyard_probe::planted;
@@ -67,14 +67,18 @@ impl Planning {
         }
     }
 
-    /// Plans, with the units that workers say cannot be used and what their jobs say of how far
-    /// they are.
+    /// Plans, with the units that workers say cannot be used or are better left alone, and what
+    /// their jobs say of how far they are.
     pub fn round(
         &mut self,
         unusable: BTreeMap<NodeId, BTreeMap<UnitId, String>>,
+        conditions: BTreeMap<NodeId, Condition>,
         progress: Vec<(JobId, Progress)>,
         now: Timestamp,
     ) -> Round {
+        for (node, condition) in conditions {
+            self.planner.update(Delta::Condition(node, condition));
+        }
         for (job, mut progress) in progress {
             // Nothing is known of the future, whatever a worker's clock says.
             progress.at = progress.at.min(now);

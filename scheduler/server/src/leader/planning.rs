@@ -26,7 +26,8 @@ pub(super) async fn run(replica: Replica) {
     let mut planning = replica.look(Planning::of);
     loop {
         let (unusable, steps) = (replica.sessions.unusable(), replica.sessions.steps());
-        let round = planning.round(unusable, steps, clock::now());
+        let conditions = replica.sessions.conditions();
+        let round = planning.round(unusable, conditions, steps, clock::now());
         let stopped = stop(&replica, round.stops).await;
         if !propose(&replica, round.starts).await || !stopped {
             sleep(PAUSE).await;

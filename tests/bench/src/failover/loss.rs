@@ -12,7 +12,9 @@ use nix::{
     unistd::Pid,
 };
 use tonic::transport::Channel;
-use trainyard_proto::v1::{GetJobRequest, ListNodesRequest, client_client::ClientClient};
+use trainyard_proto::v1::{
+    CancelRequest, GetJobRequest, ListNodesRequest, client_client::ClientClient,
+};
 
 use super::{ranks, yard};
 use crate::{
@@ -34,10 +36,11 @@ pub(super) async fn run(program: &Path, data: &Path, times: u32) -> anyhow::Resu
         cluster.add_worker_named(&format!("worker-{number}"), 1, number).await?;
     }
     let mut client = yard::client(&cluster, &yard::spec(&yard::TICKING, 1, false)?)?;
-    let (_, job) = client.write().await?;
     let mut leader = cluster.leader().await?;
     let mut spans = Vec::new();
     for _ in 0..times {
+        // A job of its own each time: one whose nodes are lost in a row waits longer and longer.
+        let (_, job) = client.write().await?;
         let (attempts, holder) = running(&mut leader, &cluster, &job).await?;
         cluster.daemon(&holder)?.kill()?;
         let last_contact = last_contact(&mut leader, &holder).await?;
@@ -50,6 +53,8 @@ pub(super) async fn run(program: &Path, data: &Path, times: u32) -> anyhow::Resu
         .await?;
         let beyond = queued.duration_since(last_contact).saturating_sub(GRACE);
         spans.push(beyond.as_secs_f64() * 1e3);
+        let key = crate::cluster::key();
+        leader.cancel(CancelRequest { job: job.clone(), key }).await?;
         cluster.restart("worker", &holder)?;
     }
     Ok(spans)

@@ -34,7 +34,7 @@ impl Invariant for Healthy {
 
     fn see(&mut self, now: Ms, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
-            Fact::Leads { term, .. } => {
+            Fact::Leads { term } => {
                 self.leads.entry(term).or_insert(now);
             }
             Fact::Heard { term, node, session } => {

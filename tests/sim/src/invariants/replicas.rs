@@ -19,9 +19,11 @@ impl Invariant for Replicas {
 
     fn see(&mut self, _now: Ms, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
-            Fact::Leads { member, term } => {
+            Fact::Elected { member, term } => {
                 let first = *self.leaders.entry(term).or_insert(member);
-                hold(first == member, || format!("{first} and {member} both lead term {term}"))
+                hold(first == member, || {
+                    format!("{first} and {member} were both elected in term {term}")
+                })
             }
             Fact::Members { member, applied, voters, learners } => {
                 let own = (voters.to_vec(), learners.to_vec());

@@ -154,7 +154,7 @@ impl Life {
         self.desk.concluding.clear();
         if let Some(term) = term {
             let now = around.now;
-            around.tell(Fact::Leads { member: self.status().id, term });
+            around.tell(Fact::Leads { term });
             self.desk.contacts.clear();
             let leading = Leading {
                 term,
@@ -252,7 +252,9 @@ impl Life {
         }
         let unusable = self.desk.contacts.unusable();
         let steps = self.desk.contacts.steps();
-        let round = leading.planning.round(unusable, steps, Timestamp(wall));
+        let heard = std::time::Duration::from_millis(around.now);
+        let conditions = self.desk.contacts.conditions(heard);
+        let round = leading.planning.round(unusable, conditions, steps, Timestamp(wall));
         let term = leading.term;
         leading.outstanding = round.starts.len() + round.stops.len();
         leading.failed = false;

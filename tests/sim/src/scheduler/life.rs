@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use trainyard_core::{Command, Envelope, State, codec};
 use trainyard_jobs::{ClusterId, Digest, Timestamp};
 use trainyard_raft::{
-    Applied, Capture, Config, Driver, Input, ProposeError, ReadError, Reply, RestoreError,
+    Applied, Capture, Config, Driver, Input, ProposeError, ReadError, Reply, RestoreError, Role,
     StateMachine, Status,
     sim::{self, Outbox, SimDisk},
 };
@@ -282,6 +282,9 @@ impl Life {
                 status.term,
                 status.leader_ready
             );
+        }
+        if status.role == Role::Leader {
+            around.tell(Fact::Elected { member: id, term: status.term });
         }
         self.status = status;
         // Records of a replay at the start.

@@ -9,7 +9,10 @@ use std::{
 
 use trainyard_jobs::{JobId, ProjectName, Timestamp};
 
-use crate::placement::fit::Request;
+use crate::placement::{fit::Request, score::Mix};
+
+/// Shapes that are looked out for when a place is chosen: the most frequent ones.
+const SHAPES: usize = 16;
 
 /// Orders jobs of one group: priority, the policy's value, then age.
 pub(in crate::placement) type Rank = (Reverse<i32>, u64, u64, JobId);
@@ -25,6 +28,8 @@ pub(in crate::placement) struct Lines {
     /// By the time at which a job has waited too long.
     patience: BTreeSet<(Timestamp, JobId)>,
     ends: BTreeMap<JobId, Timestamp>,
+    /// How many jobs ask for the same, in all groups.
+    counts: BTreeMap<Request, u64>,
 }
 
 impl Lines {
@@ -45,6 +50,12 @@ impl Lines {
             Some(line) => drop(line.insert(rank.clone())),
             None => drop(lines.insert(request.clone(), Line::from([rank.clone()]))),
         }
+        match self.counts.get_mut(&request) {
+            Some(count) => *count += 1,
+            None => {
+                self.counts.insert(request.clone(), 1);
+            }
+        }
         self.places.insert(id, (group, request, rank));
     }
 
@@ -54,6 +65,12 @@ impl Lines {
             self.patience.remove(&(at, job.clone()));
         }
         let Some((group, request, rank)) = self.places.remove(job) else { return };
+        if let Some(count) = self.counts.get_mut(&request) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&request);
+            }
+        }
         let Some(lines) = self.groups.get_mut(&group) else { return };
         if let Some(line) = lines.get_mut(&request) {
             line.remove(&rank);
@@ -71,6 +88,16 @@ impl Lines {
         &self,
     ) -> &BTreeMap<ProjectName, BTreeMap<Request, Line>> {
         &self.groups
+    }
+
+    /// The shapes of the jobs that wait: those that are likely to be placed next.
+    pub(in crate::placement) fn mix(&self) -> Mix {
+        Mix::of(self.counts.iter().map(|(request, count)| (request, *count)), SHAPES)
+    }
+
+    /// The job's group and what its line asks for.
+    pub(in crate::placement) fn line(&self, job: &JobId) -> Option<(&ProjectName, &Request)> {
+        self.places.get(job).map(|(group, request, _)| (group, request))
     }
 
     /// How many jobs of its group stand before a job, and itself.

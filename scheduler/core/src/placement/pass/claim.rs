@@ -53,7 +53,7 @@ impl<'a> Pass<'a> {
     fn stop(&mut self, victim: &Standing<'a>, cause: StopCause) {
         self.stopped.insert(victim.job.clone());
         self.shares.going(victim.settings, victim.running.units());
-        self.pending.push(victim.place.clone());
+        self.pending.push(victim.place(self.yard));
         self.plan.stops.push(Stop {
             job: victim.job.clone(),
             version: victim.version,
@@ -74,12 +74,20 @@ impl<'a> Pass<'a> {
         let Some(all) = Self::stand(
             &mut self.standings,
             &mut self.plan,
-            (self.planner, self.yard, self.gone, self.now),
+            (self.planner, self.gone, self.now),
             &settings.group,
         ) else {
             return Vec::new();
         };
         let overdue = self.overdue && preempts(settings.policy);
+        // The worst stands first: where it is not worse than the job, nobody is.
+        let better = |first: &Standing<'_>| {
+            let (theirs, own) = (first.worth.priority, worth.priority);
+            theirs > own || (theirs == own && first.worth.value <= worth.value)
+        };
+        if !overdue && all.first().is_none_or(better) {
+            return Vec::new();
+        }
         let may = |standing: &&Standing<'_>| {
             let worth_it = stops_for(settings.policy, &worth, &standing.worth, standing.cost);
             (overdue || worth_it) && !stopped.contains(&standing.job)
@@ -99,7 +107,7 @@ impl<'a> Pass<'a> {
             self.planner.groups().keys().filter(|group| **group != settings.group).collect();
         let mut found = Vec::new();
         for group in groups {
-            let look = (self.planner, &*self.yard, self.gone, self.now);
+            let look = (self.planner, self.gone, self.now);
             let all = Self::stand(&mut self.standings, &mut self.plan, look, group);
             let running = all.into_iter().flatten();
             found.extend(running.filter(|s| !self.stopped.contains(&s.job)).cloned());

@@ -57,13 +57,26 @@ impl<'a> Pass<'a> {
         let Some(why) = &mut self.why else { return };
         let known = why.requests.remove(asked).filter(|(held, _)| *held == held_for);
         let known = known.unwrap_or_else(|| {
-            let mut found = blockers(planner, &job.resources);
+            let mut found = blockers(planner, self.yard, &job.resources);
             found.extend(held_for.as_ref().map(Blocker::held));
             (held_for, found.into())
         });
         let found = Blockers::clone(&known.1);
         why.requests.insert(asked.clone(), known);
         self.all_wait(job, settings, asked, found);
+    }
+
+    /// Why one job waits, if it would not start.
+    pub(in crate::placement) fn reason(&mut self, id: &JobId) -> Option<Blockers> {
+        let why = self.why.take()?;
+        if self.starts(id) {
+            return None;
+        }
+        let of_line = || {
+            let (group, request) = self.planner.lines().line(id)?;
+            why.lines.get(&(group, request.clone()))
+        };
+        why.jobs.get(id).or_else(of_line).map(Blockers::clone)
     }
 
     /// Why each job waits that would not start.

@@ -3,8 +3,6 @@
 //! GPU-Sharing Workloads with Fragmentation Gradient Descent» (USENIX ATC 2023), section 4: the
 //! expected part of a node's free units that a task drawn from the workload could not use.
 
-use std::collections::BTreeMap;
-
 use crate::placement::fit::{Request, WHOLE};
 
 /// The jobs that are likely to come: shapes with how often they do. Nothing that it weighs may
@@ -17,12 +15,12 @@ pub struct Mix {
 impl Mix {
     /// The `most` most frequent of these shapes; gangs that take no unit cannot be kept from any.
     #[must_use]
-    pub fn of(counts: &BTreeMap<Request, u64>, most: usize) -> Self {
-        let with_units = counts.iter().filter(|(request, _)| request.share > 0);
-        let mut shapes: Vec<(Request, u64)> = with_units.map(|(r, n)| (r.clone(), *n)).collect();
+    pub fn of<'a>(counts: impl IntoIterator<Item = (&'a Request, u64)>, most: usize) -> Self {
+        let with_units = counts.into_iter().filter(|(request, _)| request.share > 0);
+        let mut shapes: Vec<(&Request, u64)> = with_units.collect();
         shapes.sort_by(|(a, many), (b, more)| more.cmp(many).then_with(|| a.cmp(b)));
         shapes.truncate(most);
-        Self { shapes }
+        Self { shapes: shapes.into_iter().map(|(shape, n)| (shape.clone(), n)).collect() }
     }
 
     /// The shapes with their weights.
@@ -63,6 +61,9 @@ pub(in crate::placement) struct Residue {
 }
 
 impl Residue {
+    /// What a useless unit counts for a shape of weight one.
+    pub(in crate::placement) const SCALE: i128 = 3 * 1000;
+
     fn free(&self) -> u64 {
         self.whole * u64::from(WHOLE) + self.parts.iter().copied().map(u64::from).sum::<u64>()
     }

@@ -1,6 +1,8 @@
 //! Units that are kept for a job until enough others have ended: where it will start by what runs
 //! is predicted to end, and when. A job that is gone by then may have them meanwhile.
 
+use std::collections::BTreeSet;
+
 use trainyard_jobs::{JobId, Timestamp};
 
 use crate::placement::{
@@ -40,11 +42,11 @@ const LOOKS: usize = 1000;
 pub(in crate::placement) fn ends(
     planner: &Planner,
     yard: &Yard,
-    gone: Option<&JobId>,
+    gone: &BTreeSet<JobId>,
     now: Timestamp,
 ) -> Vec<(Timestamp, Placement)> {
     let running = planner.running().values();
-    let staying = running.filter(|job| !job.is_leaving() && gone != Some(&job.id));
+    let staying = running.filter(|job| !job.is_leaving() && !gone.contains(&job.id));
     let mut ends: Vec<_> = staying
         .map(|job| (planner.end_of(job, now), &job.id, yard.placement(&job.assignments())))
         .collect();

@@ -32,11 +32,16 @@ pub(super) struct Standing<'a> {
     pub(super) worth: Worth,
     /// Unit-milliseconds that are lost when it is stopped.
     pub(super) cost: u64,
-    /// Its units.
-    pub(super) place: Placement,
     /// The time that it gets to save its state.
     pub(super) notice: Option<Millis>,
     pub(super) sequence: u64,
+}
+
+impl Standing<'_> {
+    /// Its units. Asked of the few that may really be stopped.
+    pub(super) fn place(&self, yard: &Yard) -> Placement {
+        yard.placement(&self.running.assignments())
+    }
 }
 
 /// What the stop of a running job loses at `now`, in unit-milliseconds.
@@ -92,7 +97,8 @@ pub(super) fn choose(
     let mut tried = 0;
     let mut fits = |yard: &mut Yard, from: usize, to: usize| {
         for standing in candidates.iter().take(to).skip(from) {
-            yard.give_back(&standing.place);
+            let place = standing.place(yard);
+            yard.give_back(&place);
         }
         tried += 1;
         yard.place(request, hints)
@@ -115,7 +121,7 @@ pub(super) fn choose(
     }
     yard.rewind(start);
     let found = found.map(|place| {
-        let needed = |(_, standing): &(usize, &&Standing<'_>)| standing.place.meets(&place);
+        let needed = |(_, standing): &(usize, &&Standing<'_>)| standing.place(yard).meets(&place);
         let victims = candidates.iter().enumerate().take(many).filter(needed);
         let victims = victims.map(|(at, _)| at).collect();
         (place, victims)

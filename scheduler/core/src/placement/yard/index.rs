@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, ops::Bound};
 
-use super::{kinds::KindId, spot::Spot};
+use super::{domains::Domains, kinds::KindId, spot::Spot};
 
 /// A node: what it looks like, its id's sort key, and its place in the yard.
 pub(super) type Entry = (u64, u64, u32);
@@ -15,6 +15,7 @@ pub(super) type Alike = BTreeSet<Entry>;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
     by_kind: Vec<Lists>,
+    pub(super) domains: Domains,
     /// Free units of all kinds, and those of which a part is free.
     free: usize,
 }
@@ -24,7 +25,9 @@ pub(super) struct Index {
 pub(super) struct Lists {
     /// By the number of units of which all is free; the list for zero has those of which only
     /// parts are free.
-    pub(super) by_count: Vec<Alike>,
+    by_count: Vec<Alike>,
+    /// Units of which all is free.
+    free: usize,
 }
 
 impl Index {
@@ -52,17 +55,25 @@ impl Index {
             let list = at(&mut lists.by_count, count);
             if add {
                 list.insert(entry);
+                lists.free += count;
                 self.free += count + parts;
             } else {
                 list.remove(&entry);
+                lists.free = lists.free.saturating_sub(count);
                 self.free = self.free.saturating_sub(count + parts);
             }
+            self.domains.change(spot, pool.kind, count, add);
         }
     }
 
     /// Nodes by the number of their free units of a kind.
     pub(super) fn of(&self, kind: KindId) -> &[Alike] {
         self.by_kind.get(usize::from(kind.0)).map_or(&[], |lists| lists.by_count.as_slice())
+    }
+
+    /// Units of a kind of which all is free.
+    pub(super) fn whole(&self, kind: KindId) -> usize {
+        self.by_kind.get(usize::from(kind.0)).map_or(0, |lists| lists.free)
     }
 
     /// Units of which something is free, of all kinds.

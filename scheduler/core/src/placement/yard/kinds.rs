@@ -7,10 +7,10 @@ use std::{
 
 use trainyard_jobs::{Bytes, Device, DeviceKind};
 
-use super::spot::Spot;
+use super::{outlook::Outlook, spot::Spot};
 use crate::placement::{
     fit::Request,
-    score::{Demand, Mix},
+    score::{Demand, Mix, Terms},
 };
 
 /// The short name of a kind: where it stands among those seen. Nothing that is decided may
@@ -19,24 +19,31 @@ use crate::placement::{
 pub(super) struct KindId(pub(super) u16);
 
 /// What makes units alike to every request.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Kind {
     pub(super) device: DeviceKind,
     pub(super) model: String,
     pub(super) memory: Bytes,
+    /// On which terms they can be had.
+    pub(super) terms: Terms,
+    /// Hot, slow or on a node that fails often: used when nothing better is free.
+    pub(super) strained: bool,
 }
 
 /// The kinds that were ever seen.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Kinds(Vec<Known>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Known {
     kind: Kind,
     /// A number that stands for the kind in every planner.
     digest: u64,
     /// How many nodes have how many units of it.
     sizes: BTreeMap<u16, u32>,
+    /// Units that attempts have, and that cannot be used, by what nodes said last.
+    busy: u32,
+    out: u32,
 }
 
 impl Known {
@@ -47,16 +54,20 @@ impl Known {
 
 impl Kinds {
     /// The short name of a device's kind.
-    pub(super) fn id(&mut self, device: &Device) -> KindId {
+    pub(super) fn id(&mut self, device: &Device, terms: Terms, strained: bool) -> KindId {
         let same = |Known { kind, .. }: &Known| {
-            kind.device == device.kind && kind.memory == device.memory && kind.model == device.model
+            kind.device == device.kind
+                && (kind.terms, kind.strained) == (terms, strained)
+                && kind.memory == device.memory
+                && kind.model == device.model
         };
         let at = self.0.iter().position(same).unwrap_or_else(|| {
             let Device { kind, model, memory, .. } = device.clone();
             let mut hasher = DefaultHasher::new();
-            (kind, &model, memory.0).hash(&mut hasher);
+            (kind, &model, memory.0, terms, strained).hash(&mut hasher);
             let (digest, sizes) = (hasher.finish(), BTreeMap::new());
-            self.0.push(Known { kind: Kind { device: kind, model, memory }, digest, sizes });
+            let kind = Kind { device: kind, model, memory, terms, strained };
+            self.0.push(Known { kind, digest, sizes, ..Known::default() });
             self.0.len() - 1
         });
         KindId(u16::try_from(at).unwrap_or(u16::MAX))
@@ -82,20 +93,35 @@ impl Kinds {
         self.0.get(usize::from(kind.0)).map(|known| &known.kind)
     }
 
-    /// Notes that a node came or went. Says whether that makes another one the largest.
+    /// Notes that a node came or went. Says whether nodes have other sizes now.
     pub(super) fn count(&mut self, spot: &Spot, came: bool) -> bool {
         let mut changed = false;
         for pool in &spot.pools {
             let Some(known) = self.0.get_mut(usize::from(pool.kind.0)) else { continue };
-            let before = known.largest();
+            let before = known.sizes.len();
             let nodes = known.sizes.entry(pool.total).or_default();
             *nodes = if came { *nodes + 1 } else { nodes.saturating_sub(1) };
             if *nodes == 0 {
                 known.sizes.remove(&pool.total);
             }
-            changed |= known.largest() != before;
+            changed |= known.sizes.len() != before;
+            let change = |count: u32, by: u16| {
+                let by = u32::from(by);
+                if came { count.saturating_add(by) } else { count.saturating_sub(by) }
+            };
+            known.busy = change(known.busy, pool.busy);
+            known.out = change(known.out, pool.out);
         }
         changed
+    }
+
+    /// How many nodes have units of a kind, how many units those are, and how many of them
+    /// attempts have or cannot be used.
+    pub(super) fn census(&self, kind: KindId) -> (u32, u32, u32, u32) {
+        let Some(known) = self.0.get(usize::from(kind.0)) else { return (0, 0, 0, 0) };
+        let nodes = known.sizes.values().sum();
+        let units = known.sizes.iter().map(|(size, nodes)| u32::from(*size) * nodes).sum();
+        (nodes, units, known.busy, known.out)
     }
 
     /// Units of a kind on the node that has most of them.
@@ -104,7 +130,7 @@ impl Kinds {
     }
 
     /// How units of each kind meet the jobs that are likely to come.
-    pub(super) fn demands(&self, mix: &Mix) -> Vec<Vec<Demand>> {
+    pub(super) fn outlooks(&self, mix: &Mix) -> Vec<Outlook> {
         let demand = |kind: &Kind, largest: u64, (request, weight): &(Request, u64)| Demand {
             weight: *weight,
             ranks: u64::from(request.ranks.min(request.most_per_node)),
@@ -118,7 +144,8 @@ impl Kinds {
         let of_kind = |known: &Known| {
             let (kind, largest) = (&known.kind, u64::from(known.largest()));
             let shapes = mix.shapes().iter().filter(|(shape, _)| shape.device == kind.device);
-            shapes.map(|shape| demand(kind, largest, shape)).collect()
+            let demands = shapes.map(|shape| demand(kind, largest, shape)).collect();
+            Outlook::new(demands, known.sizes.keys().copied())
         };
         self.0.iter().map(of_kind).collect()
     }

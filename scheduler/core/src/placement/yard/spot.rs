@@ -3,14 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trainyard_jobs::{NodeId, UnitId};
+use trainyard_jobs::{Device, NodeId, UnitId};
 
 use super::{
-    Load, Part,
+    Condition, Load, Part,
+    domains::DomainId,
     kinds::{KindId, Kinds},
 };
 use crate::placement::{
     fit::{Request, WHOLE},
+    score::Terms,
+    topology::{Span, group},
     view::PlanNode,
 };
 
@@ -36,6 +39,10 @@ pub(super) struct Spot {
     ports_taken: BTreeSet<u16>,
     /// Held for a job that has waited too long, against everybody after it.
     pub(super) held: bool,
+    /// Its rack, fabric and zone.
+    pub(super) domains: Vec<DomainId>,
+    /// All units have direct links to each other, as far as anybody said.
+    pub(super) one_island: bool,
 }
 
 /// A device unit.
@@ -43,6 +50,9 @@ pub(super) struct Spot {
 pub(super) struct Unit {
     pub(super) id: UnitId,
     pub(super) kind: KindId,
+    /// Units with direct links to each other.
+    pub(super) island: u32,
+    pub(super) numa: u32,
     /// Thousandths that attempts have.
     used: u16,
     /// It cannot be used now, whoever has it.
@@ -55,6 +65,10 @@ pub(super) struct Pool {
     pub(super) kind: KindId,
     /// How many there are.
     pub(super) total: u16,
+    /// How many of them attempts have, and how many of the others cannot be used, before anything
+    /// is planned.
+    pub(super) busy: u16,
+    pub(super) out: u16,
     /// Units of which all is free, as positions among the node's, lowest first.
     pub(super) free: Vec<u16>,
     /// Units of which a part is free.
@@ -66,15 +80,21 @@ impl Spot {
     pub(super) fn new(
         node: &PlanNode,
         out: Option<&BTreeMap<UnitId, String>>,
+        condition: &Condition,
         kinds: &mut Kinds,
+        domains: Vec<DomainId>,
     ) -> Self {
+        let terms = condition.terms.unwrap_or_else(|| Terms::of(&node.labels));
+        let strained = |unit: &UnitId| condition.doubted || condition.strained.contains(unit);
         let mut devices: Vec<_> = node.devices.iter().collect();
         devices.sort_by_key(|(unit, device)| (device.index, *unit));
         // Positions are 16 bits wide: no machine has as many units.
         devices.truncate(usize::from(u16::MAX));
-        let unit = |(id, device): (&UnitId, _)| Unit {
+        let unit = |(id, device): (&UnitId, &Device)| Unit {
             id: id.clone(),
-            kind: kinds.id(device),
+            kind: kinds.id(device, terms, strained(id)),
+            island: group(&node.labels, "nvlink", device.index),
+            numa: group(&node.labels, "numa", device.index),
             used: if node.owners.contains_key(id) { WHOLE } else { 0 },
             out: out.is_some_and(|out| out.contains_key(id)),
         };
@@ -91,15 +111,21 @@ impl Spot {
             ports: node.ports,
             ports_taken: node.ports_in_use.clone(),
             held: false,
+            domains,
+            one_island: false,
         };
+        let first = spot.units.first().map(|unit| unit.island);
+        spot.one_island = spot.units.iter().all(|unit| Some(unit.island) == first);
         for (at, unit) in (0_u16..).zip(&spot.units) {
             let known = spot.pools.iter_mut().position(|pool| pool.kind == unit.kind);
             let known = known.unwrap_or_else(|| {
-                spot.pools.push(Pool { kind: unit.kind, total: 0, free: vec![], parts: vec![] });
+                spot.pools.push(Pool::empty(unit.kind));
                 spot.pools.len() - 1
             });
             let Some(pool) = spot.pools.get_mut(known) else { continue };
             pool.total += 1;
+            pool.busy += u16::from(unit.used > 0);
+            pool.out += u16::from(unit.out && unit.used == 0);
             if unit.free() == WHOLE {
                 pool.free.push(at);
             }
@@ -204,6 +230,56 @@ impl Spot {
         self.units.get(usize::from(at)).map_or(0, Unit::free)
     }
 
+    /// How far apart these units are.
+    pub(super) fn span(&self, units: &[u16]) -> Span {
+        let all = |of: fn(&Unit) -> u32| {
+            let mut found = units.iter().filter_map(|at| self.units.get(usize::from(*at))).map(of);
+            let first = found.next();
+            found.all(|one| Some(one) == first)
+        };
+        if all(|unit| unit.island) {
+            Span::Island
+        } else if all(|unit| unit.numa) {
+            Span::Numa
+        } else {
+            Span::Node
+        }
+    }
+
+    /// So many of a pool's free units, as near to each other as can be: of the smallest island
+    /// that has enough, or the smallest NUMA node, or else of the largest islands.
+    pub(super) fn nearest(&self, pool: &Pool, count: usize) -> Option<Vec<u16>> {
+        if pool.free.len() < count {
+            return None;
+        }
+        let by = |of: fn(&Unit) -> u32| {
+            let mut groups: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
+            for at in &pool.free {
+                if let Some(unit) = self.units.get(usize::from(*at)) {
+                    groups.entry(of(unit)).or_default().push(*at);
+                }
+            }
+            groups
+        };
+        let first = pool.free.get(..count).map(<[u16]>::to_vec);
+        if first.as_deref().is_some_and(|units| units.len() == pool.free.len() || self.one_island) {
+            return first;
+        }
+        let islands = by(|unit| unit.island);
+        let fitting = |groups: &BTreeMap<u32, Vec<u16>>| {
+            let enough = groups.values().filter(|units| units.len() >= count);
+            let best = enough.min_by_key(|units| units.len())?;
+            best.get(..count).map(<[u16]>::to_vec)
+        };
+        fitting(&islands).or_else(|| fitting(&by(|unit| unit.numa))).or_else(|| {
+            let mut groups: Vec<Vec<u16>> = islands.into_values().collect();
+            groups.sort_by_key(|units| std::cmp::Reverse(units.len()));
+            let mut units: Vec<u16> = groups.into_iter().flatten().take(count).collect();
+            units.sort_unstable();
+            Some(units)
+        })
+    }
+
     /// Where a unit stands among the node's.
     pub(super) fn position(&self, unit: &UnitId) -> Option<u16> {
         let found = self.units.iter().position(|known| known.id == *unit)?;
@@ -231,6 +307,11 @@ impl Spot {
 
     fn digest(&self, kinds: &Kinds) -> u64 {
         let mut look = mixed(mixed(0, self.cpu_milli), self.memory);
+        if !self.one_island {
+            for unit in &self.units {
+                look = mixed(look, u64::from(unit.island) << 32 | u64::from(unit.numa));
+            }
+        }
         for pool in &self.pools {
             look = mixed(mixed(look, kinds.digest(pool.kind)), u64::from(pool.total));
             for four in pool.free.chunks(4) {
@@ -255,6 +336,12 @@ impl Spot {
                 == (other.ports, &other.ports_taken, other.held)
             && self.units.len() == other.units.len()
             && self.units.iter().zip(&other.units).all(like)
+    }
+}
+
+impl Pool {
+    const fn empty(kind: KindId) -> Self {
+        Self { kind, total: 0, busy: 0, out: 0, free: Vec::new(), parts: Vec::new() }
     }
 }
 

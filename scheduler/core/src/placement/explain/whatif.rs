@@ -1,0 +1,326 @@
+//! What would start a waiting job: the smallest changes, each found by supposing it and planning
+//! again. None is offered that was not seen to work.
+
+use std::{collections::BTreeSet, fmt};
+
+use trainyard_jobs::{DeviceKind, JobId, NodeId, Timestamp, spec::Resources};
+
+use super::counted;
+use crate::placement::{
+    fit::{Request, unit_word},
+    planner::Planner,
+    score::Terms,
+    view::{PlanNode, Waiting},
+};
+
+/// Running jobs of which one is sought whose end alone helps.
+const HOLDERS: usize = 256;
+
+/// Nodes that somebody might add.
+const MORE: usize = 64;
+
+static NOBODY: BTreeSet<JobId> = BTreeSet::new();
+
+/// A change that would start a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It asks for so many GPUs or CPU slots.
+    Gpus(u32),
+    /// It asks for another type.
+    Type(String),
+    /// It takes any type.
+    AnyType,
+    /// It asks for no least memory.
+    AnyMemory,
+    /// Any number of its ranks may share a node.
+    AnySpread,
+    /// It asks for no labels.
+    AnyNode,
+    /// These running jobs end, the one that matters most first.
+    Ends(Vec<JobId>),
+    /// So many nodes like this one are added.
+    Nodes {
+        /// A node that exists.
+        like: NodeId,
+        /// How many.
+        count: u32,
+    },
+}
+
+/// A change, and what it comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counterfactual {
+    /// What is different.
+    pub change: Change,
+    /// What it costs more in an hour, in micro-dollars, as far as prices are known.
+    pub micro_usd_per_hour: u64,
+    text: String,
+}
+
+impl fmt::Display for Counterfactual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        if self.micro_usd_per_hour > 0 {
+            let usd = trainyard_jobs::Usd(self.micro_usd_per_hour);
+            write!(f, ", for ${usd} an hour")?;
+        }
+        Ok(())
+    }
+}
+
+/// Something supposed: a job as it would be, running jobs that would have ended, more nodes.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::placement) struct Scenario<'a> {
+    pub(in crate::placement) job: &'a Waiting,
+    pub(in crate::placement) gone: &'a BTreeSet<JobId>,
+    pub(in crate::placement) more: &'a [PlanNode],
+}
+
+impl<'a> Scenario<'a> {
+    const fn of(job: &'a Waiting) -> Self {
+        Self { job, gone: &NOBODY, more: &[] }
+    }
+}
+
+impl Planner {
+    /// The smallest changes that would start a waiting job.
+    pub(super) fn what_if(&mut self, job: &Waiting, now: Timestamp) -> Vec<Counterfactual> {
+        let mut found = self.other_wishes(job, now);
+        found.extend(self.fewer_ranks(job, now));
+        found.extend(self.ends(job, now));
+        found.extend(self.more_nodes(job, now));
+        found
+    }
+
+    fn works(&mut self, scenario: &Scenario<'_>, now: Timestamp) -> bool {
+        self.would_fit(scenario) && self.would_start(scenario, now)
+    }
+
+    /// Another type, or one wish less.
+    fn other_wishes(&mut self, job: &Waiting, now: Timestamp) -> Vec<Counterfactual> {
+        let mut found = Vec::new();
+        for (changed, change, text) in relaxations(job, &self.models()) {
+            let typed = matches!(change, Change::Type(_));
+            let known = |c: &Counterfactual| matches!(c.change, Change::AnyType | Change::Type(_));
+            // One other type is enough to know of.
+            if typed && found.iter().any(known) {
+                continue;
+            }
+            if self.works(&Scenario::of(&changed), now) {
+                found.push(Counterfactual { change, micro_usd_per_hour: 0, text });
+            }
+        }
+        found
+    }
+
+    /// The GPU types that there are.
+    fn models(&self) -> BTreeSet<String> {
+        let nodes = self.nodes().values();
+        let devices = nodes.filter_map(|node| node.devices.values().next());
+        let gpus = devices.filter(|device| device.kind == DeviceKind::Gpu);
+        gpus.map(|device| device.model.clone()).collect()
+    }
+
+    /// The largest smaller gang that would start.
+    fn fewer_ranks(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
+        let with = |gpus: usize| {
+            let mut changed = job.clone();
+            changed.resources.gpus = u32::try_from(gpus).unwrap_or(u32::MAX);
+            changed
+        };
+        let asked = usize::try_from(job.resources.gpus).unwrap_or(usize::MAX);
+        let mut works = |fewer: usize, quick: bool| {
+            let changed = with(asked.saturating_sub(fewer));
+            let scenario = Scenario::of(&changed);
+            if quick { self.would_fit(&scenario) } else { self.works(&scenario, now) }
+        };
+        let fewer = least(asked.saturating_sub(1), &mut works)?;
+        let gpus = asked.saturating_sub(fewer);
+        let text = format!("with `gpus = {gpus}` it would start now");
+        let change = Change::Gpus(u32::try_from(gpus).unwrap_or(u32::MAX));
+        Some(Counterfactual { change, micro_usd_per_hour: 0, text })
+    }
+
+    /// The running job whose end would start this one, or the fewest of those that are expected
+    /// to end first.
+    fn ends(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
+        let request = Request::from(&job.resources);
+        let mut holders: Vec<(u32, Timestamp, JobId)> = self
+            .running()
+            .values()
+            .filter(|holder| !holder.stopping && overlaps(&request, &holder.resources))
+            .map(|holder| (holder.resources.gpus, holder.started, holder.id.clone()))
+            .collect();
+        // One that has as many units is likely to do; of those the smallest.
+        holders.sort_by_key(|(ranks, started, id)| {
+            let enough = *ranks >= job.resources.gpus;
+            let order = if enough { *ranks } else { u32::MAX - *ranks };
+            (!enough, order, *started, id.clone())
+        });
+        let few = holders.iter().take(HOLDERS).map(|(.., id)| BTreeSet::from([id.clone()]));
+        let mut gone = None;
+        for one in few {
+            if self.would_fit(&Scenario { gone: &one, ..Scenario::of(job) }) {
+                gone = Some(one);
+                break;
+            }
+        }
+        if gone.is_none() {
+            let running = holders.into_iter().filter_map(|(.., id)| self.running().get(&id));
+            let mut ends: Vec<_> = running.map(|j| (self.end_of(j, now), j.id.clone())).collect();
+            ends.sort_unstable();
+            let ids: Vec<JobId> = ends.into_iter().map(|(_, id)| id).collect();
+            gone = self.fewest(job, &ids);
+        }
+        let gone = gone.filter(|gone| !gone.is_empty())?;
+        if !self.works(&Scenario { gone: &gone, ..Scenario::of(job) }, now) {
+            return None;
+        }
+        let running = gone.iter().filter_map(|id| self.running().get(id));
+        let last = running.map(|job| self.end_of(job, now)).max()?;
+        let one = gone.first()?.short();
+        let who = if gone.len() == 1 {
+            format!("job {one} ends")
+        } else {
+            format!("the {} jobs that are expected to end first have ended", gone.len())
+        };
+        let about = trainyard_jobs::Millis(last.since(now).0 / 60_000 * 60_000);
+        let expected = match last {
+            Timestamp(u64::MAX) => String::new(),
+            _ if about.0 == 0 => ", expected within a minute".to_owned(),
+            _ => format!(", expected in {about}"),
+        };
+        let text = format!("it would start when {who}{expected}");
+        let change = Change::Ends(gone.into_iter().collect());
+        Some(Counterfactual { change, micro_usd_per_hour: 0, text })
+    }
+
+    /// The fewest of these jobs, from the first on, whose end makes room: by bisection.
+    fn fewest(&mut self, job: &Waiting, ids: &[JobId]) -> Option<BTreeSet<JobId>> {
+        let first = |count: usize| -> BTreeSet<JobId> { ids.iter().take(count).cloned().collect() };
+        let (mut few, mut many) = (0, ids.len());
+        if !self.would_fit(&Scenario { gone: &first(many), ..Scenario::of(job) }) {
+            return None;
+        }
+        while many - few > 1 {
+            let middle = few + (many - few) / 2;
+            if self.would_fit(&Scenario { gone: &first(middle), ..Scenario::of(job) }) {
+                many = middle;
+            } else {
+                few = middle;
+            }
+        }
+        Some(first(many))
+    }
+
+    /// How many nodes more, of those that have most units of the kind.
+    fn more_nodes(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
+        let request = Request::from(&job.resources);
+        let answers = |node: &PlanNode| {
+            let units = node.devices.values();
+            units.filter(|d| request.takes(d.kind, &d.model, d.memory)).count()
+        };
+        let usable = self.nodes().values().filter(|node| request.allows(&node.labels));
+        let (size, like) = usable
+            .map(|node| (answers(node), node))
+            .max_by(|(a, x), (b, y)| a.cmp(b).then_with(|| y.id.cmp(&x.id)))?;
+        let ranks = usize::try_from(job.resources.gpus).unwrap_or(usize::MAX);
+        let each = size.min(usize::try_from(request.most_per_node).unwrap_or(usize::MAX));
+        let most = ranks.checked_div(each)? + usize::from(!ranks.is_multiple_of(each));
+        let (like, terms) = (like.clone(), Terms::of(&like.labels));
+        let nodes: Vec<PlanNode> = (0..most.min(MORE)).map(|n| copy(&like, n)).collect();
+        if most > MORE {
+            return None;
+        }
+        let mut works = |count: usize, quick: bool| {
+            let more = nodes.get(..count).unwrap_or_default();
+            let scenario = Scenario { more, ..Scenario::of(job) };
+            if quick { self.would_fit(&scenario) } else { self.works(&scenario, now) }
+        };
+        let many = least(most, &mut works)?;
+        let units = counted(u32::try_from(size).unwrap_or(u32::MAX), &unit_word(&job.resources));
+        let count = u32::try_from(many).unwrap_or(u32::MAX);
+        let nodes = counted(count, "more node");
+        let text = format!("with {nodes} like {} ({units}) it would start now", like.name);
+        let of_node = terms.price.micro_usd().saturating_mul(u64::try_from(size).unwrap_or(0));
+        let change = Change::Nodes { like: like.id, count };
+        let micro_usd_per_hour = of_node.saturating_mul(u64::from(count));
+        Some(Counterfactual { change, micro_usd_per_hour, text })
+    }
+}
+
+/// The least of 1 to `most` that works: a quick look by bisection finds where there is room, and
+/// mostly that is it; where others go first, a plan for each step does.
+fn least(most: usize, works: &mut dyn FnMut(usize, bool) -> bool) -> Option<usize> {
+    let room = bisect((0, most), true, works)?;
+    if works(room, false) { Some(room) } else { bisect((room, most), false, works) }
+}
+
+fn bisect(
+    (mut few, mut many): (usize, usize),
+    quick: bool,
+    works: &mut dyn FnMut(usize, bool) -> bool,
+) -> Option<usize> {
+    if few >= many || !works(many, quick) {
+        return None;
+    }
+    while many - few > 1 {
+        let middle = few + (many - few) / 2;
+        if works(middle, quick) {
+            many = middle;
+        } else {
+            few = middle;
+        }
+    }
+    Some(many)
+}
+
+/// A node like another, with nothing taken.
+fn copy(like: &PlanNode, n: usize) -> PlanNode {
+    let mut node = like.clone();
+    // Ids are drawn at random: one of these is not taken.
+    node.id = NodeId::from_random(u64::MAX - u64::try_from(n).unwrap_or(0));
+    node.owners.clear();
+    node.ports_in_use.clear();
+    node
+}
+
+/// Whether units that one holds could answer to the other, as far as their wishes go.
+fn overlaps(request: &Request, holder: &Resources) -> bool {
+    request.device == holder.device
+        && (request.types.is_empty()
+            || holder.gpu_type.is_empty()
+            || holder.gpu_type.iter().any(|t| request.types.contains(&t.to_ascii_lowercase())))
+}
+
+/// Each wish changed alone, and what to say if that helps.
+fn relaxations(job: &Waiting, models: &BTreeSet<String>) -> Vec<(Waiting, Change, String)> {
+    let r = &job.resources;
+    let mut list = Vec::new();
+    let mut offer = |change: Change, text: String, alter: &dyn Fn(&mut Resources)| {
+        let mut copy = job.clone();
+        alter(&mut copy.resources);
+        list.push((copy, change, format!("{text} it would start now")));
+    };
+    if !r.gpu_type.is_empty() {
+        offer(Change::AnyType, "without `gpu_type`".into(), &|r| r.gpu_type.clear());
+        let asked = |model: &&String| r.gpu_type.iter().any(|t| t.eq_ignore_ascii_case(model));
+        for model in models.iter().filter(|model| !asked(model)) {
+            let text = format!("with `gpu_type = [\"{model}\"]`");
+            let only = vec![model.clone()];
+            offer(Change::Type(model.clone()), text, &|r| r.gpu_type.clone_from(&only));
+        }
+    }
+    if r.min_gpu_memory.is_some() {
+        let text = "without `min_gpu_memory`".into();
+        offer(Change::AnyMemory, text, &|r| r.min_gpu_memory = None);
+    }
+    if r.max_ranks_per_node.is_some() {
+        let text = "without `max_ranks_per_node`".into();
+        offer(Change::AnySpread, text, &|r| r.max_ranks_per_node = None);
+    }
+    if !r.node_labels.is_empty() {
+        offer(Change::AnyNode, "without `node_labels`".into(), &|r| r.node_labels.clear());
+    }
+    list
+}

@@ -1,0 +1,175 @@
+//! Every change that an explanation offers is made, for real and in a state of its own, and the job
+//! then starts.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use trainyard_jobs::{Bytes, Device, DeviceKind, JobId, Timestamp, UnitId};
+
+use super::super::{Change, Counterfactual, Delta, Planner, Waiting, WorkBudget};
+use crate::{
+    Command, State,
+    world::{World, inventory, node_id, session, spec},
+};
+
+/// What a change makes of a job's wishes.
+fn altered(state: &State, id: &JobId, change: &Change) -> Waiting {
+    let mut job = Waiting::from(state.job(id).unwrap());
+    let r = &mut job.resources;
+    match change {
+        Change::Gpus(ranks) => r.gpus = *ranks,
+        Change::Type(model) => r.gpu_type = vec![model.clone()],
+        Change::AnyType => r.gpu_type.clear(),
+        Change::AnyMemory => r.min_gpu_memory = None,
+        Change::AnySpread => r.max_ranks_per_node = None,
+        Change::AnyNode => r.node_labels.clear(),
+        Change::Ends(_) | Change::Nodes { .. } => {}
+    }
+    job
+}
+
+/// Makes the change and plans, with a planner that never heard of the question.
+fn starts(world: &World, id: &JobId, change: &Change) -> bool {
+    let mut copy = World::of(world.state.clone());
+    copy.now = world.now;
+    match change {
+        Change::Ends(jobs) => {
+            for job in jobs {
+                let job = copy.state.job(job).unwrap();
+                let attempt = job.attempt_ref(job.current().unwrap());
+                copy.exit_all(&attempt, 0);
+            }
+        }
+        Change::Nodes { like, count } => {
+            let like = copy.state.node(like).unwrap().inventory.clone();
+            for n in 0..u64::from(*count) {
+                let mut inventory = like.clone();
+                inventory.name = format!("more-{n}").parse().unwrap();
+                register(&mut copy, 1000 + n, inventory);
+            }
+        }
+        _ => {}
+    }
+    let mut planner = Planner::of(&copy.state);
+    planner.update(Delta::Waits(Box::new(altered(&copy.state, id, change))));
+    let plan = planner.plan(Timestamp(copy.now), WorkBudget::UNLIMITED);
+    plan.starts.iter().any(|start| start.job == *id)
+}
+
+fn register(world: &mut World, n: u64, inventory: trainyard_jobs::Inventory) {
+    let (node, session) = (node_id(n), session(u128::from(n)));
+    let running = std::collections::BTreeSet::new();
+    let command = Command::RegisterNode { node, session, inventory, running };
+    world.apply(command).unwrap();
+}
+
+fn gpus(name: &str, model: &str, count: u32, labels: &[(&str, &str)]) -> trainyard_jobs::Inventory {
+    let device = |index| {
+        let memory = Bytes(if model == "h100" { 80 } else { 40 } << 30);
+        let device = Device { kind: DeviceKind::Gpu, index, model: model.into(), memory };
+        (UnitId(format!("{name}-{index}")), device)
+    };
+    let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    let devices = (0..count).map(device).collect();
+    trainyard_jobs::Inventory {
+        devices,
+        labels: labels.collect::<BTreeMap<_, _>>(),
+        ..inventory(name, 0)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Wish {
+    ranks: u32,
+    model: Option<&'static str>,
+    memory: bool,
+    spread: Option<u32>,
+    label: bool,
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let model = proptest::option::of(prop_oneof![Just("h100"), Just("a100")]);
+    let spread = proptest::option::weighted(0.2, 1u32..3);
+    (1u32..10, model, any::<bool>(), spread, proptest::bool::weighted(0.2)).prop_map(
+        |(ranks, model, memory, spread, label)| Wish { ranks, model, memory, spread, label },
+    )
+}
+
+impl Wish {
+    fn spec(&self) -> trainyard_jobs::JobSpec {
+        let mut text = format!("[resources]\ngpus = {}\n", self.ranks);
+        if let Some(model) = self.model {
+            text += &format!("gpu_type = [\"{model}\"]\n");
+        }
+        if self.memory {
+            text += "min_gpu_memory = \"60GB\"\n";
+        }
+        if let Some(most) = self.spread {
+            text += &format!("max_ranks_per_node = {most}\n");
+        }
+        if self.label {
+            text += "node_labels = { rack = \"a\" }\n";
+        }
+        spec(&text)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_offered_works(
+        nodes in proptest::collection::vec((any::<bool>(), 1u32..9, any::<bool>()), 1..5),
+        wishes in proptest::collection::vec(wish(), 1..14),
+        late in 0usize..6,
+    ) {
+        let mut world = World::new();
+        for (n, (h100, count, in_rack)) in (1..).zip(&nodes) {
+            let model = if *h100 { "h100" } else { "a100" };
+            let rack = if *in_rack { "a" } else { "b" };
+            register(&mut world, n, gpus(&format!("n{n}"), model, *count, &[("rack", rack)]));
+        }
+        let (first, rest) = wishes.split_at(wishes.len().saturating_sub(late));
+        for wish in first {
+            world.submit(wish.spec());
+        }
+        world.plan();
+        for wish in rest {
+            world.submit(wish.spec());
+        }
+        let now = Timestamp(world.now);
+        let waiting: Vec<JobId> = world.planner.reasons(now).into_keys().collect();
+        for id in waiting {
+            let before = world.planner.clone();
+            let explanation = world.planner.explain(&id, now).unwrap();
+            prop_assert_eq!(&before, &world.planner, "a question changes nothing");
+            prop_assert!(!explanation.blockers.is_empty(), "nothing waits without a reason");
+            for Counterfactual { change, .. } in &explanation.counterfactuals {
+                prop_assert!(starts(&world, &id, change), "{change:?} was to start {id}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_whole_story_in_words() {
+    let mut world = World::new();
+    let price = ("usd_per_unit_hour", "2.5");
+    register(&mut world, 1, gpus("n1", "h100", 8, &[price]));
+    register(&mut world, 2, gpus("n2", "a100", 8, &[]));
+    let text = "[resources]\ngpus = 6\ngpu_type = [\"h100\"]\n";
+    let first = world.submit(spec(text));
+    assert_eq!(world.plan().len(), 1);
+    let job = world.submit(spec(text));
+    let explanation = world.planner.explain(&job, Timestamp(world.now)).unwrap();
+    let blockers: Vec<String> = explanation.blockers.into_iter().map(|b| b.message).collect();
+    let story = format!("{}\n\n{}", blockers.join("\n"), explanation.suggestions.join("\n"));
+    insta::assert_snapshot!(story.replace(first.short(), "FIRST"), @r"
+    needs 6 h100 GPUs; 6 of 8 are busy
+
+    without `gpu_type` it would start now
+    with `gpus = 2` it would start now
+    it would start when job FIRST ends, expected in 1h
+    with 1 more node like n1 (8 h100 GPUs) it would start now, for $20.00 an hour
+    ");
+}

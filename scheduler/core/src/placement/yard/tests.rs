@@ -1,0 +1,329 @@
+//! The yard against a naive count, and the places that it prefers.
+
+#![allow(clippy::as_conversions, reason = "small test numbers")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use trainyard_jobs::{Bytes, Device, DeviceKind, JobId, NodeId, UnitId};
+
+use super::{Condition, Placement, Yard};
+use crate::placement::{
+    fit::{Hints, Request, WHOLE},
+    score::{Mix, Price, Terms},
+    view::PlanNode,
+};
+
+fn node(n: u64, gpus: u32, labels: &[(&str, &str)]) -> PlanNode {
+    let device = |index| {
+        let memory = Bytes(80 << 30);
+        let device = Device { kind: DeviceKind::Gpu, index, model: "h100".into(), memory };
+        (UnitId(format!("gpu-{index}")), device)
+    };
+    PlanNode {
+        id: NodeId::from_random(n),
+        name: format!("n{n}"),
+        version: 1,
+        devices: (0..gpus).map(device).collect(),
+        owners: BTreeMap::new(),
+        cpu_milli: 64_000,
+        memory: Bytes(512 << 30),
+        labels: labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+        ports: (20_000, 20_099),
+        ports_in_use: BTreeSet::new(),
+    }
+}
+
+fn gang(ranks: u32) -> Request {
+    Request {
+        ranks,
+        device: DeviceKind::Gpu,
+        types: Vec::new(),
+        unit_memory: Bytes(0),
+        share: WHOLE,
+        most_per_node: u32::MAX,
+        compact: false,
+        cpu_milli: 0,
+        memory: Bytes(0),
+        labels: BTreeMap::new(),
+    }
+}
+
+fn yard(nodes: &[PlanNode]) -> Yard {
+    let mut yard = Yard::default();
+    for node in nodes {
+        yard.set(node, None);
+    }
+    yard
+}
+
+fn put(yard: &mut Yard, request: &Request) -> Option<Vec<(u64, Vec<String>)>> {
+    let place = yard.place(request, &Hints::default())?;
+    yard.take(&place);
+    Some(names(yard, &place))
+}
+
+/// The nodes of a place by their number, with the indexes of the units.
+fn names(yard: &Yard, place: &Placement) -> Vec<(u64, Vec<String>)> {
+    let number = |id: &NodeId| (0..1000).find(|n| NodeId::from_random(*n) == *id).unwrap();
+    let units = |units: &[UnitId]| units.iter().map(|unit| unit.0[4..].to_owned()).collect();
+    yard.assignments(place).iter().map(|a| (number(&a.node), units(&a.units))).collect()
+}
+
+fn nodes_of(yard: &mut Yard, request: &Request) -> Option<Vec<u64>> {
+    Some(put(yard, request)?.into_iter().map(|(node, _)| node).collect())
+}
+
+#[test]
+fn a_gang_stays_within_one_rack_although_another_is_fuller() {
+    let rack = |n: u64| if n < 4 { "a" } else { "b" };
+    let nodes: Vec<_> = (0..8).map(|n| node(n, 8, &[("rack", rack(n)), ("zone", "z")])).collect();
+    let mut yard = yard(&nodes);
+    for _ in 0..2 {
+        put(&mut yard, &gang(8));
+    }
+    assert_eq!(nodes_of(&mut yard, &gang(32)).unwrap(), [4, 5, 6, 7], "two are left in rack a");
+    assert_eq!(nodes_of(&mut yard, &gang(16)).unwrap(), [2, 3]);
+}
+
+#[test]
+fn ranks_that_talk_share_an_island_then_a_numa_node() {
+    let labels = [("nvlink", "0-1;2-3;4-5;6-7"), ("numa", "0-3;4-7")];
+    let mut yard = yard(&[node(1, 8, &labels)]);
+    assert_eq!(put(&mut yard, &gang(1)).unwrap()[0].1, ["0"]);
+    assert_eq!(put(&mut yard, &gang(2)).unwrap()[0].1, ["2", "3"]);
+    assert_eq!(put(&mut yard, &gang(1)).unwrap()[0].1, ["1"], "the island that is begun");
+    assert_eq!(put(&mut yard, &gang(3)).unwrap()[0].1, ["4", "5", "6"], "one NUMA node");
+}
+
+#[test]
+fn a_compact_gang_waits_rather_than_spread() {
+    let mut yard = yard(&[node(1, 8, &[]), node(2, 8, &[])]);
+    for _ in 0..2 {
+        put(&mut yard, &gang(5));
+    }
+    assert!(yard.place(&Request { compact: true, ..gang(6) }, &Hints::default()).is_none());
+    assert_eq!(nodes_of(&mut yard, &gang(6)).unwrap().len(), 2);
+}
+
+#[test]
+fn fractions_share_a_unit_and_whole_ones_stay_whole() {
+    let mut yard = yard(&[node(1, 2, &[])]);
+    let half = Request { share: 500, ..gang(1) };
+    let third = Request { share: 600, ..gang(1) };
+    assert_eq!(put(&mut yard, &half).unwrap()[0].1, ["0"]);
+    assert_eq!(put(&mut yard, &half).unwrap()[0].1, ["0"], "the one that is begun");
+    assert_eq!(put(&mut yard, &third).unwrap()[0].1, ["1"]);
+    assert!(put(&mut yard, &half).is_none(), "400 thousandths are left");
+    assert!(put(&mut yard, &gang(1)).is_none());
+}
+
+#[test]
+fn processors_and_memory_bind_as_units_do() {
+    let mut yard = yard(&[node(1, 8, &[])]);
+    let hungry = Request { cpu_milli: 20_000, ..gang(2) };
+    assert!(put(&mut yard, &hungry).is_some());
+    assert!(put(&mut yard, &hungry).is_none(), "24 of 64 processors are left, 40 are asked for");
+    assert!(put(&mut yard, &Request { memory: Bytes(600 << 30), ..gang(1) }).is_none());
+    assert!(put(&mut yard, &gang(6)).is_some());
+}
+
+#[test]
+fn the_expected_jobs_keep_their_room() {
+    let mut yard = yard(&[node(1, 8, &[]), node(2, 8, &[])]);
+    put(&mut yard, &gang(4));
+    let (four, eight) = (gang(4), gang(8));
+    yard.expect(Mix::of([(&eight, 3), (&four, 1)], 8));
+    assert_eq!(nodes_of(&mut yard, &gang(1)).unwrap(), [1], "the node that is begun");
+    assert_eq!(nodes_of(&mut yard, &gang(8)).unwrap(), [2]);
+}
+
+#[test]
+fn the_cheaper_units_are_used_and_the_surer_ones() {
+    let dear = node(1, 8, &[("usd_per_unit_hour", "3.5")]);
+    let cheap = node(2, 8, &[("usd_per_unit_hour", "2.5")]);
+    let mut yard = yard(&[dear, cheap]);
+    let at = |yard: &Yard| names(yard, &yard.place(&gang(2), &Hints::default()).unwrap())[0].0;
+    assert_eq!(at(&yard), 2);
+    let terms = Terms { price: Price::from_usd(2.5).unwrap(), interruptions: 3_000_000 };
+    yard.note(&NodeId::from_random(2), Condition { terms: Some(terms), ..Condition::default() });
+    yard.set(&node(2, 8, &[]), None);
+    assert_eq!(at(&yard), 1, "three interruptions an hour");
+}
+
+#[test]
+fn what_is_no_price_is_none() {
+    for bad in [f64::NAN, f64::INFINITY, -1.0, 1e12] {
+        assert!(Price::from_usd(bad).is_err(), "{bad}");
+    }
+    let error = "cheap".parse::<Price>().unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"`cheap` is no price: write dollars for a unit's hour, such as 2.5");
+    let labels = BTreeMap::from([("usd_per_unit_hour".to_owned(), "NaN".to_owned())]);
+    assert_eq!(Terms::of(&labels), Terms::default(), "such a node counts as one without a price");
+}
+
+#[test]
+fn hot_units_and_doubted_nodes_come_last() {
+    let mut yard = yard(&[node(1, 2, &[]), node(2, 2, &[])]);
+    let hot = BTreeSet::from([UnitId("gpu-0".into())]);
+    yard.note(&NodeId::from_random(1), Condition { strained: hot, ..Condition::default() });
+    yard.set(&node(1, 2, &[]), None);
+    yard.note(&NodeId::from_random(2), Condition { doubted: true, ..Condition::default() });
+    yard.set(&node(2, 2, &[]), None);
+    assert_eq!(put(&mut yard, &gang(1)).unwrap(), [(1, vec!["1".to_owned()])]);
+    assert_eq!(nodes_of(&mut yard, &gang(2)).unwrap(), [2], "better than to spread");
+    assert_eq!(put(&mut yard, &gang(1)).unwrap(), [(1, vec!["0".to_owned()])]);
+}
+
+#[test]
+fn a_job_keeps_off_nodes_where_it_failed_while_it_can() {
+    let yard = yard(&[node(1, 2, &[]), node(2, 2, &[])]);
+    let avoid = BTreeSet::from([NodeId::from_random(1)]);
+    let hints = Hints { avoid: Some(&avoid), ..Hints::default() };
+    let place = yard.place(&gang(2), &hints).unwrap();
+    assert_eq!(names(&yard, &place)[0].0, 2);
+    assert!(yard.place(&gang(4), &hints).is_some(), "better there than nowhere");
+}
+
+#[test]
+fn the_faster_type_is_taken_when_it_is_worth_its_price() {
+    let mut slow = node(1, 8, &[("usd_per_unit_hour", "1")]);
+    for device in slow.devices.values_mut() {
+        device.model = "a100".into();
+    }
+    let fast = node(2, 8, &[("usd_per_unit_hour", "2")]);
+    let yard = yard(&[slow, fast]);
+    let at = |speed| {
+        let speeds = BTreeMap::from([("h100".to_owned(), speed)]);
+        let hints = Hints { speeds: Some(&speeds), ..Hints::default() };
+        names(&yard, &yard.place(&gang(1), &hints).unwrap())[0].0
+    };
+    assert_eq!((at(1100), at(3000)), (1, 2));
+}
+
+#[test]
+fn odd_gangs_have_no_place_and_do_no_harm() {
+    let yard = yard(&[node(1, 8, &[])]);
+    for ranks in [0, 1_000_000, u32::MAX] {
+        assert!(yard.place(&gang(ranks), &Hints::default()).is_none(), "{ranks}");
+    }
+}
+
+#[test]
+fn a_node_that_has_fewer_units_than_were_assigned_keeps_its_account() {
+    let mut whole = node(1, 8, &[]);
+    let job = JobId::from_random(1);
+    whole.owners = whole.devices.keys().map(|unit| (unit.clone(), job.clone())).collect();
+    let mut yard = yard(&[whole.clone()]);
+    let mut torn = whole.clone();
+    torn.devices.remove(&UnitId("gpu-7".into()));
+    yard.set(&torn, None);
+    let units = whole.devices.keys().cloned().collect();
+    let gang = crate::command::Assignment { node: whole.id, node_version: 1, units };
+    let place = yard.placement(&[gang]);
+    let mark = yard.mark();
+    yard.give_back(&place);
+    assert!(yard.place(&super::tests::gang(7), &Hints::default()).is_some());
+    assert!(yard.place(&super::tests::gang(8), &Hints::default()).is_none(), "the eighth is gone");
+    yard.rewind(mark);
+    assert!(yard.is_full());
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Set { node: u64, gpus: u32, owned: u32, out: u32 },
+    Remove { node: u64 },
+    Plan { gangs: Vec<(u32, u16, u32, bool)>, back: usize, hold: bool },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let gang = (
+        prop_oneof![1u32..5, 5u32..20],
+        prop_oneof![3 => Just(1000u16), 1 => 100u16..1000],
+        prop_oneof![3 => Just(u32::MAX), 1 => 1u32..4],
+        any::<bool>(),
+    );
+    prop_oneof![
+        3 => (1u64..6, 0u32..9, 0u32..9, 0u32..3)
+            .prop_map(|(node, gpus, owned, out)| Act::Set { node, gpus, owned, out }),
+        1 => (1u64..6).prop_map(|node| Act::Remove { node }),
+        4 => (proptest::collection::vec(gang, 0..12), 0usize..4, any::<bool>())
+            .prop_map(|(gangs, back, hold)| Act::Plan { gangs, back, hold }),
+    ]
+}
+
+/// A plan takes no unit twice, keeps gangs whole and within their limits.
+fn check_plan(yard: &mut Yard, gangs: &[(u32, u16, u32, bool)], back: usize, hold: bool) {
+    let before = yard.clone();
+    let mark = yard.mark();
+    let mut used: BTreeMap<(NodeId, UnitId), u32> = BTreeMap::new();
+    let mut places = Vec::new();
+    for (ranks, share, most_per_node, compact) in gangs.iter().copied() {
+        let request = Request { share, most_per_node, compact, ..gang(ranks) };
+        let Some(place) = yard.place(&request, &Hints::default()) else { continue };
+        let parts = yard.assignments(&place);
+        let all: usize = parts.iter().map(|part| part.units.len()).sum();
+        assert_eq!(all, ranks as usize, "a gang is whole");
+        for part in &parts {
+            assert!(part.units.len() <= most_per_node as usize);
+            for unit in &part.units {
+                let used = used.entry((part.node.clone(), unit.clone())).or_default();
+                *used += u32::from(share);
+                assert!(*used <= u32::from(WHOLE), "a unit is not used twice");
+            }
+        }
+        yard.take(&place);
+        places.push(place);
+    }
+    for place in places.iter().take(back) {
+        yard.give_back(place);
+    }
+    if hold {
+        yard.hold(&gang(1));
+        assert!(yard.is_full());
+    }
+    yard.rewind(mark);
+    assert_eq!(*yard, before, "all is as it was");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn increments_add_up_and_plans_are_undone(acts in proptest::collection::vec(act(), 1..24)) {
+        let mut yard = Yard::default();
+        let mut known: BTreeMap<u64, (PlanNode, BTreeMap<UnitId, String>)> = BTreeMap::new();
+        for act in acts {
+            match act {
+                Act::Set { node: n, gpus, owned, out } => {
+                    let mut node = node(n, gpus, &[]);
+                    let owners = (0..owned).map(|i| (UnitId(format!("gpu-{i}")), JobId::from_random(1)));
+                    node.owners = owners.collect();
+                    let out: BTreeMap<_, _> =
+                        (0..out).map(|i| (UnitId(format!("gpu-{}", 8 - i)), "hot".into())).collect();
+                    yard.set(&node, Some(&out));
+                    known.insert(n, (node, out));
+                }
+                Act::Remove { node } => {
+                    known.remove(&node);
+                    yard.remove(&NodeId::from_random(node));
+                }
+                Act::Plan { gangs, back, hold } => check_plan(&mut yard, &gangs, back, hold),
+            }
+            let mut anew = Yard::default();
+            for (node, out) in known.values().rev() {
+                anew.set(node, Some(out));
+            }
+            prop_assert_eq!(&yard, &anew);
+            for ranks in [1, 3, 9] {
+                let one = yard.place(&gang(ranks), &Hints::default());
+                let other = anew.place(&gang(ranks), &Hints::default());
+                prop_assert_eq!(
+                    one.map(|place| yard.assignments(&place)),
+                    other.map(|place| anew.assignments(&place)),
+                    "the same place, however the yard came about"
+                );
+            }
+        }
+    }
+}
