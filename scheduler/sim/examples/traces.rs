@@ -1,9 +1,9 @@
 //! The table of workload traces in `tests/bench/RESULTS.md`: Trainyard's policies beside published
 //! and reference figures, on traces that lie elsewhere.
 //!
-//! `cargo run --release -p trainyard-sim --example traces -- FOLDER [PAGE]` reads
+//! `cargo run --release -p trainyard-sim --example traces -- FOLDER [RESULTS]` reads
 //! `trace1.csv.gz` … `philly82k.csv.gz` and `baselines.csv` of FOLDER, prints the section, and
-//! puts it into PAGE in the place of the one that is there.
+//! keeps it as `traces.md` in RESULTS and in the page of results beside that folder.
 
 use std::{
     collections::BTreeMap,
@@ -71,7 +71,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let section = section(&rows, begun)?;
     std::io::stdout().write_all(section.as_bytes())?;
     match arguments.next() {
-        Some(page) => put(&page, &section).map_err(Into::into),
+        Some(results) => {
+            std::fs::write(results.join("traces.md"), &section)?;
+            Ok(put(&results.with_file_name("RESULTS.md"), &section)?)
+        }
         None => Ok(()),
     }
 }
@@ -156,7 +159,7 @@ fn section(
     write!(
         text,
         "\n- Taken {date} with `cargo run --release -p trainyard-sim --example traces -- FOLDER \
-         tests/bench/RESULTS.md` in {:.0} s. 8 nodes of 8 GPUs; `philly82k` as one project on 52. \
+         tests/bench/results` in {:.0} s. 8 nodes of 8 GPUs; `philly82k` as one project on 52. \
          60 s are lost at each resume; a gang sits on no more nodes than it needs.\n\
          - The traces are Muri's (SIGCOMM '22, of Microsoft Philly) and Pollux's (OSDI '21, of the \
          same); the figures of others come with them.\n",

@@ -233,8 +233,13 @@ impl Planner {
         let ran = match (self.running.get(id), self.waiting.get(id)) {
             // Of an attempt before it, late: its time is not this one's.
             (Some(job), _) if progress.at < job.started => return,
-            (Some(job), _) => job.used.0.saturating_add(progress.at.since(job.started).0),
-            (None, Some(job)) => job.used.0,
+            (Some(job), _) => {
+                let ran = job.used.0.saturating_add(progress.at.since(job.started).0);
+                ran.saturating_sub(self.restarting(&job.project, job.attempt.0))
+            }
+            (None, Some(job)) => {
+                job.used.0.saturating_sub(self.restarting(&job.project, job.attempts))
+            }
             (None, None) => return,
         };
         let seen = Seen { done: progress.done, total: progress.total, ran };
@@ -443,12 +448,19 @@ impl Planner {
         value(policy, job.attained, self.time_left(job), job.resources.gpus)
     }
 
+    /// Run time of so many attempts in which nothing was done: what each but the first lost when
+    /// it was resumed.
+    fn restarting(&self, project: &ProjectName, attempts: u32) -> u64 {
+        let cost = self.settings_of(project).map_or(0, |settings| settings.restart_cost.0);
+        cost.saturating_mul(u64::from(attempts.saturating_sub(1)))
+    }
+
     fn facts_of<'a>(&self, job: &'a Waiting) -> Facts<'a> {
         Facts {
             project: &job.project,
             principal: &job.principal,
             gpus: job.resources.gpus,
-            ran: job.used.0,
+            ran: job.used.0.saturating_sub(self.restarting(&job.project, job.attempts)),
             estimate: job.estimate,
             time_left: job.time_left,
             seen: self.seen.get(&job.id).copied(),
@@ -461,7 +473,11 @@ impl Planner {
             project: &job.project,
             principal: &job.principal,
             gpus: job.resources.gpus,
-            ran: job.used.0.saturating_add(ran),
+            ran: job
+                .used
+                .0
+                .saturating_add(ran)
+                .saturating_sub(self.restarting(&job.project, job.attempt.0)),
             estimate: job.estimate,
             time_left: job.time_left.map(|left| Millis(left.0.saturating_sub(ran))),
             seen: self.seen.get(&job.id).copied(),

@@ -14,6 +14,10 @@ use super::{
 /// Who has waited too long runs for this part of its wait before it is stopped again.
 const EARNED: u64 = 10;
 
+/// A run that was resumed goes on for so many times what that cost before it is stopped again, so
+/// that no more than this part of any time is lost to stops.
+const PAID: u64 = 5;
+
 /// A day, within which disruptions are counted.
 const DAY: Millis = Millis(86_400_000);
 
@@ -55,7 +59,10 @@ pub(super) fn cost(job: &Running, settings: &Settings, now: Timestamp) -> u64 {
 pub(super) fn ready(job: &Running, settings: &Settings, bound: u64, now: Timestamp) -> Timestamp {
     let waited = job.started.since(job.disrupted.last().copied().unwrap_or(job.submitted)).0;
     let earned = if waited >= bound { (waited / EARNED).min(DAY.0) } else { 0 };
-    let rested = Timestamp(job.started.0.saturating_add(settings.min_run.0.max(earned)));
+    // A run that was resumed does more than come back.
+    let paid = if job.attempt.0 > 1 { settings.restart_cost.0.saturating_mul(PAID) } else { 0 };
+    let least = settings.min_run.0.max(earned).max(paid);
+    let rested = Timestamp(job.started.0.saturating_add(least));
     let recent = job.disrupted.iter().rev().filter(|at| now.since(**at) < DAY);
     // Once the oldest of so many is a day old, there is room for one more.
     let oldest = settings.max_disruptions.checked_sub(1).map(|most| recent.clone().nth(most));
