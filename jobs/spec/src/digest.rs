@@ -2,8 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::text::serde_as_text;
 
 /// A text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,9 +12,13 @@ use sha2::{Digest as _, Sha256};
 pub struct InvalidDigest(String);
 
 /// The SHA-256 of some bytes, written `sha256:…`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
+
+serde_as_text!(Digest, |digest| digest.text().as_str());
+
+/// What a digest's text begins with.
+const PREFIX: &str = "sha256:";
 
 impl Digest {
     /// The digest of `bytes`.
@@ -39,13 +44,11 @@ impl Digest {
     /// Reads the 64 hexadecimal digits, in lower case.
     #[must_use]
     pub fn from_hex(hex: &str) -> Option<Self> {
-        let plain = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if hex.len() != 64 || !hex.bytes().all(plain) {
-            return None;
-        }
+        let digits: &[u8; 64] = hex.as_bytes().try_into().ok()?;
+        let (pairs, _) = digits.as_chunks();
         let mut bytes = [0; 32];
-        for (i, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()?;
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = nibble(*high)? << 4 | nibble(*low)?;
         }
         Some(Self(bytes))
     }
@@ -71,20 +74,50 @@ impl Digest {
     /// The 64 hexadecimal digits, without the prefix: what stands in object names.
     #[must_use]
     pub fn hex(&self) -> String {
-        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-        let mut text = String::with_capacity(64);
-        for byte in self.0 {
-            text.push(digit(byte >> 4));
-            text.push(digit(byte & 15));
+        self.text().hex().to_owned()
+    }
+
+    fn text(&self) -> Text {
+        let mut text = [0; PREFIX.len() + 64];
+        let (prefix, digits) = text.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX.as_bytes());
+        let (pairs, _) = digits.as_chunks_mut();
+        for (pair, byte) in pairs.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
         }
-        text
+        Text(text)
+    }
+}
+
+/// A digest's text, which needs no memory of its own.
+struct Text([u8; PREFIX.len() + 64]);
+
+impl Text {
+    fn as_str(&self) -> &str {
+        // Only ASCII was put in.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    fn hex(&self) -> &str {
+        self.as_str().get(PREFIX.len()..).unwrap_or_default()
+    }
+}
+
+const fn digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }
+}
+
+const fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        f.write_str(&self.hex())
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -98,29 +131,11 @@ impl FromStr for Digest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
-        let read = || {
-            let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64)?;
-            let mut bytes = [0; 32];
-            for (i, byte) in bytes.iter_mut().enumerate() {
-                *byte = u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()?;
-            }
-            Some(Self(bytes))
-        };
-        read().ok_or_else(|| InvalidDigest(text.chars().take(80).collect()))
-    }
-}
-
-impl TryFrom<String> for Digest {
-    type Error = InvalidDigest;
-
-    fn try_from(text: String) -> Result<Self, InvalidDigest> {
-        text.parse()
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        digest.to_string()
+        let hex = text.strip_prefix(PREFIX);
+        let digest = hex.and_then(Self::from_hex);
+        // People may write capitals; we never do.
+        let digest = digest.or_else(|| Self::from_hex(&hex?.to_ascii_lowercase()));
+        digest.ok_or_else(|| InvalidDigest(text.chars().take(80).collect()))
     }
 }
 

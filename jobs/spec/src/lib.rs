@@ -14,6 +14,7 @@ pub mod name;
 pub mod queue;
 pub mod role;
 pub mod spec;
+mod text;
 pub mod token;
 pub mod units;
 

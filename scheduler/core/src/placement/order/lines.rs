@@ -4,7 +4,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use trainyard_jobs::{JobId, ProjectName, Timestamp};
@@ -20,14 +20,23 @@ pub(in crate::placement) type Rank = (Reverse<i32>, u64, u64, JobId);
 /// One line.
 pub(in crate::placement) type Line = BTreeSet<Rank>;
 
+/// Where a job stands.
+#[derive(Debug, Clone)]
+struct Place {
+    group: ProjectName,
+    request: Request,
+    rank: Rank,
+    patience: Timestamp,
+}
+
 /// All lines.
 #[derive(Debug, Clone, Default)]
 pub(in crate::placement) struct Lines {
     groups: BTreeMap<ProjectName, BTreeMap<Request, Line>>,
-    places: BTreeMap<JobId, (ProjectName, Request, Rank)>,
+    /// Never walked, so that nothing depends on its order.
+    places: HashMap<JobId, Place>,
     /// By the time at which a job has waited too long.
     patience: BTreeSet<(Timestamp, JobId)>,
-    ends: BTreeMap<JobId, Timestamp>,
     /// How many jobs ask for the same, in all groups.
     counts: BTreeMap<Request, u64>,
 }
@@ -42,44 +51,44 @@ impl Lines {
         patience: Timestamp,
     ) {
         let id = rank.3.clone();
-        self.remove(&id);
-        self.patience.insert((patience, id.clone()));
-        self.ends.insert(id.clone(), patience);
-        let lines = self.groups.entry(group.clone()).or_default();
-        match lines.get_mut(&request) {
-            Some(line) => drop(line.insert(rank.clone())),
-            None => drop(lines.insert(request.clone(), Line::from([rank.clone()]))),
+        let place =
+            Place { group: group.clone(), request: request.clone(), rank: rank.clone(), patience };
+        if let Some(old) = self.places.insert(id.clone(), place) {
+            self.leave(&id, &old);
         }
+        self.patience.insert((patience, id));
         match self.counts.get_mut(&request) {
             Some(count) => *count += 1,
-            None => {
-                self.counts.insert(request.clone(), 1);
-            }
+            None => drop(self.counts.insert(request.clone(), 1)),
         }
-        self.places.insert(id, (group, request, rank));
+        self.groups.entry(group).or_default().entry(request).or_default().insert(rank);
     }
 
     /// Takes a job out.
     pub(in crate::placement) fn remove(&mut self, job: &JobId) {
-        if let Some(at) = self.ends.remove(job) {
-            self.patience.remove(&(at, job.clone()));
+        if let Some(place) = self.places.remove(job) {
+            self.leave(job, &place);
         }
-        let Some((group, request, rank)) = self.places.remove(job) else { return };
-        if let Some(count) = self.counts.get_mut(&request) {
+    }
+
+    /// Empties a place that a job had.
+    fn leave(&mut self, job: &JobId, Place { group, request, rank, patience }: &Place) {
+        self.patience.remove(&(*patience, job.clone()));
+        if let Some(count) = self.counts.get_mut(request) {
             *count -= 1;
             if *count == 0 {
-                self.counts.remove(&request);
+                self.counts.remove(request);
             }
         }
-        let Some(lines) = self.groups.get_mut(&group) else { return };
-        if let Some(line) = lines.get_mut(&request) {
-            line.remove(&rank);
+        let Some(lines) = self.groups.get_mut(group) else { return };
+        if let Some(line) = lines.get_mut(request) {
+            line.remove(rank);
             if line.is_empty() {
-                lines.remove(&request);
+                lines.remove(request);
             }
         }
         if lines.is_empty() {
-            self.groups.remove(&group);
+            self.groups.remove(group);
         }
     }
 
@@ -97,12 +106,12 @@ impl Lines {
 
     /// The job's group and what its line asks for.
     pub(in crate::placement) fn line(&self, job: &JobId) -> Option<(&ProjectName, &Request)> {
-        self.places.get(job).map(|(group, request, _)| (group, request))
+        self.places.get(job).map(|place| (&place.group, &place.request))
     }
 
     /// How many jobs of its group stand before a job, and itself.
     pub(in crate::placement) fn position(&self, job: &JobId) -> Option<usize> {
-        let (group, _, rank) = self.places.get(job)?;
+        let Place { group, rank, .. } = self.places.get(job)?;
         let lines = self.groups.get(group)?.values();
         Some(lines.map(|line| line.range(..rank).count()).sum::<usize>() + 1)
     }
