@@ -20,6 +20,7 @@ use crate::{
     counters::{Counters, SharedCounters},
     driver::{Applied, Driver, Input, MemberChange, Reply, SnapshotFile},
     error::{ChangeError, Fatal, OpenError, ProposeError, ReadError},
+    intake::{Gathered, Intake, Refused},
     machine::{StateMachine, Transport},
     runner::{Runner, Work},
     status::Status,
@@ -43,6 +44,7 @@ pub fn start(
     let disk = open_disk(&config.dir)?;
     let driver = Driver::open_on(&config, disk, Box::new(machine), Arc::clone(&counters))?;
     let (work, inbox) = sync_channel(config.queue);
+    let intake = Intake::new(config.queue);
     let (publisher, status) = watch::channel(driver.status());
     let farewell_ticks = config.election_ticks.saturating_mul(2);
     let runner = Runner {
@@ -50,6 +52,7 @@ pub fn start(
         driver,
         transport,
         work: inbox,
+        gathered: Gathered::new(Arc::clone(&intake)),
         status: publisher,
         tick: config.tick,
         farewell_ticks,
@@ -59,7 +62,8 @@ pub fn start(
         .name(format!("raft-{}", config.id))
         .spawn(move || runner.run_or_die(&end))
         .map_err(OpenError::Thread)?;
-    Ok(RaftHandle { work, status, failed, counters, thread: Arc::new(Mutex::new(Some(thread))) })
+    let thread = Arc::new(Mutex::new(Some(thread)));
+    Ok(RaftHandle { work, intake, status, failed, counters, thread })
 }
 
 /// A running member. Clones share it; it stops with [`shutdown`](Self::shutdown), or when the last
@@ -67,6 +71,7 @@ pub fn start(
 #[derive(Clone)]
 pub struct RaftHandle {
     work: SyncSender<Work>,
+    intake: Arc<Intake>,
     status: watch::Receiver<Status>,
     failed: watch::Receiver<Option<Arc<Fatal>>>,
     counters: SharedCounters,
@@ -81,7 +86,8 @@ impl RaftHandle {
     /// All but [`ProposeError::Unknown`] mean that nothing was proposed.
     pub async fn propose(&self, command: Vec<u8>) -> Result<Applied, ProposeError> {
         let (reply, answer) = channel();
-        self.queue(Input::Propose(command, reply)).map_err(|full| match full {
+        let wake = || self.send(Work::Proposals);
+        self.intake.add(Input::Propose(command, reply), wake).map_err(|full| match full {
             Refused::Full => ProposeError::Busy,
             Refused::Stopped => ProposeError::Stopped,
         })?;
@@ -198,7 +204,11 @@ impl RaftHandle {
     }
 
     fn queue(&self, input: Input) -> Result<(), Refused> {
-        self.work.try_send(Work::Input(input)).map_err(|error| match error {
+        self.send(Work::Input(input))
+    }
+
+    fn send(&self, work: Work) -> Result<(), Refused> {
+        self.work.try_send(work).map_err(|error| match error {
             TrySendError::Full(_) => Refused::Full,
             TrySendError::Disconnected(_) => Refused::Stopped,
         })
@@ -209,11 +219,6 @@ impl fmt::Debug for RaftHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RaftHandle").field("status", &*self.status.borrow()).finish_non_exhaustive()
     }
-}
-
-enum Refused {
-    Full,
-    Stopped,
 }
 
 type Answer<T, E> = oneshot::Receiver<Result<T, E>>;

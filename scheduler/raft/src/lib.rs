@@ -12,6 +12,7 @@ mod counters;
 mod driver;
 mod error;
 mod handle;
+mod intake;
 mod log_bridge;
 mod machine;
 mod runner;

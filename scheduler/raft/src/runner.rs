@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::{
     driver::{Driver, Input, Part},
     error::{ChangeError, Fatal, ProposeError, ReadError},
+    intake::Gathered,
     machine::Transport,
     status::Status,
 };
@@ -32,6 +33,8 @@ const BATCH: usize = 4_096;
 #[derive(Debug)]
 pub(crate) enum Work {
     Input(Input),
+    /// Proposals wait.
+    Proposals,
     Shutdown,
 }
 
@@ -48,6 +51,7 @@ pub(crate) struct Runner<T> {
     pub(crate) driver: Driver,
     pub(crate) transport: T,
     pub(crate) work: Receiver<Work>,
+    pub(crate) gathered: Gathered,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) tick: Duration,
     /// The part that was told last.
@@ -113,6 +117,9 @@ impl<T: Transport> Runner<T> {
             if let Some(written) = writer.take_if(|writer| writer.is_finished()) {
                 self.driver.snapshot_taken(written.join().unwrap_or_else(|p| resume_unwind(p)));
             }
+            for proposal in self.gathered.take(self.driver.all_decided()) {
+                self.driver.step(proposal);
+            }
             self.driver.flush(&mut self.transport)?;
             if let Some(snapshot) = self.driver.fetch_snapshot() {
                 let thread = thread::Builder::new().name("snapshot".to_owned());
@@ -130,15 +137,22 @@ impl<T: Transport> Runner<T> {
         let unrecorded = writer.map(JoinHandle::join);
         drop(unrecorded);
         self.driver.close();
-        for work in self.work.try_iter() {
-            refuse(work);
-        }
+        self.gathered
+            .close()
+            .into_iter()
+            .map(Work::Input)
+            .chain(self.work.try_iter())
+            .for_each(refuse);
         Ok(())
     }
 
-    /// Waits for the first input until `due`, then takes all that wait.
+    /// Waits for the first input until `due`, or until proposals may go on, then takes all that
+    /// wait.
     fn take_inputs(&mut self, due: Instant) -> Wake {
-        let mut next = match self.work.recv_timeout(due.saturating_duration_since(Instant::now())) {
+        let now = Instant::now();
+        let gathered = self.gathered.due(self.driver.all_decided());
+        let due = gathered.map_or(due, |gathered| due.min(gathered));
+        let mut next = match self.work.recv_timeout(due.saturating_duration_since(now)) {
             Ok(work) => Some(work),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Wake::Deserted,
@@ -148,6 +162,7 @@ impl<T: Transport> Runner<T> {
         while let Some(work) = next {
             match work {
                 Work::Input(input) => self.driver.step(input),
+                Work::Proposals => self.gathered.begin(),
                 Work::Shutdown => wake = Wake::Shutdown,
             }
             left = left.saturating_sub(1);
@@ -188,6 +203,6 @@ fn refuse(work: Work) {
         Work::Input(Input::ChangeMembers(_, reply)) => {
             reply.send(Err(ChangeError::Propose(ProposeError::Stopped)))
         }
-        Work::Input(_) | Work::Shutdown => {}
+        Work::Input(_) | Work::Proposals | Work::Shutdown => {}
     }
 }

@@ -88,6 +88,9 @@ pub struct Driver {
     max_command_bytes: usize,
     election_ticks: u32,
     ticks_commit_behind: u32,
+    /// Ticks of this life, and by that count when each peer was heard last.
+    ticks: u64,
+    heard: BTreeMap<u64, u64>,
 }
 
 impl Driver {
@@ -144,6 +147,8 @@ impl Driver {
             max_command_bytes: config.max_command_bytes,
             election_ticks: config.election_ticks,
             ticks_commit_behind: 0,
+            ticks: 0,
+            heard: BTreeMap::new(),
         };
         // The log is replayed before any message or time comes in, so an election never meets half
         // a configuration.
@@ -191,6 +196,7 @@ impl Driver {
 
     fn tick(&mut self) {
         self.node.tick();
+        self.ticks = self.ticks.saturating_add(1);
         self.reads.tick();
         let behind = self.node.store().commit_behind();
         self.ticks_commit_behind =
@@ -208,9 +214,12 @@ impl Driver {
 
     fn receive(&mut self, bytes: Vec<u8>) {
         match self.check_inbound(&bytes.into()) {
-            // raft answers an error for what it does not want (a stranger's response, say); there
-            // is nothing to do.
-            Ok(message) => drop(self.node.step(message)),
+            Ok(message) => {
+                self.heard.insert(message.from, self.ticks);
+                // raft answers an error for what it does not want (a stranger's response, say);
+                // there is nothing to do.
+                drop(self.node.step(message));
+            }
             Err(refusal) => {
                 reached(refusal.mark());
                 // Only the leader that is followed is believed so far.
@@ -267,10 +276,20 @@ impl Driver {
 
     /// The voter that could take over soonest: heard from lately, and with the longest log.
     pub(crate) fn successor(&self) -> Option<u64> {
-        let candidates = self.node.raft.prs().iter().filter(|(id, progress)| {
-            **id != self.id && progress.recent_active && self.conf.voters.contains(id)
-        });
+        let candidates = self
+            .node
+            .raft
+            .prs()
+            .iter()
+            .filter(|(id, _)| self.is_heard(**id) && self.conf.voters.contains(id));
         candidates.max_by_key(|(id, progress)| (progress.matched, **id)).map(|(id, _)| *id)
+    }
+
+    /// Whether a peer was heard within an election timeout. `raft` forgets that with each round of
+    /// its own count, and for some ticks after it everybody looks gone.
+    pub(super) fn is_heard(&self, peer: u64) -> bool {
+        let since = self.heard.get(&peer).map(|at| self.ticks.saturating_sub(*at));
+        since.is_some_and(|ticks| ticks <= u64::from(self.election_ticks))
     }
 
     /// The term that this member leads, if it does.
@@ -280,6 +299,11 @@ impl Driver {
 
     pub(super) fn leader(&self) -> Option<u64> {
         Some(self.node.raft.leader_id).filter(|id| *id != 0)
+    }
+
+    /// Whether nothing that was proposed here waits for its decision.
+    pub(crate) fn all_decided(&self) -> bool {
+        self.proposals.is_empty()
     }
 
     pub(super) fn leader_ready(&self) -> bool {

@@ -63,7 +63,7 @@ impl Driver {
         if changes.is_empty() {
             return refuse("no change was asked for".to_owned());
         }
-        // The leader itself cannot be removed, so a voter is always left.
+        // The leader itself cannot ask to be removed, so a voter is always left.
         for change in changes {
             match *change {
                 MemberChange::AddLearner(0) => return refuse("member ids start at 1".to_owned()),
@@ -116,7 +116,21 @@ impl Driver {
             id = self.id, index = entry.index, term = entry.term,
             voters = ?self.conf.voters, learners = ?self.conf.learners, "members changed"
         );
+        if self.leading().is_some() && !self.is_member(self.id) {
+            self.leave_to_another();
+        }
         Ok(())
+    }
+
+    /// A leader was removed: one that was elected before the change in its log was committed.
+    /// `raft` would go on leading, and panic at the next acknowledgement.
+    fn leave_to_another(&mut self) {
+        reached("raft: a leader that is removed");
+        if let Some(to) = self.successor() {
+            self.node.transfer_leader(to);
+        }
+        let term = self.node.raft.term;
+        self.node.raft.become_follower(term, 0);
     }
 
     pub(super) fn is_member(&self, id: u64) -> bool {

@@ -77,6 +77,11 @@ impl Proposals {
         self.waiting.insert(id.sequence, Waiter { term, reply });
     }
 
+    /// Whether all are decided.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Who waits for an entry of this context, if it names a proposal of this life.
     pub(super) fn take(&mut self, context: &[u8]) -> Option<Reply<Applied, ProposeError>> {
         let id = RequestId::decode(context)?;

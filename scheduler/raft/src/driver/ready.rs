@@ -2,11 +2,13 @@
 //! order that is safe.
 //!
 //! 1. a leader's messages leave (its followers may write while it writes);
-//! 2. a snapshot received goes to a file, durably;
-//! 3. entries and hard state go to the log, durably, in one fsync;
-//! 4. the messages that promise something of 2 and 3 leave;
-//! 5. `raft` is told that it is durable, which may commit more;
-//! 6. committed entries are applied, and `raft` is told.
+//! 2. what is committed and durable here already is applied, so that those who wait for it do not
+//!    wait for the next write too;
+//! 3. a snapshot received goes to a file, durably;
+//! 4. entries and hard state go to the log, durably, in one fsync;
+//! 5. the messages that promise something of 3 and 4 leave;
+//! 6. `raft` is told that it is durable, which may commit more;
+//! 7. what that committed is applied, and `raft` is told.
 //!
 //! Any failure on the way ends the member before a later step, so a disk that cannot be written
 //! never votes.
@@ -14,7 +16,7 @@
 use protobuf::Message as _;
 use raft::{
     Ready,
-    eraftpb::{Message, MessageType},
+    eraftpb::{EntryType, Message, MessageType},
 };
 
 use trainyard_probe::{planted, reached};
@@ -78,6 +80,13 @@ impl Driver {
             early
         };
 
+        // `raft` hands out as committed only what it was told is durable. A change of members waits
+        // until the round is over: it makes `raft` look at all that it holds.
+        let mut committed = ready.take_committed_entries();
+        if committed.iter().all(|entry| entry.get_entry_type() == EntryType::EntryNormal) {
+            self.apply(std::mem::take(&mut committed), out)?;
+        }
+
         if planted("send before fsync") {
             self.send(ready.take_persisted_messages(), out);
         }
@@ -89,7 +98,6 @@ impl Driver {
         self.send(ready.take_persisted_messages(), out);
 
         let read_states = ready.take_read_states();
-        let committed = ready.take_committed_entries();
         let mut light = self.node.advance_append(ready);
         if let Some(commit) = light.commit_index() {
             self.node.mut_store().note_commit(commit);
@@ -118,7 +126,7 @@ impl Driver {
         self.node.store().damage().take().map_or(Ok(()), |problem| Err(problem.into()))
     }
 
-    /// Steps 2 and 3. Gives the snapshot that must then be restored, if the leader sent one.
+    /// Steps 3 and 4. Gives the snapshot that must then be restored, if the leader sent one.
     fn persist(&mut self, ready: &Ready) -> Result<Option<SnapshotFrame>, Fatal> {
         let snapshot = ready.snapshot();
         let mut frame = None;

@@ -46,7 +46,11 @@ impl Driver {
         let peers = progress.map(|(id, p)| {
             (
                 *id,
-                PeerProgress { matched: p.matched, state: p.state.into(), active: p.recent_active },
+                PeerProgress {
+                    matched: p.matched,
+                    state: p.state.into(),
+                    active: self.is_heard(*id),
+                },
             )
         });
         Status {

@@ -126,6 +126,40 @@ fn a_sole_voter_tells_its_learners_nothing_of_a_term_that_is_not_on_disk() {
 }
 
 #[test]
+fn a_leader_that_finds_itself_removed_hands_over() {
+    let mut led = 0;
+    for seed in 20..30 {
+        let mut sim = Sim::new(seed, 3);
+        let first = sim.elect();
+        sim.settle();
+        let removed = if first == 1 { 2 } else { 1 };
+        let third = 6 - first - removed;
+        // The others have the change, and the one that made it never hears so.
+        for from in [removed, third] {
+            sim.network.cut(from, first);
+        }
+        ask(&mut sim, first, &[MemberChange::Remove(removed)]);
+        for _ in 0..5 {
+            sim.step();
+        }
+        sim.crash(first);
+        sim.heal();
+        let leads = |sim: &Sim, id| sim.status(id).role == Role::Leader;
+        sim.run_until(500, "an election", |sim| leads(sim, removed) || leads(sim, third));
+        led += u64::from(leads(&sim, removed));
+        sim.restart(first);
+        sim.run_until(500, "a leader that is a member", |sim| {
+            sim.leader().is_some_and(|id| id != removed && sim.status(id).voters.len() == 2)
+        });
+        sim.nodes.remove(&removed);
+        let leader = sim.elect();
+        sim.propose(leader);
+        sim.settle();
+    }
+    assert!(led > 0, "nowhere did the removed one lead");
+}
+
+#[test]
 fn changes_that_make_no_sense_are_refused_with_the_reason() {
     let mut sim = Sim::new(4, 3);
     let leader = sim.elect();

@@ -75,6 +75,23 @@ fn reads_survive_a_network_that_loses_their_rounds() {
 }
 
 #[test]
+fn a_leader_always_knows_who_could_take_over() {
+    let mut sim = Sim::new(9, 3);
+    let leader = sim.elect();
+    sim.settle();
+    for _ in 0..200 {
+        sim.step();
+        let driver = sim.nodes[&leader].driver.as_ref().unwrap();
+        assert!(driver.successor().is_some(), "at any time");
+        assert!(driver.status().peers.values().all(|peer| peer.active));
+    }
+    sim.partition(&[leader]);
+    sim.run_until(300, "the others to be gone", |sim| {
+        sim.nodes[&leader].driver.as_ref().unwrap().successor().is_none()
+    });
+}
+
+#[test]
 fn leadership_moves_when_asked() {
     let mut sim = Sim::new(8, 3);
     let leader = sim.elect();
