@@ -49,6 +49,11 @@ pub enum Command {
         inventory: Inventory,
         /// The attempts whose directories it holds.
         running: BTreeSet<AttemptRef>,
+        /// What it was asked about and does not hold. Nothing else ends by this: its greeting may
+        /// be older than what the log knows. Absent from a member or for an agent that does not
+        /// ask or answer: then all that is not in `running` is gone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gone: Option<BTreeSet<AttemptRef>>,
     },
     /// Call a node lost, if it still has this session.
     MarkLost {

@@ -200,6 +200,7 @@ impl World {
             session: session(life),
             inventory: inventory(&format!("n{n}"), slots),
             running: running.iter().map(|a| (*a).clone()).collect(),
+            gone: None,
         };
         self.apply(command).expect("registers");
     }

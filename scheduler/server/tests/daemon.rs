@@ -139,7 +139,7 @@ fn now_key(n: u128) -> u128 {
 
 struct Worker {
     /// Held open: a worker that says no more is not a worker that hangs up.
-    _up: mpsc::Sender<v1::WorkerMessage>,
+    up: mpsc::Sender<v1::WorkerMessage>,
     down: Streaming<v1::SchedulerMessage>,
 }
 
@@ -167,11 +167,18 @@ fn hello(node: &str, name: &str, slots: u32) -> v1::Hello {
         }),
         running: Vec::new(),
         revision: None,
+        answers_roll_call: true,
     }
 }
 
 impl Worker {
     async fn connect(daemon: &Daemon, hello: v1::Hello) -> Result<Self, tonic::Status> {
+        let mut worker = Self::greet(daemon, hello).await?;
+        let Body::Welcome(_) = worker.next().await else { panic!("a welcome comes first") };
+        Ok(worker)
+    }
+
+    async fn greet(daemon: &Daemon, hello: v1::Hello) -> Result<Self, tonic::Status> {
         let node = Subject::Worker(hello.node.parse().unwrap());
         let channel = daemon.channel(connector(Holder::Node, node)).await;
         let mut client = WorkerClient::new(channel);
@@ -179,9 +186,7 @@ impl Worker {
         let body = Some(worker_message::Body::Hello(hello));
         up.send(v1::WorkerMessage { body }).await.unwrap();
         let down = client.session(ReceiverStream::new(messages)).await?.into_inner();
-        let mut worker = Self { _up: up, down };
-        let Body::Welcome(_) = worker.next().await else { panic!("a welcome comes first") };
-        Ok(worker)
+        Ok(Self { up, down })
     }
 
     async fn next(&mut self) -> Body {
@@ -191,7 +196,7 @@ impl Worker {
     async fn desired(&mut self) -> v1::DesiredSet {
         match self.next().await {
             Body::Desired(set) => set,
-            Body::Welcome(_) => panic!("welcomed twice"),
+            Body::Welcome(_) | Body::RollCall(_) => panic!("welcomed already"),
         }
     }
 }
@@ -291,6 +296,55 @@ async fn what_must_stop_is_said_even_to_a_worker_that_never_heard_of_it() {
         }
     };
     assert_eq!((stopping.job.as_str(), stopping.attempt), (job.as_str(), 1));
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_greeting_that_comes_late_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { node_grace: Millis(60_000), ..config(dir.path()) };
+    let daemon = Daemon::start(config).await;
+    let mut client = daemon.client().await;
+    // What the worker said before it had anything, and was long under way.
+    let late = hello("000000000001", "n1", 1);
+    let mut worker = Worker::connect(&daemon, late.clone()).await.unwrap();
+    let job = client.submit(submit_request(now_key(1), 1)).await.unwrap().into_inner().job;
+    let attempt = loop {
+        if let Some(attempt) = worker.desired().await.attempts.into_iter().next() {
+            break attempt.attempt;
+        }
+    };
+    let started = v1::StartedReport {
+        node: late.node.clone(),
+        attempt: attempt.clone(),
+        ..Default::default()
+    };
+    let node = Subject::Worker(late.node.parse().unwrap());
+    let mut reports = WorkerClient::new(daemon.channel(connector(Holder::Node, node)).await);
+    reports.report_started(started).await.unwrap();
+
+    let mut stream = Worker::greet(&daemon, late.clone()).await.unwrap();
+    let Body::RollCall(call) = stream.next().await else { panic!("it is asked first") };
+    assert_eq!(call.attempts, [attempt.clone().unwrap()]);
+    drop(stream);
+    let phase = async |client: &mut ClientClient<Channel>| {
+        let get = v1::GetJobRequest { job: job.clone(), stale: false };
+        client.get_job(get).await.unwrap().into_inner().job.unwrap().phase
+    };
+    assert_eq!(phase(&mut client).await, "running");
+
+    // The same words, from a worker that is there and says that it is so.
+    let mut stream = Worker::greet(&daemon, late).await.unwrap();
+    let Body::RollCall(_) = stream.next().await else { panic!("it is asked first") };
+    let body = Some(worker_message::Body::Roll(v1::Roll { held: Vec::new() }));
+    stream.up.send(v1::WorkerMessage { body }).await.unwrap();
+    let Body::Welcome(_) = stream.next().await else { panic!("then it is welcome") };
+    let next = loop {
+        if let Some(next) = stream.desired().await.attempts.into_iter().next() {
+            break next.attempt.unwrap();
+        }
+    };
+    assert_eq!(next.attempt, 2, "the first has vanished");
     daemon.stop().await;
 }
 

@@ -18,7 +18,7 @@ use trainyard_pki::{Connector, advice};
 use trainyard_proto::{
     LEADER_METADATA, MAX_MESSAGE_BYTES,
     v1::{
-        DesiredSet, Heartbeat, Hello, SchedulerMessage, Welcome, WorkerMessage,
+        DesiredSet, Heartbeat, Hello, Roll, SchedulerMessage, Welcome, WorkerMessage,
         scheduler_message::Body as Down, worker_client::WorkerClient, worker_message::Body as Up,
     },
 };
@@ -177,7 +177,13 @@ impl Session {
         }
         let opening = async {
             let mut down = client.session(ReceiverStream::new(messages)).await?.into_inner();
-            let first = down.message().await?;
+            let mut first = down.message().await?;
+            if let Some(SchedulerMessage { body: Some(Down::RollCall(call)) }) = first {
+                let held = self.registry.held_among(call.attempts);
+                // It fails only with the stream, and then there is no welcome either.
+                let _ = up.send(WorkerMessage { body: Some(Up::Roll(Roll { held })) }).await;
+                first = down.message().await?;
+            }
             Ok((down, first))
         };
         let (down, first) = match timeout(patience, opening).await {
@@ -210,6 +216,7 @@ impl Session {
             inventory: Some((&self.inventory).into()),
             running: self.registry.running(),
             revision: Some(standing.revision.into()),
+            answers_roll_call: true,
         }
     }
 

@@ -219,6 +219,23 @@ async fn a_lower_revision_is_refused_also_by_the_next_agent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_roll_call_is_answered_by_what_is_held() {
+    let (node, scheduler) = (Node::new(), Scheduler::start().await);
+    let (a, b) = (attempt(1), attempt(2));
+    let agent = node.agent(&[scheduler.address]);
+    scheduler.send(1, 10, vec![desired(&a, "sleep 600")]);
+    scheduler.started(&a).await;
+    let attempts = vec![(&b).into(), (&a).into(), v1::AttemptRef::default()];
+    *scheduler.roll_call.lock().unwrap() = Some(v1::RollCall { attempts });
+    scheduler.next_hello().await;
+    let roll = scheduler.wait("the answer", |t| t.rolls.first().cloned()).await;
+    assert_eq!(roll.held, [(&a).into()]);
+    scheduler.send(1, 11, vec![]);
+    assert_eq!(how(&scheduler.ended(&a).await), How::Signal(15), "the session goes on");
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ranks_whose_shim_died_have_vanished() {
     let (node, scheduler, a, b) = (Node::new(), Scheduler::start().await, attempt(1), attempt(2));
     let agent = node.agent(&[scheduler.address]);

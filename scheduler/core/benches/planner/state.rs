@@ -86,6 +86,7 @@ impl Large {
             session: SessionId(Uuid::from_u128(1)),
             inventory,
             running: BTreeSet::new(),
+            gone: None,
         };
         self.apply(command).0.expect("registers");
     }

@@ -59,8 +59,8 @@ impl State {
         match command {
             Command::Submit(submit) => self.submit(*submit, archive, events),
             Command::Cancel { mutation, job } => self.cancel(&mutation, &job, archive, events),
-            Command::RegisterNode { node, session, inventory, running } => {
-                self.register_node(&node, session, inventory, &running, events)
+            Command::RegisterNode { node, session, inventory, running, gone } => {
+                self.register_node(&node, session, inventory, &running, gone.as_ref(), events)
             }
             Command::MarkLost { node, session } => self.mark_lost(&node, session, events),
             Command::StartAttempt(start) => self.start_attempt(*start, events),

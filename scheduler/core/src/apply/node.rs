@@ -20,6 +20,7 @@ impl State {
         session: SessionId,
         inventory: Inventory,
         running: &BTreeSet<AttemptRef>,
+        gone: Option<&BTreeSet<AttemptRef>>,
         events: &mut Vec<Event>,
     ) -> Applied {
         self.take_name(id, &inventory)?;
@@ -41,10 +42,13 @@ impl State {
         node.registered = registered;
         node.seen = registered;
         node.version += 1;
-        node.releasing.retain(|attempt| running.contains(attempt));
+        let is_gone = |attempt: &AttemptRef| {
+            !running.contains(attempt) && gone.is_none_or(|gone| gone.contains(attempt))
+        };
+        node.releasing.retain(|attempt| !is_gone(attempt));
         events.push(Event::Node(id.clone()));
         let gone: BTreeSet<AttemptRef> =
-            node.owners.values().filter(|owner| !running.contains(owner)).cloned().collect();
+            node.owners.values().filter(|owner| is_gone(owner)).cloned().collect();
         for attempt in gone {
             self.ranks_missing(id, &attempt, events);
         }
@@ -71,7 +75,7 @@ impl State {
         let state = self.placement_state(id, attempt);
         match state {
             // Not started yet: its desired set will do that.
-            Some(PlacementState::Assigned) if self.is_active(attempt) => {
+            Some(PlacementState::Assigned) if self.is_to_start(id, attempt) => {
                 reached("core: a worker returns before its ranks were started");
             }
             Some(PlacementState::Assigned | PlacementState::Started) => {
@@ -145,9 +149,12 @@ impl State {
         self.nodes.get(id).map_or_else(|| id.to_string(), |n| n.inventory.name.to_string())
     }
 
-    fn is_active(&self, attempt: &AttemptRef) -> bool {
+    /// Whether a node is to start an attempt, and has not said that it did.
+    #[must_use]
+    pub fn is_to_start(&self, id: &NodeId, attempt: &AttemptRef) -> bool {
+        let assigned = self.placement_state(id, attempt) == Some(PlacementState::Assigned);
         let active = trainyard_jobs::AttemptPhase::Active;
-        self.attempt(attempt).is_some_and(|a| a.phase == active)
+        assigned && self.attempt(attempt).is_some_and(|a| a.phase == active)
     }
 
     /// Ends an attempt that a node holds because the state does not know it: somebody's word, as

@@ -5,7 +5,7 @@
 mod histories;
 mod tokens;
 
-use trainyard_jobs::{EndReason, JobPhase, RankExit};
+use trainyard_jobs::{EndReason, JobId, JobPhase, RankExit};
 
 use crate::{
     Command, Refusal, Reply, codec,
@@ -173,6 +173,31 @@ fn a_cancelled_job_ends_when_its_ranks_are_gone() {
 }
 
 #[test]
+fn a_greeting_ends_only_what_the_worker_was_asked_about() {
+    let mut world = World::new();
+    world.register(1, 1, 2, &[]);
+    let (kept, ended) = (world.submit(ranks(1)), world.submit(ranks(1)));
+    let attempts = world.plan();
+    let of = |job: &JobId| attempts.iter().find(|a| a.job == *job).unwrap().clone();
+    for attempt in &attempts {
+        world.started(attempt);
+    }
+    let greets = |running: &[&JobId], gone: &[&JobId]| Command::RegisterNode {
+        node: node_id(1),
+        session: session(1),
+        inventory: crate::world::inventory("n1", 2),
+        running: running.iter().map(|job| of(job)).collect(),
+        gone: Some(gone.iter().map(|job| of(job)).collect()),
+    };
+    // Sent before any of them was started there.
+    world.apply(greets(&[], &[])).unwrap();
+    assert_eq!((world.phase(&kept), world.phase(&ended)), (JobPhase::Running, JobPhase::Running));
+    world.apply(greets(&[&kept], &[&ended, &kept])).unwrap();
+    assert_eq!((world.phase(&kept), world.phase(&ended)), (JobPhase::Running, JobPhase::Queued));
+    assert_eq!(world.state.node(&node_id(1)).unwrap().owners.len(), 1);
+}
+
+#[test]
 fn a_name_belongs_to_one_node() {
     let mut world = World::new();
     world.register(1, 1, 1, &[]);
@@ -181,6 +206,7 @@ fn a_name_belongs_to_one_node() {
         session: session(1),
         inventory: crate::world::inventory("n1", 1),
         running: Default::default(),
+        gone: None,
     };
     assert!(matches!(world.apply(twin.clone()), Err(Refusal::NameTaken { .. })));
     world.lose(1).unwrap();

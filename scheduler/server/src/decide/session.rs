@@ -15,6 +15,9 @@ use trainyard_proto::{
 
 use crate::error::Failure;
 
+/// From this level on every member knows what `gone` means.
+const ROLL_LEVEL: u16 = 3;
+
 /// Progress messages in one heartbeat at most.
 const MAX_PROGRESS: usize = 1024;
 
@@ -27,6 +30,10 @@ pub struct Greeting {
     pub session: SessionId,
     inventory: Inventory,
     running: BTreeSet<AttemptRef>,
+    /// Whether it can be asked; an agent of an earlier version is taken at its first word.
+    answers: bool,
+    /// What it was asked for and does not hold.
+    gone: BTreeSet<AttemptRef>,
     /// What each of them is, should the state not know it.
     pub held: Vec<v1::HeldAttempt>,
 }
@@ -78,24 +85,54 @@ impl Greeting {
             session: parse("session", &hello.session)?,
             inventory: required("inventory", hello.inventory)?.try_into()?,
             running: running?,
+            answers: hello.answers_roll_call,
+            gone: BTreeSet::new(),
             held,
         })
     }
 
-    /// What the log is to be told of the worker, if that changes anything.
+    /// The attempts that the worker is known to have had and does not name: whether they are gone
+    /// it must be asked first. This greeting may have been on its way for so long that it holds
+    /// them by now.
+    #[must_use]
+    pub fn doubts(&self, state: &State) -> BTreeSet<AttemptRef> {
+        let Some(node) = state.node(&self.node).filter(|_| self.answers) else {
+            return BTreeSet::new();
+        };
+        let unnamed =
+            |attempt: &&AttemptRef| !self.running.contains(attempt) && !self.gone.contains(attempt);
+        // What it need not have heard of yet, its next desired set tells.
+        let had = |attempt: &&AttemptRef| !state.is_to_start(&self.node, attempt);
+        let owners = node.owners.values().filter(had);
+        owners.chain(&node.releasing).filter(unnamed).cloned().collect()
+    }
+
+    /// Of those asked for, the worker holds these.
+    pub fn rolled(&mut self, asked: BTreeSet<AttemptRef>, held: &BTreeSet<AttemptRef>) {
+        let (held, gone) = asked.into_iter().partition(|attempt| held.contains(attempt));
+        self.running.extend::<BTreeSet<_>>(held);
+        self.gone.extend::<BTreeSet<_>>(gone);
+    }
+
+    /// What the log is to be told of the worker, if that changes anything. Nothing ends by it that
+    /// the worker was not asked about.
     #[must_use]
     pub fn registration(&self, state: &State) -> Option<Command> {
+        let running: BTreeSet<AttemptRef> =
+            self.running.iter().cloned().chain(self.doubts(state)).collect();
         let known = state.node(&self.node).is_some_and(|node| {
             node.state == NodeState::Up
                 && node.session == self.session
                 && node.inventory == self.inventory
-                && node.owners.values().all(|attempt| self.running.contains(attempt))
+                && node.owners.values().all(|attempt| running.contains(attempt))
         });
         (!known).then(|| Command::RegisterNode {
             node: self.node.clone(),
             session: self.session,
             inventory: self.inventory.clone(),
-            running: self.running.clone(),
+            running,
+            // An older member would end what is not in `running` all the same.
+            gone: (self.answers && state.feature_level() >= ROLL_LEVEL).then(|| self.gone.clone()),
         })
     }
 }

@@ -1,12 +1,12 @@
 //! A worker's stream. Up come a greeting and heartbeats; down goes the node's desired set: whole,
 //! at once and after every change, by a leader that has applied an entry of its own term.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_stream::try_stream;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 use tonic::{Status, Streaming};
-use trainyard_jobs::NodeId;
+use trainyard_jobs::{AttemptRef, NodeId};
 use trainyard_proto::v1::{self, scheduler_message::Body};
 
 use super::Answers;
@@ -20,6 +20,9 @@ use crate::{
 
 /// How long a worker may take to greet.
 const GREETING: Duration = Duration::from_secs(5);
+
+/// How long it may take to answer a roll call.
+const ROLL: Duration = Duration::from_secs(5);
 
 /// What a session wakes up for.
 enum News {
@@ -42,17 +45,24 @@ pub(super) async fn open(
     };
     peer::must_be(own, &hello.node)?;
     let epoch = replica.look(|state| state.revision().epoch);
-    let greeting = Greeting::read(hello, &replica.config.cluster.to_string(), epoch)?;
+    let mut greeting = Greeting::read(hello, &replica.config.cluster.to_string(), epoch)?;
     let mut events = replica.events.subscribe();
-    if let Some(command) = replica.look(|state| greeting.registration(state)) {
-        replica.propose(command).await?;
+    let asked = replica.look(|state| greeting.doubts(state));
+    if asked.is_empty() {
+        register(replica, &greeting).await?;
     }
-    let Greeting { node, session, held, .. } = greeting;
-    replica.sessions.connected(&node, session, replica.look(|state| unknown(state, held)));
-    tracing::info!(%node, %session, term, "worker connected");
     let replica = replica.clone();
-    let here = Attendance { node, session, term };
     Ok(Box::pin(try_stream! {
+        if !asked.is_empty() {
+            let attempts = asked.iter().map(Into::into).collect();
+            yield message(Body::RollCall(v1::RollCall { attempts }));
+            let held = roll(&mut messages).await?;
+            greeting.rolled(asked, &held);
+            register(&replica, &greeting).await?;
+        }
+        let Greeting { node, session, .. } = greeting;
+        let here = Attendance { node, session, term };
+        tracing::info!(node = %here.node, %session, term, "worker connected");
         yield message(Body::Welcome(welcome(&replica)));
         yield message(Body::Desired(replica.look(|state| desired_set(state, &here.node))));
         let mut status = replica.status();
@@ -81,6 +91,28 @@ pub(super) async fn open(
             }
         }
     }))
+}
+
+/// Tells the log of the worker, if that changes anything; from then on it is heard.
+async fn register(replica: &Replica, greeting: &Greeting) -> Result<(), Failure> {
+    if let Some(command) = replica.look(|state| greeting.registration(state)) {
+        replica.propose(command).await?;
+    }
+    let held = replica.look(|state| unknown(state, greeting.held.clone()));
+    replica.sessions.connected(&greeting.node, greeting.session, held);
+    Ok(())
+}
+
+/// The worker's answer to a roll call.
+async fn roll(messages: &mut Streaming<v1::WorkerMessage>) -> Result<BTreeSet<AttemptRef>, Status> {
+    let answer = timeout(ROLL, messages.message()).await;
+    let answer = answer.map_err(|_| Status::deadline_exceeded("the worker did not answer"))??;
+    let Some(v1::WorkerMessage { body: Some(v1::worker_message::Body::Roll(roll)) }) = answer
+    else {
+        return Err(Status::invalid_argument("a roll call is answered first"));
+    };
+    let held: Result<_, Failure> = roll.held.into_iter().map(|a| Ok(a.try_into()?)).collect();
+    Ok(held?)
 }
 
 fn farewell(replica: &Replica, parting: Parting) -> Status {

@@ -167,7 +167,7 @@ impl Replay<'_> {
         machine.up = true;
         let session = session(machine.lives);
         let (id, running) = (node.clone(), BTreeSet::new());
-        let command = Command::RegisterNode { node: id, session, inventory, running };
+        let command = Command::RegisterNode { node: id, session, inventory, running, gone: None };
         self.desk.apply(self.now, "a node", command)?;
         if let (Some((after, told)), Some(place)) =
             (self.machines.next_fall(node), self.machines.ids.iter().position(|id| id == node))

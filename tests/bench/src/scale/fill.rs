@@ -224,7 +224,13 @@ fn register() -> Command {
         labels: Default::default(),
         version: env!("CARGO_PKG_VERSION").into(),
     };
-    Command::RegisterNode { node: node(), session: session(), inventory, running: [].into() }
+    Command::RegisterNode {
+        node: node(),
+        session: session(),
+        inventory,
+        running: [].into(),
+        gone: None,
+    }
 }
 
 fn node() -> NodeId {

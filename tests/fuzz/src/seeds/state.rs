@@ -73,7 +73,8 @@ impl Life {
         };
         let (node, session) = (NodeId::from_random(number), SessionId(Uuid::from_u128(session)));
         let running = BTreeSet::new();
-        self.apply(Command::RegisterNode { node, session, inventory, running }).map(drop)
+        self.apply(Command::RegisterNode { node, session, inventory, running, gone: None })
+            .map(drop)
     }
 
     fn start(&mut self) -> anyhow::Result<AttemptRef> {

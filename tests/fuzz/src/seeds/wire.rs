@@ -139,6 +139,7 @@ fn hello() -> v1::WorkerMessage {
             held: None,
         }],
         revision: Some(v1::Revision { epoch: 0, index: 7 }),
+        answers_roll_call: true,
     };
     v1::WorkerMessage { body: Some(v1::worker_message::Body::Hello(hello)) }
 }

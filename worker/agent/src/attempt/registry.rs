@@ -188,6 +188,15 @@ impl Registry {
         self.entries().iter().map(running).collect()
     }
 
+    /// Those of `attempts` that are here.
+    pub(crate) fn held_among(&self, attempts: Vec<v1::AttemptRef>) -> Vec<v1::AttemptRef> {
+        let entries = self.entries();
+        let here = |attempt: &v1::AttemptRef| {
+            AttemptRef::try_from(attempt.clone()).is_ok_and(|a| entries.contains_key(&a))
+        };
+        attempts.into_iter().filter(here).collect()
+    }
+
     /// What runs here and was started in an epoch before `epoch`: the schedulers of that one may
     /// not know it.
     pub(crate) fn started_before(&self, epoch: u64) -> Vec<v1::HeldAttempt> {

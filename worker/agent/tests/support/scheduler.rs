@@ -13,7 +13,8 @@ use trainyard_jobs::AttemptRef;
 use trainyard_pki::Authority;
 use trainyard_proto::v1::{
     self, CheckpointReport, DesiredAttempt, DesiredSet, EndedReport, Heartbeat, Hello,
-    ReportAnswer, Revision, SchedulerMessage, StartedReport, Welcome, WorkerMessage,
+    ReportAnswer, Revision, Roll, RollCall, SchedulerMessage, StartedReport, Welcome,
+    WorkerMessage,
     scheduler_message::Body,
     worker_message::Body as Up,
     worker_server::{Worker, WorkerServer},
@@ -26,6 +27,7 @@ pub const CLUSTER: &str = "00000000-0000-0000-0000-000000000001";
 #[derive(Default)]
 pub struct Told {
     pub hellos: Vec<Hello>,
+    pub rolls: Vec<Roll>,
     pub heartbeats: Vec<Heartbeat>,
     pub started: Vec<StartedReport>,
     pub ended: Vec<EndedReport>,
@@ -35,6 +37,7 @@ pub struct Told {
 #[derive(Clone)]
 struct Service {
     told: Arc<Mutex<Told>>,
+    roll_call: Arc<Mutex<Option<RollCall>>>,
     desired: watch::Receiver<Option<DesiredSet>>,
     hang_up: watch::Receiver<()>,
     refusal: Arc<Mutex<Option<Status>>>,
@@ -46,6 +49,8 @@ struct Service {
 pub struct Scheduler {
     pub address: SocketAddr,
     pub told: Arc<Mutex<Told>>,
+    /// Goes out before each welcome.
+    pub roll_call: Arc<Mutex<Option<RollCall>>>,
     pub refusal: Arc<Mutex<Option<Status>>>,
     /// The answer to ends that bring artifacts or metrics.
     pub refusal_of_results: Arc<Mutex<Option<Status>>>,
@@ -77,6 +82,7 @@ impl Scheduler {
         let (hang_up, hung_up) = watch::channel(());
         let service = Service {
             told: Arc::default(),
+            roll_call: Arc::default(),
             desired: receiver,
             hang_up: hung_up,
             refusal: Arc::default(),
@@ -84,13 +90,14 @@ impl Scheduler {
             cluster: cluster.into(),
         };
         let (told, refusal) = (Arc::clone(&service.told), Arc::clone(&service.refusal));
+        let roll_call = Arc::clone(&service.roll_call);
         let refusal_of_results = Arc::clone(&service.refusal_of_results);
         let incoming = pki::serve(listener, authority);
         let server = tokio::spawn(async move {
             let server = Server::builder().add_service(WorkerServer::new(service));
             server.serve_with_incoming(incoming).await.unwrap();
         });
-        Self { address, told, refusal, refusal_of_results, desired, hang_up, server }
+        Self { address, told, roll_call, refusal, refusal_of_results, desired, hang_up, server }
     }
 
     pub fn send(&self, epoch: u64, index: u64, attempts: Vec<DesiredAttempt>) {
@@ -175,6 +182,7 @@ impl Worker for Service {
                 let mut told = told.lock().unwrap();
                 match message.body.unwrap() {
                     Up::Hello(hello) => told.hellos.push(hello),
+                    Up::Roll(roll) => told.rolls.push(roll),
                     Up::Heartbeat(beat) => told.heartbeats.push(beat),
                 }
             }
@@ -195,7 +203,9 @@ impl Worker for Service {
         let hung_up = Box::pin(async move { drop(hang_up.changed().await) });
         let desired = tokio_stream::wrappers::WatchStream::new(self.desired.clone());
         let sets = desired.filter_map(|set| set).map(move |set| message(Body::Desired(set)));
-        let all = tokio_stream::once(message(Body::Welcome(welcome))).chain(sets);
+        let call = self.roll_call.lock().unwrap().clone();
+        let call = tokio_stream::iter(call.map(|call| message(Body::RollCall(call))));
+        let all = call.chain(tokio_stream::once(message(Body::Welcome(welcome)))).chain(sets);
         Ok(Response::new(Box::pin(futures::StreamExt::take_until(all, hung_up))))
     }
 

@@ -125,7 +125,7 @@ fn a_limit_on_a_type_leaves_the_other_types() {
     }
     let (node, session) = (crate::world::node_id(1), crate::world::session(1));
     let running = Default::default();
-    world.apply(Command::RegisterNode { node, session, inventory, running }).unwrap();
+    world.apply(Command::RegisterNode { node, session, inventory, running, gone: None }).unwrap();
     world.queue("a", |queue| {
         let gpu_type = Some("fast".into());
         queue.quotas = vec![Quota { gpu_type, guaranteed: 0, limit: Some(1) }];

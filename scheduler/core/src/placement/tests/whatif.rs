@@ -59,7 +59,7 @@ fn starts(world: &World, id: &JobId, change: &Change) -> bool {
 fn register(world: &mut World, n: u64, inventory: trainyard_jobs::Inventory) {
     let (node, session) = (node_id(n), session(u128::from(n)));
     let running = std::collections::BTreeSet::new();
-    let command = Command::RegisterNode { node, session, inventory, running };
+    let command = Command::RegisterNode { node, session, inventory, running, gone: None };
     world.apply(command).unwrap();
 }
 
