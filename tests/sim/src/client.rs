@@ -2,7 +2,7 @@
 //! thing that they want: asked again until it is answered, and sometimes once more.
 
 use tonic::Code;
-use trainyard_jobs::{IdempotencyKey, JobId};
+use trainyard_jobs::{IdempotencyKey, JobId, QueueSpec};
 
 use crate::{
     around::{Around, Ms},
@@ -37,6 +37,8 @@ pub struct Client {
     left: usize,
     wishes: Vec<Wish>,
     jobs: Vec<(JobId, IdempotencyKey)>,
+    /// Set before anything else.
+    settings: Option<QueueSpec>,
 }
 
 /// A `UUIDv7` of a time.
@@ -48,7 +50,7 @@ fn key(around: &mut Around, unix: u64) -> IdempotencyKey {
 }
 
 impl Client {
-    pub fn new(n: usize, jobs: usize, schedulers: Vec<u64>) -> Self {
+    pub fn new(n: usize, jobs: usize, schedulers: Vec<u64>, settings: Option<QueueSpec>) -> Self {
         Self {
             n,
             schedulers,
@@ -57,6 +59,7 @@ impl Client {
             left: jobs,
             wishes: Vec::new(),
             jobs: Vec::new(),
+            settings,
         }
     }
 
@@ -73,6 +76,11 @@ impl Client {
 
     /// Time has passed.
     pub fn look(&mut self, around: &mut Around, scenario: &Scenario) {
+        if let Some(spec) = self.settings.take() {
+            let unix = around.unix();
+            let key = key(around, unix);
+            self.ask(around, Request::SetQueue { key, spec });
+        }
         if around.now >= self.next && self.left > 0 {
             let span = scenario.trouble / (scenario.jobs as u64 + 1) * scenario.clients as u64;
             self.next = around.now + around.rng.below(span.max(2));
@@ -172,14 +180,14 @@ impl Client {
     fn answered(&mut self, around: &mut Around, at: usize, answer: Answer, again: bool) {
         let wish = &self.wishes[at];
         match (&wish.request, answer) {
-            (Request::Submit { key, .. }, Answer::Submitted { job, existed }) => {
+            (Request::Submit { key, .. }, Answer::Submitted { job, existed, index }) => {
                 note!(around, "c{} has job {job}, existed {existed}", self.n);
-                around.tell(Fact::Acknowledged { key: *key, job: &job });
+                around.tell(Fact::Acknowledged { key: *key, job: &job, index });
                 self.jobs.push((job, *key));
             }
             (Request::Cancel { job, .. }, _) => around.tell(Fact::CancelTaken { job }),
-            (Request::Get { job }, Answer::Job { known, phase }) => {
-                around.tell(Fact::ReadDone { read: wish.read, job, known, phase });
+            (Request::Get { job }, Answer::Job { index, phase }) => {
+                around.tell(Fact::ReadDone { read: wish.read, job, index, phase });
                 self.wishes.remove(at);
                 return;
             }

@@ -11,6 +11,7 @@ const SOURCES: &[&str] = &[
     include_str!("../../../scheduler/core/src/apply/checkpoint.rs"),
     include_str!("../../../scheduler/core/src/apply/ending.rs"),
     include_str!("../../../scheduler/core/src/apply/node.rs"),
+    include_str!("../../../scheduler/core/src/apply/queue.rs"),
     include_str!("../../../scheduler/core/src/apply/settle.rs"),
     include_str!("../../../scheduler/core/src/apply/submit.rs"),
     include_str!("../../../scheduler/raft/src/driver/apply.rs"),
@@ -29,6 +30,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("raft: a member that failed", "it is never asked again: tests::requests"),
     ("raft: too much is uncommitted", "64 MiB would have to be under way: tests::requests"),
     ("raft: a snapshot that cannot be used", "only a hostile peer sends one: tests::inbound"),
+    (
+        "core: a worker returns before its ranks were started",
+        "only of an agent that cannot be asked: core's own tests",
+    ),
+    ("core: a lost node gives its name up", "a machine keeps its id: core's own tests"),
     ("core: a checkpoint that is needed", "retention never asks for one: core's own tests"),
 ];
 

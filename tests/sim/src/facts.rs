@@ -41,16 +41,18 @@ pub enum Fact<'a> {
     Stops { node: &'a NodeId, attempt: &'a AttemptRef },
     /// Something of the world that ends an attempt on a node through no fault of the control plane.
     Blow { attempt: &'a AttemptRef, what: Blow },
-    /// A client was told that its job is taken.
-    Acknowledged { key: IdempotencyKey, job: &'a JobId },
+    /// From now on a member's wall clock may be wrong.
+    ClockSkewed,
+    /// A client was told that its job is taken, by the entry of this index or one before it.
+    Acknowledged { key: IdempotencyKey, job: &'a JobId, index: u64 },
     /// A client asks to cancel.
     CancelAsked { job: &'a JobId },
     /// A client was told that its cancellation is taken.
     CancelTaken { job: &'a JobId },
     /// A client asks what became of a job.
     ReadBegan { read: u64, job: &'a JobId },
-    /// It was told.
-    ReadDone { read: u64, job: &'a JobId, known: bool, phase: Option<JobPhase> },
+    /// It was told, as of this index.
+    ReadDone { read: u64, job: &'a JobId, index: u64, phase: Option<JobPhase> },
 }
 
 /// Why a rank is gone.

@@ -2,6 +2,7 @@
 
 use crate::{
     around::{Around, Due, Ms},
+    facts::Fact,
     letters::{Letter, Place},
     note,
     scheduler::GRACE,
@@ -17,6 +18,7 @@ pub enum Kind {
     BurnDisk,
     SlowDisk,
     StallScheduler,
+    DeposeAsleep,
     SkewClock,
     RotSnapshot,
     CutOneWay,
@@ -36,13 +38,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::CrashScheduler,
         Self::CrashAll,
         Self::CrashAfterVotes,
         Self::BurnDisk,
         Self::SlowDisk,
         Self::StallScheduler,
+        Self::DeposeAsleep,
         Self::SkewClock,
         Self::RotSnapshot,
         Self::CutOneWay,
@@ -101,6 +104,7 @@ impl World {
             | Kind::RotSnapshot
             | Kind::Garbage
             | Kind::HandOver => self.strike_scheduler(kind),
+            Kind::DeposeAsleep => self.depose_asleep(),
             Kind::ReplaceMember => self.replace_member(),
             Kind::CutOneWay | Kind::IsolateScheduler | Kind::IsolateWorkers | Kind::HealNetwork => {
                 self.strike_network(kind)
@@ -162,7 +166,10 @@ impl World {
                 scheduler.take(around, from, letter);
                 self.astray = true;
             }
-            Kind::SkewClock => scheduler.skew = around.rng.below(7_000) as i64 - 3_500,
+            Kind::SkewClock => {
+                scheduler.skew = around.rng.below(7_000) as i64 - 3_500;
+                around.tell(Fact::ClockSkewed);
+            }
             Kind::RotSnapshot => {
                 // One at a time, and only where others are left.
                 let others = ids.len() >= 3 && !self.rotted;
@@ -180,6 +187,25 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The leader stands still until the others have elected another, and when it wakes it hears
+    /// callers, and late letters of those who followed it, but nothing of its successor.
+    fn depose_asleep(&mut self) {
+        let around = &mut self.around;
+        let others: Vec<u64> = self.schedulers.keys().copied().collect();
+        let mut lives = self.schedulers.values_mut().filter_map(|s| Some((s.id, s.life.as_mut()?)));
+        let Some((leader, life)) = lives.find(|(_, life)| life.leading_term().is_some()) else {
+            return;
+        };
+        let until = around.now + 1_200 + around.rng.below(1_500);
+        life.busy_until = until;
+        note!(around, "s{leader} sleeps until {until}");
+        around.at(until, Due::Thaw(leader));
+        for other in others {
+            around.net.cut(Place::Scheduler(other), Place::Scheduler(leader));
+        }
+        later(around, 2_500, 5_000, Repair::Network);
     }
 
     fn strike_network(&mut self, kind: Kind) {

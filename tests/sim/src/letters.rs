@@ -1,8 +1,8 @@
 //! What travels between places, and who is where.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
-use trainyard_jobs::{IdempotencyKey, JobId};
+use trainyard_jobs::{AttemptRef, IdempotencyKey, JobId, QueueSpec};
 use trainyard_proto::v1;
 
 /// Where a process runs.
@@ -33,7 +33,7 @@ pub enum Letter {
     /// Its answer.
     Answer { call: u64, answer: Result<Answer, tonic::Status> },
     /// On a worker's stream, up; numbered, since a stream with a gap is broken.
-    Up { stream: u64, number: u64, beat: v1::Heartbeat },
+    Up { stream: u64, number: u64, body: Up },
     /// On a worker's stream, down.
     Down { stream: u64, number: u64, body: Down },
 }
@@ -46,18 +46,35 @@ pub enum Request {
     Checkpoint(v1::CheckpointReport),
     Submit { key: IdempotencyKey, spec: Vec<u8> },
     Cancel { key: IdempotencyKey, job: JobId },
+    SetQueue { key: IdempotencyKey, spec: QueueSpec },
     Get { job: JobId },
 }
 
 #[derive(Debug, Clone)]
 pub enum Answer {
     Done,
-    Submitted { job: JobId, existed: bool },
-    Job { known: bool, phase: Option<trainyard_jobs::JobPhase> },
+    Submitted {
+        job: JobId,
+        existed: bool,
+        index: u64,
+    },
+    /// As of this index; nothing if it is not known.
+    Job {
+        index: u64,
+        phase: Option<trainyard_jobs::JobPhase>,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub enum Up {
+    Beat(v1::Heartbeat),
+    /// Of those asked for, these are held.
+    Roll(BTreeSet<AttemptRef>),
 }
 
 #[derive(Debug, Clone)]
 pub enum Down {
+    RollCall(BTreeSet<AttemptRef>),
     Welcome,
     Desired(v1::DesiredSet),
     /// Answers a ping of the transport.

@@ -38,8 +38,10 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    // What panics inside is an outcome like any other.
-    std::panic::set_hook(Box::new(|_| {}));
+    // What panics inside is an outcome like any other; a trace says where it was.
+    if !args.trace {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
     #[cfg(feature = "canaries")]
     if args.canaries {
         return ExitCode::from(u8::from(!hunt::hunt()));

@@ -60,6 +60,14 @@ impl World {
             .values()
             .filter(|s| s.life.as_ref().is_some_and(|life| life.leading_term().is_some()));
         let Some(leader) = leaders.next().map(|s| s.id) else { return };
+        if self.around.rng.chance(10) {
+            // Asked of the wrong member.
+            let others = self.schedulers.values_mut().filter(|s| s.id != leader);
+            if let Some(life) = others.filter_map(|s| s.life.as_mut()).next() {
+                let changes = vec![MemberChange::Remove(99)];
+                life.feed(Input::ChangeMembers(changes, Reply::new(|_| ())));
+            }
+        }
         let Some(scheduler) = self.schedulers.get_mut(&leader) else { return };
         let Some(life) = &mut scheduler.life else { return };
         let status = life.status().clone();

@@ -1,7 +1,7 @@
 //! What a seed stands for: how large the cluster is, what is submitted, which faults there are and
 //! how often. Each seed leaves some kinds of fault out, so that others get far.
 
-use trainyard_jobs::JobSpec;
+use trainyard_jobs::{JobSpec, Millis, Policy, QueueSpec};
 use trainyard_raft::sim::{Faults, Rng};
 
 use crate::{around::Ms, faults::Kind, gangs::Script};
@@ -24,8 +24,24 @@ pub struct Scenario {
     /// Clients ask all the time.
     pub curious: bool,
     pub snapshot_every: u64,
+    /// Of the queue above all; the defaults never stop jobs as short as these.
+    pub settings: Option<QueueSpec>,
     /// Every store and scheduler in peace from here on must bring everything to rest.
     pub patience: Ms,
+}
+
+/// Settings under which jobs are stopped for others all the time.
+fn impatient(rng: &mut Rng) -> QueueSpec {
+    let millis = |ms| Some(Millis(ms));
+    QueueSpec {
+        policy: Some(Policy::ALL[rng.below(Policy::ALL.len() as u64) as usize]),
+        restart_cost: millis(rng.below(500)),
+        min_run: millis(200 + rng.below(3_000)),
+        notice: millis(500 + rng.below(3_000)),
+        patience: millis(2_000 + rng.below(20_000)),
+        max_disruptions: Some(3),
+        ..QueueSpec::default()
+    }
 }
 
 impl Scenario {
@@ -55,9 +71,14 @@ impl Scenario {
             network,
             curious: rng.chance(40),
             snapshot_every: 10 + rng.below(70),
+            settings: rng.chance(35).then(|| impatient(&mut rng)),
             patience: 1_200_000,
         };
-        if rng.chance(15) { scenario.stormy(&mut rng) } else { scenario }
+        match rng.below(100) {
+            0..15 => scenario.stormy(&mut rng),
+            15..25 => scenario.sleepy(&mut rng),
+            _ => scenario,
+        }
     }
 
     /// Elections all the time, on a network that delivers late: what a member promised in a life
@@ -85,6 +106,21 @@ impl Scenario {
         Self { schedulers: 3, clients, kinds, network, pace, curious: true, ..self }
     }
 
+    /// Leaders that sleep through the election of their successor and wake in time to be asked,
+    /// while answers of those who followed them are still under way.
+    fn sleepy(self, rng: &mut Rng) -> Self {
+        let network = Faults {
+            loss: 0,
+            doubled: 0,
+            delay: 1 + rng.below(20),
+            late: 5 + rng.below(20),
+            very: 2_000 + rng.below(3_000),
+        };
+        let (kinds, pace) = (vec![Kind::DeposeAsleep], 2_500 + rng.below(2_000));
+        let (clients, jobs) = (3, self.jobs + 6);
+        Self { schedulers: 3, clients, jobs, kinds, network, pace, curious: true, ..self }
+    }
+
     /// Draws a job's spec, in canonical form.
     pub fn job(&self, rng: &mut Rng) -> Vec<u8> {
         let slots: u32 = self.workers.iter().sum();
@@ -102,10 +138,11 @@ impl Scenario {
         };
         let command: Vec<String> = script.command().iter().map(|a| format!("\"{a}\"")).collect();
         let mut text = format!(
-            r#"{{"name":"j","priority":{},"resources":{{"gpus":{gpus},"device":"cpu"}},"run":{{"command":[{}],"stop_grace":"1s"}},"checkpoint":{{"every":"1s","keep":{}}}"#,
+            r#"{{"name":"j","priority":{},"resources":{{"gpus":{gpus},"device":"cpu"}},"run":{{"command":[{}],"stop_grace":"1s"}},"checkpoint":{{"every":"1s","keep":{},"on_request":{}}}"#,
             rng.below(3),
             command.join(","),
             1 + rng.below(3),
+            rng.chance(50),
         );
         let restarts = 1 + rng.below(4);
         let limit = rng.chance(20).then(|| format!(",\"time\":\"{}s\"", 5 + rng.below(20)));

@@ -85,9 +85,11 @@ impl World {
         let machines = scenario.workers.iter().enumerate();
         let machines: Vec<Machine> =
             machines.map(|(n, slots)| Machine::new(n, *slots, ids.clone(), &mut around)).collect();
+        let settings = |n: usize| scenario.settings.clone().filter(|_| n == 0);
         let share = |n: usize| scenario.jobs / scenario.clients + usize::from(n == 0);
-        let clients =
-            (0..scenario.clients).map(|n| Client::new(n, share(n), ids.clone())).collect();
+        let clients = (0..scenario.clients)
+            .map(|n| Client::new(n, share(n), ids.clone(), settings(n)))
+            .collect();
         let mut world = Self {
             scenario: scenario.clone(),
             around,
@@ -101,6 +103,7 @@ impl World {
             peace: false,
         };
         note!(world.around, "{scenario:?}");
+        world.around.net.faults = scenario.network;
         for scheduler in world.schedulers.values_mut() {
             scheduler.start(&mut world.around);
         }

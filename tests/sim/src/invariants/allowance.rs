@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use trainyard_core::Event;
+use trainyard_core::{Command, Event};
 use trainyard_jobs::{AttemptRef, JobId, NodeId};
 
 use super::{Invariant, hold};
@@ -13,14 +13,17 @@ use crate::{around::Ms, facts::Fact};
 const GRACE: Ms = 2_500;
 
 /// What an attempt used is counted by the clocks of the leaders that began and ended it, which may
-/// be this far apart.
+/// be this far apart once one of them was set wrong.
 const SKEW: Ms = 7_000;
 
 #[derive(Default)]
 pub struct Allowance {
+    skewed: bool,
     limits: BTreeMap<JobId, Ms>,
     /// When the ranks of each attempt began and ended on each node, by our own clock.
     runs: BTreeMap<AttemptRef, BTreeMap<NodeId, (Ms, Ms)>>,
+    /// When each node was called lost last: what runs there from then on nobody can count.
+    lost: BTreeMap<NodeId, Ms>,
 }
 
 impl Invariant for Allowance {
@@ -30,13 +33,20 @@ impl Invariant for Allowance {
 
     fn see(&mut self, now: Ms, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
-            Fact::Committed { events, state, .. } => {
+            Fact::Committed { command, events, state, .. } => {
+                if let Command::MarkLost { node, .. } = command {
+                    self.lost.insert(node.clone(), now);
+                }
                 for event in events {
                     if let Event::AttemptStarted(attempt) = event {
                         let limit = state.job(&attempt.job).and_then(|job| job.spec.limits.time);
                         self.limits.extend(limit.map(|limit| (attempt.job.clone(), limit.0)));
                     }
                 }
+                Ok(())
+            }
+            Fact::ClockSkewed => {
+                self.skewed = true;
                 Ok(())
             }
             Fact::RankStarted { node, attempt, .. } => {
@@ -67,10 +77,15 @@ impl Allowance {
             .filter(|(other, _)| other.job == attempt.job && other.attempt < attempt.attempt);
         let over = older.filter(|(_, runs)| runs.values().all(|(_, end)| *end <= began));
         let longest = |runs: &BTreeMap<NodeId, (Ms, Ms)>| {
-            runs.values().map(|(from, to)| to - from).max().unwrap_or(0)
+            let counted = |(node, (from, to)): (&NodeId, &(Ms, Ms))| {
+                let lost = self.lost.get(node).filter(|lost| *lost >= from);
+                lost.unwrap_or(to).min(to) - from
+            };
+            runs.iter().map(counted).max().unwrap_or(0)
         };
         let used: Vec<Ms> = over.map(|(_, runs)| longest(runs)).collect();
-        let slack = GRACE + SKEW * used.len() as Ms;
+        let skew = if self.skewed { SKEW } else { 0 };
+        let slack = GRACE + skew * used.len() as Ms;
         let (used, ran): (Ms, Ms) = (used.iter().sum(), ended - began);
         hold(used + ran <= limit + slack, || {
             format!("{attempt} ran {ran} ms after {used} ms of others, of {limit} ms in all")

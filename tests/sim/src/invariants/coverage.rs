@@ -17,6 +17,8 @@ pub const COMMANDS: &[&str] = &[
     "RejectArtifacts",
     "RetireCheckpoint",
     "ForgetCheckpoint",
+    "Preempt",
+    "SetQueue",
 ];
 
 /// The command's name.

@@ -10,15 +10,24 @@ use trainyard_store::Store;
 use super::{Invariant, hold};
 use crate::{around::Ms, facts::Fact};
 
+/// What clients knew when a read began.
+#[derive(Default)]
+struct Known {
+    acknowledged: bool,
+    end: Option<JobPhase>,
+    told: u64,
+}
+
 #[derive(Default)]
 pub struct Durable {
     acknowledged: BTreeSet<JobId>,
     by_key: BTreeMap<IdempotencyKey, JobId>,
     made_by: BTreeMap<IdempotencyKey, JobId>,
     cancelled: BTreeSet<JobId>,
-    /// Reads under way: whether the job had been acknowledged, and how it had ended, before.
-    reads: BTreeMap<u64, (bool, Option<JobPhase>)>,
+    reads: BTreeMap<u64, Known>,
     ends_seen: BTreeMap<JobId, JobPhase>,
+    /// The highest index on which an answer rests.
+    told: u64,
 }
 
 impl Invariant for Durable {
@@ -28,7 +37,8 @@ impl Invariant for Durable {
 
     fn see(&mut self, _now: Ms, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
-            Fact::Acknowledged { key, job } => {
+            Fact::Acknowledged { key, job, index } => {
+                self.told = self.told.max(index);
                 self.acknowledged.insert(job.clone());
                 let first = self.by_key.entry(key).or_insert_with(|| job.clone());
                 hold(first == job, || format!("key {key} gave job {first} and then {job}"))
@@ -47,20 +57,26 @@ impl Invariant for Durable {
                 Ok(())
             }
             Fact::ReadBegan { read, job } => {
+                let acknowledged = self.acknowledged.contains(job);
                 let end = self.ends_seen.get(job).copied();
-                self.reads.insert(read, (self.acknowledged.contains(job), end));
+                self.reads.insert(read, Known { acknowledged, end, told: self.told });
                 Ok(())
             }
-            Fact::ReadDone { read, job, known, phase } => {
-                let (acknowledged, end) = self.reads.remove(&read).unwrap_or_default();
+            Fact::ReadDone { read, job, index, phase } => {
+                let Known { acknowledged, end, told } =
+                    self.reads.remove(&read).unwrap_or_default();
+                self.told = self.told.max(index);
                 if let Some(phase) = phase.filter(|phase| phase.is_final()) {
                     self.ends_seen.insert(job.clone(), phase);
                 }
-                hold(known || !acknowledged, || {
+                hold(phase.is_some() || !acknowledged, || {
                     format!("a read did not know job {job}, which was acknowledged before it")
                 })?;
                 hold(end.is_none() || end == phase, || {
                     format!("a read found job {job} {phase:?}, after another had found {end:?}")
+                })?;
+                hold(index >= told, || {
+                    format!("a read was answered as of {index}, begun after an answer as of {told}")
                 })
             }
             _ => Ok(()),

@@ -68,7 +68,11 @@ impl Units {
                 format!("{name} of {node} went from {owner} to {now:?} at once")
             })?;
             let runs = self.ranks.get(unit) == Some(owner);
-            hold(!runs, || format!("{name} of {node} was given back while {owner} runs on it"))?;
+            hold(!runs, || {
+                let what = format!("{command:?}");
+                let what = what.get(..300).unwrap_or(&what);
+                format!("{name} of {node} was given back while {owner} runs on it, by {what}")
+            })?;
         }
         self.owners = owners;
         Ok(())

@@ -108,6 +108,11 @@ impl Agent {
     }
 
     /// Everything that a leader is told on every new stream.
+    /// Whether an attempt is here.
+    pub(super) fn holds(&self, attempt: &AttemptRef) -> bool {
+        self.entries.contains_key(attempt)
+    }
+
     pub(super) fn running(&self, disk: &Disk) -> Vec<v1::RunningAttempt> {
         let running = |(attempt, entry): (&AttemptRef, &Entry)| v1::RunningAttempt {
             attempt: Some(attempt.into()),

@@ -10,7 +10,7 @@ use trainyard_proto::v1;
 use super::{Body, agent::Agent, disk::Trouble};
 use crate::{
     around::{Around, Ms},
-    letters::{Answer, Down, Letter, Place, Request},
+    letters::{Answer, Down, Letter, Place, Request, Up},
     note,
     scheduler::{CLUSTER, HEARTBEAT},
 };
@@ -119,7 +119,7 @@ impl Agent {
                 let sample = Some(body.sample());
                 let beat = v1::Heartbeat { sample, ..v1::Heartbeat::default() };
                 let (stream, number) = (self.link.stream, self.link.sent);
-                let letter = Letter::Up { stream, number, beat };
+                let letter = Letter::Up { stream, number, body: Up::Beat(beat) };
                 let (from, to) = (Place::Worker(body.n), Place::Scheduler(leader));
                 self.link.arrives = around.send_surely(from, to, letter, self.link.arrives);
             }
@@ -138,6 +138,7 @@ impl Agent {
             inventory: Some(body.inventory.into()),
             running: self.running(body.disk),
             revision: Some(standing.revision.into()),
+            answers_roll_call: true,
         };
         self.link.stream = stream;
         self.link.sent = 0;
@@ -189,6 +190,14 @@ impl Agent {
         self.link.read = number;
         self.link.heard = around.now;
         match down {
+            Down::RollCall(asked) => {
+                let held = asked.into_iter().filter(|a| self.holds(a)).collect();
+                self.link.sent += 1;
+                let number = self.link.sent;
+                let letter = Letter::Up { stream, number, body: Up::Roll(held) };
+                let own = Place::Worker(body.n);
+                self.link.arrives = around.send_surely(own, from, letter, self.link.arrives);
+            }
             Down::Welcome => {
                 let cluster = ClusterId(uuid::Uuid::from_u128(CLUSTER));
                 let Ok(joined) = body.disk.standing.joining(cluster) else {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use futures::executor::block_on;
 use tokio::sync::broadcast::error::TryRecvError;
 use trainyard_core::{Command, Refusal, Reply, codec};
-use trainyard_jobs::{JobId, Timestamp};
+use trainyard_jobs::{AttemptRef, JobId, Timestamp};
 use trainyard_raft::{Applied, Input, ProposeError, ReadError};
 use trainyard_scheduler::{
     Failure,
@@ -40,7 +40,7 @@ pub(super) enum Then {
     /// A caller is answered.
     Answer { caller: Place, call: u64 },
     /// A worker that greeted is welcomed.
-    Welcome { caller: Place, call: u64, stream: u64, greeting: Box<Greeting>, term: u64 },
+    Welcome(Box<Newcomer>),
     /// A start of the running round is decided.
     Started { term: u64 },
     /// A look was answered; the watch goes on by itself.
@@ -53,6 +53,17 @@ pub(super) enum Then {
     Forgotten,
     /// A client reads a job.
     Read { caller: Place, call: u64, job: JobId },
+}
+
+/// A worker that greeted and is not registered yet.
+pub(super) struct Newcomer {
+    pub caller: Place,
+    pub call: u64,
+    pub stream: u64,
+    pub greeting: Greeting,
+    pub term: u64,
+    /// What it is asked about before that.
+    pub asked: BTreeSet<AttemptRef>,
 }
 
 /// A worker's stream.
@@ -89,6 +100,8 @@ pub(super) struct Desk {
     leading: Option<Leading>,
     concluding: BTreeSet<JobId>,
     pub streams: BTreeMap<u64, Stream>,
+    /// Those that a roll call goes out to, by their streams.
+    pub newcomers: BTreeMap<u64, Newcomer>,
     /// Ids drawn by this life.
     pub draws: trainyard_raft::sim::Rng,
 }
@@ -105,6 +118,7 @@ impl Desk {
             leading: None,
             concluding: BTreeSet::new(),
             streams: BTreeMap::new(),
+            newcomers: BTreeMap::new(),
             draws: trainyard_raft::sim::Rng(salt),
         }
     }
@@ -152,6 +166,7 @@ impl Life {
         }
         self.desk.leading = None;
         self.desk.concluding.clear();
+        self.desk.newcomers.clear();
         if let Some(term) = term {
             let now = around.now;
             around.tell(Fact::Leads { term });
@@ -353,18 +368,19 @@ impl Life {
         then: Then,
         result: Result<Applied, ProposeError>,
     ) {
+        let index = result.as_ref().map_or(0, |applied| applied.index);
         let outcome = outcome(result);
         match then {
             Then::Answer { caller, call } => {
                 let answer = outcome.map(|reply| match reply {
-                    Reply::Submitted { job, existed } => Answer::Submitted { job, existed },
+                    Reply::Submitted { job, existed } => Answer::Submitted { job, existed, index },
                     _ => Answer::Done,
                 });
                 self.answer(around, caller, call, answer);
             }
-            Then::Welcome { caller, call, stream, greeting, term } => match outcome {
-                Ok(_) => self.welcome(around, caller, call, stream, &greeting, term),
-                Err(failure) => self.answer(around, caller, call, Err(failure)),
+            Then::Welcome(newcomer) => match outcome {
+                Ok(_) => self.welcome(around, &newcomer),
+                Err(failure) => self.answer(around, newcomer.caller, newcomer.call, Err(failure)),
             },
             Then::Started { term } => {
                 let now = around.now;
@@ -397,9 +413,9 @@ impl Life {
     ) {
         let Then::Read { caller, call, job } = then else { return };
         let answer = match result {
-            Ok(_) => {
+            Ok(index) => {
                 let phase = self.look(|state| state.job(&job).map(|job| job.phase));
-                Ok(Answer::Job { known: phase.is_some(), phase })
+                Ok(Answer::Job { index, phase })
             }
             Err(error) => Err(Failure::of_read(&error, |id| Some(format!("s{id}")))),
         };

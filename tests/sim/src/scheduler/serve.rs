@@ -1,11 +1,13 @@
 //! What callers ask of a scheduler: the services of the daemon, between the wire and the rules.
 
+use std::collections::BTreeSet;
+
 use futures::executor::block_on;
 use trainyard_core::{
     Command,
-    command::{Mutation, Submit},
+    command::{Mutation, SetQueue, Submit},
 };
-use trainyard_jobs::{Digest, IdempotencyKey, JobId, JobSpec};
+use trainyard_jobs::{AttemptRef, Digest, IdempotencyKey, JobId, JobSpec, queue::ROOT};
 use trainyard_proto::v1;
 use trainyard_raft::Input;
 use trainyard_scheduler::{
@@ -18,13 +20,13 @@ use trainyard_scheduler::{
 
 use super::{
     CLUSTER,
-    desk::{Stream, Then},
+    desk::{Newcomer, Stream, Then},
     life::Life,
 };
 use crate::{
     around::Around,
     facts::Fact,
-    letters::{Answer, Down, Letter, Place, Request},
+    letters::{Answer, Down, Letter, Place, Request, Up},
 };
 
 impl Life {
@@ -37,7 +39,12 @@ impl Life {
                     self.answer(around, from, call, Err(failure));
                 }
             }
-            Letter::Up { stream, number, beat } => self.heard(around, stream, number, beat),
+            Letter::Up { stream, number, body: Up::Beat(beat) } => {
+                self.heard(around, stream, number, beat);
+            }
+            Letter::Up { stream, body: Up::Roll(held), .. } => {
+                self.rolled(around, wall, stream, &held);
+            }
             Letter::Answer { .. } | Letter::Down { .. } => {}
         }
     }
@@ -90,6 +97,13 @@ impl Life {
                 let mutation = Mutation { key, request, principal: "local".to_owned() };
                 self.propose(around, wall, Command::Cancel { mutation, job }, then);
             }
+            Request::SetQueue { key, spec } => {
+                let request = Digest::of(format!("{spec:?}").as_bytes());
+                let mutation = Mutation { key, request, principal: "local".to_owned() };
+                let queue = ROOT.parse().expect("a name");
+                let set = SetQueue { mutation, queue, spec: Some(spec), version: None };
+                self.propose(around, wall, Command::SetQueue(Box::new(set)), then);
+            }
             Request::Get { job } => self.read(around, Then::Read { caller, call, job }),
         }
         Ok(())
@@ -121,27 +135,40 @@ impl Life {
         let cluster = uuid::Uuid::from_u128(CLUSTER).to_string();
         let epoch = self.look(|state| state.revision().epoch);
         let greeting = Greeting::read(hello, &cluster, epoch)?;
-        match self.look(|state| greeting.registration(state)) {
-            Some(command) => {
-                let greeting = Box::new(greeting);
-                let then = Then::Welcome { caller, call, stream, greeting, term };
-                self.propose(around, wall, command, then);
-            }
-            None => self.welcome(around, caller, call, stream, &greeting, term),
+        let asked = self.look(|state| greeting.doubts(state));
+        let newcomer = Newcomer { caller, call, stream, greeting, term, asked };
+        if newcomer.asked.is_empty() {
+            self.register(around, wall, newcomer);
+            return Ok(());
         }
+        let body = Down::RollCall(newcomer.asked.clone());
+        let letter = Letter::Down { stream, number: 1, body };
+        around.send_surely(Place::Scheduler(self.status().id), caller, letter, 0);
+        self.desk.newcomers.insert(stream, newcomer);
         Ok(())
     }
 
+    /// A worker has answered a roll call.
+    fn rolled(&mut self, around: &mut Around, wall: u64, stream: u64, held: &BTreeSet<AttemptRef>) {
+        let Some(mut newcomer) = self.desk.newcomers.remove(&stream) else { return };
+        newcomer.greeting.rolled(newcomer.asked.clone(), held);
+        self.register(around, wall, newcomer);
+    }
+
+    fn register(&mut self, around: &mut Around, wall: u64, newcomer: Newcomer) {
+        match self.look(|state| newcomer.greeting.registration(state)) {
+            Some(command) => {
+                self.propose(around, wall, command, Then::Welcome(Box::new(newcomer)));
+            }
+            None => self.welcome(around, &newcomer),
+        }
+    }
+
     /// The worker is registered: its stream begins.
-    pub(super) fn welcome(
-        &mut self,
-        around: &mut Around,
-        worker: Place,
-        call: u64,
-        id: u64,
-        greeting: &Greeting,
-        term: u64,
-    ) {
+    pub(super) fn welcome(&mut self, around: &mut Around, newcomer: &Newcomer) {
+        let Newcomer { caller: worker, call, stream: id, greeting, term, asked } = newcomer;
+        let (worker, call, id, term) = (*worker, *call, *id, *term);
+        let called = u64::from(!asked.is_empty());
         let (node, session) = (greeting.node.clone(), greeting.session);
         let now = std::time::Duration::from_millis(around.now);
         let held = self.look(|state| unknown(state, greeting.held.clone()));
@@ -151,9 +178,9 @@ impl Life {
         let stream = Stream {
             here,
             worker,
-            sent: 0,
+            sent: called,
             arrives: around.now,
-            read: 0,
+            read: called,
             heard: around.now,
             news: true,
         };
