@@ -1,6 +1,7 @@
 //! The planner itself: what it was told, and the faces that it shows. What a pass over the queue
 //! does stands in `pass`.
 
+mod forecast;
 mod suppose;
 
 use std::{
@@ -9,17 +10,16 @@ use std::{
 };
 
 use trainyard_jobs::{
-    DeviceKind, JobId, Millis, NodeId, Policy, ProjectName, QueueSpec, Timestamp, UnitId,
+    DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId,
 };
 
 use super::{
     explain::Blocker,
     fit::Request,
-    order::{Lines, Settings, Worth, bucket_end, value},
+    order::{Lines, Settings},
     pass::Pass,
     running::{Progress, Running, Stop},
-    time::{Facts, History, Past, Seen, longest, remaining},
-    victims::{Standing, cost, notice, ready},
+    time::{History, Past, Seen},
     view::{Delta, PlanNode, Waiting},
     yard::Yard,
 };
@@ -31,10 +31,6 @@ pub const PATIENCE: Millis = Millis(600_000);
 
 /// Ended jobs from which a new planner learns how long jobs take.
 const REMEMBERED: usize = 10_000;
-
-/// A job that has waited so many times as long as it runs has waited too long, if its queue's
-/// patience is at an end as well: who runs for months may wait for weeks.
-const SLOWDOWN: u64 = 10;
 
 /// Work that one plan may do, in jobs looked at and places tried. Not time: equal input gives an
 /// equal plan.
@@ -75,8 +71,8 @@ pub struct Planner {
     yard: Yard,
     lines: Lines,
     settings: BTreeMap<ProjectName, Settings>,
-    /// The running jobs of each group.
-    groups: BTreeMap<ProjectName, BTreeSet<JobId>>,
+    /// The running jobs of each group, by the time from which they may be stopped for others.
+    groups: BTreeMap<ProjectName, BTreeSet<(Timestamp, JobId)>>,
     /// The running jobs whose units are becoming free.
     leaving: BTreeSet<JobId>,
     /// The running jobs that have fewer ranks than they ask for.
@@ -261,19 +257,6 @@ impl Planner {
         self.lines.insert(group, Request::from(&job.resources), rank, patience);
     }
 
-    /// The wait that is too long for a job.
-    pub(super) fn bound(&self, job: &Waiting, settings: &Settings) -> u64 {
-        let length = job.used.0.saturating_add(self.time_left(job));
-        length.saturating_mul(SLOWDOWN).max(settings.patience.0)
-    }
-
-    /// When a job has to start to be done in time, if it can be done in time at all.
-    pub(super) fn latest_start(&self, job: &Waiting) -> Option<Timestamp> {
-        let by = job.finish_by?.0;
-        let likely = by.checked_sub(self.time_left(job)).filter(|start| *start >= job.since.0)?;
-        Some(Timestamp(by.saturating_sub(self.longest(job)).min(likely)))
-    }
-
     /// Puts those waiting jobs where they belong now that are concerned.
     fn line_up_anew(&mut self, concerns: impl Fn(&Waiting) -> bool) {
         let concerned: Vec<JobId> =
@@ -316,17 +299,24 @@ impl Planner {
 
     fn count(&mut self, job: &Running) {
         self.settle(&job.project);
-        let group = self.settings(&job.project).group.clone();
+        let (group, rested) = self.standing_of(job);
         let used = self.used.entry(job.project.clone()).or_default();
         if let Some(used) = used.get_mut(slot(job.resources.device)) {
             *used = used.saturating_add(job.units());
         }
-        self.groups.entry(group).or_default().insert(job.id.clone());
+        self.groups.entry(group).or_default().insert((rested, job.id.clone()));
         if job.is_leaving() {
             self.leaving.insert(job.id.clone());
         } else if job.units() < u64::from(job.resources.gpus) {
             self.small.insert(job.id.clone());
         }
+    }
+
+    /// The group of a running job, and from when on it may be stopped for another.
+    fn standing_of(&self, job: &Running) -> (ProjectName, Timestamp) {
+        let settings = self.settings(&job.project);
+        let rested = Timestamp(job.started.0.saturating_add(settings.min_run.0));
+        (settings.group, rested)
     }
 
     fn forget(&mut self, id: &JobId) {
@@ -335,9 +325,9 @@ impl Planner {
         let Some(job) = self.running.remove(id) else { return };
         self.leaving.remove(id);
         self.small.remove(id);
-        let group = self.settings(&job.project).group.clone();
+        let (group, rested) = self.standing_of(&job);
         if let Some(jobs) = self.groups.get_mut(&group) {
-            jobs.remove(id);
+            jobs.remove(&(rested, job.id.clone()));
             if jobs.is_empty() {
                 self.groups.remove(&group);
             }
@@ -403,8 +393,8 @@ impl Planner {
     }
 
     /// The groups with running jobs.
-    pub(super) const fn groups(&self) -> &BTreeMap<ProjectName, BTreeSet<JobId>> {
-        &self.groups
+    pub(super) fn groups(&self) -> impl Iterator<Item = &ProjectName> {
+        self.groups.keys()
     }
 
     /// The thousandths of units that a project used on average lately.
@@ -440,121 +430,6 @@ impl Planner {
     /// What a project that has jobs comes to.
     pub(super) fn settings_of(&self, project: &ProjectName) -> Option<&Settings> {
         self.settings.get(project)
-    }
-
-    /// What its policy makes of a waiting job.
-    pub(super) fn value_of(&self, job: &Waiting) -> u64 {
-        let policy = self.settings_of(&job.project).map_or_else(Policy::default, |s| s.policy);
-        value(policy, job.attained, self.time_left(job), job.resources.gpus)
-    }
-
-    /// Run time of so many attempts in which nothing was done: what each but the first lost when
-    /// it was resumed.
-    fn restarting(&self, project: &ProjectName, attempts: u32) -> u64 {
-        let cost = self.settings_of(project).map_or(0, |settings| settings.restart_cost.0);
-        cost.saturating_mul(u64::from(attempts.saturating_sub(1)))
-    }
-
-    fn facts_of<'a>(&self, job: &'a Waiting) -> Facts<'a> {
-        Facts {
-            project: &job.project,
-            principal: &job.principal,
-            gpus: job.resources.gpus,
-            ran: job.used.0.saturating_sub(self.restarting(&job.project, job.attempts)),
-            estimate: job.estimate,
-            time_left: job.time_left,
-            seen: self.seen.get(&job.id).copied(),
-        }
-    }
-
-    fn facts_of_running<'a>(&self, job: &'a Running, now: Timestamp) -> Facts<'a> {
-        let ran = now.since(job.started).0;
-        Facts {
-            project: &job.project,
-            principal: &job.principal,
-            gpus: job.resources.gpus,
-            ran: job
-                .used
-                .0
-                .saturating_add(ran)
-                .saturating_sub(self.restarting(&job.project, job.attempt.0)),
-            estimate: job.estimate,
-            time_left: job.time_left.map(|left| Millis(left.0.saturating_sub(ran))),
-            seen: self.seen.get(&job.id).copied(),
-        }
-    }
-
-    /// The milliseconds that a waiting job is predicted to run.
-    pub(super) fn time_left(&self, job: &Waiting) -> u64 {
-        remaining(&self.facts_of(job), &self.history)
-    }
-
-    /// The milliseconds that a waiting job will hardly run longer than.
-    pub(super) fn longest(&self, job: &Waiting) -> u64 {
-        longest(&self.facts_of(job), &self.history)
-    }
-
-    /// When a running job is predicted to end.
-    pub(super) fn end_of(&self, job: &Running, now: Timestamp) -> Timestamp {
-        let left = remaining(&self.facts_of_running(job, now), &self.history);
-        Timestamp(now.0.saturating_add(left))
-    }
-
-    /// The running jobs of a group that may be stopped at `now`, the worst first, and when that
-    /// changes by time alone.
-    pub(super) fn standings<'a>(
-        &'a self,
-        group: &ProjectName,
-        gone: &BTreeSet<JobId>,
-        now: Timestamp,
-    ) -> (Vec<Standing<'a>>, Option<Timestamp>) {
-        let (mut found, mut next) = (Vec::new(), None::<Timestamp>);
-        let mut then = |at: Timestamp| next = Some(next.map_or(at, |before| before.min(at)));
-        let jobs = self.groups.get(group).into_iter().flatten();
-        for job in jobs.filter_map(|id| self.running.get(id)) {
-            if job.stopping || job.leaves_by.is_some() || gone.contains(&job.id) {
-                continue;
-            }
-            let Some(settings) = self.settings.get(&job.project) else { continue };
-            let rested = Timestamp(job.started.0.saturating_add(settings.min_run.0));
-            if rested > now {
-                then(rested);
-                continue;
-            }
-            let ran = now.since(job.started).0;
-            let left = remaining(&self.facts_of_running(job, now), &self.history);
-            let length = job.used.0.saturating_add(ran).saturating_add(left);
-            let bound = length.saturating_mul(SLOWDOWN).max(settings.patience.0);
-            let ready = ready(job, settings, bound, now);
-            if ready > now {
-                then(ready);
-                continue;
-            }
-            let attained = job.attained.saturating_add(ran.saturating_mul(job.units()));
-            let whole = bucket_end(attained).saturating_sub(attained).div_ceil(job.units().max(1));
-            then(Timestamp(now.0.saturating_add(whole)));
-            found.push(Standing {
-                job: job.id.clone(),
-                version: job.version,
-                attempt: job.attempt,
-                worth: Worth {
-                    priority: job.priority,
-                    value: value(settings.policy, attained, left, job.resources.gpus),
-                    attained,
-                },
-                cost: cost(job, settings, now),
-                notice: notice(job, settings),
-                sequence: job.sequence,
-                running: job,
-                settings,
-            });
-        }
-        found.sort_by(|a, b| {
-            let key =
-                |s: &Standing<'_>| (s.worth.priority, std::cmp::Reverse(s.worth.value), s.cost);
-            key(a).cmp(&key(b)).then(b.sequence.cmp(&a.sequence))
-        });
-        (found, next)
     }
 
     /// Decides what to start and to stop at `now`. The planner is as before when it is done: what

@@ -46,7 +46,8 @@ impl Member for Submitter {
     }
 }
 
-/// A spec on `ranks` CPU slots, one a node at most if it is `spread`.
+/// A spec on `ranks` CPU slots; if it is `spread`, one a node at most, and before the others: what
+/// is measured is what faults do to it, and the planner must not stop it for a shorter job.
 pub(super) fn spec(command: &[&str], ranks: u32, spread: bool) -> anyhow::Result<Vec<u8>> {
     let mut resources = json!({ "gpus": ranks, "device": "cpu" });
     if let (true, Some(fields)) = (spread, resources.as_object_mut()) {
@@ -54,6 +55,7 @@ pub(super) fn spec(command: &[&str], ranks: u32, spread: bool) -> anyhow::Result
     }
     let spec: JobSpec = serde_json::from_value(json!({
         "name": "failover", "resources": resources, "run": { "command": command },
+        "priority": i32::from(spread),
     }))?;
     Ok(spec.canonical_json().into_bytes())
 }

@@ -104,7 +104,7 @@ impl<'a> Pass<'a> {
         };
         let left = value(Policy::Srsf, 0, self.planner.time_left(job), job.resources.gpus);
         let groups: Vec<&'a ProjectName> =
-            self.planner.groups().keys().filter(|group| **group != settings.group).collect();
+            self.planner.groups().filter(|group| **group != settings.group).collect();
         let mut found = Vec::new();
         for group in groups {
             let look = (self.planner, self.gone, self.now);
