@@ -18,6 +18,7 @@ mod grant;
 mod identity;
 mod metrics;
 mod node;
+mod patience;
 pub mod reconcile;
 mod renewal;
 mod report;

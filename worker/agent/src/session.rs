@@ -24,14 +24,15 @@ use trainyard_proto::{
 };
 
 use crate::{
-    attempt::Registry, backoff::Backoff, metrics::Counters, report::Leader, standing::Standing,
+    attempt::Registry,
+    backoff::Backoff,
+    metrics::Counters,
+    patience::{LONGEST, Patience},
+    report::Leader,
+    standing::Standing,
     telemetry::Sampler,
 };
 
-/// How long a scheduler may take to welcome us, at first: one that is frozen must not keep us from
-/// the one that leads. Doubled after each round in vain, for a leader with many to welcome.
-const FIRST_WELCOME: Duration = Duration::from_secs(1);
-const WELCOME: Duration = Duration::from_secs(5);
 /// The longest that a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(2);
 /// A leader that is frozen, or cut off, must be left well within any grace: its successor counts
@@ -92,6 +93,8 @@ enum End {
     Stranger(String),
     /// The agent has gone.
     Over,
+    /// It did not welcome us in time.
+    Silent,
     /// Anything else; `welcomed` tells whether we had been taken in.
     Broken { welcomed: bool, reason: String },
 }
@@ -101,10 +104,10 @@ impl Session {
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::scheduler();
         let mut failures = 0;
-        let mut patience = FIRST_WELCOME;
+        let mut patience = Patience::new();
         loop {
             let Some(endpoint) = self.endpoints.front().cloned() else { return };
-            let end = self.stream(&endpoint, patience).await;
+            let end = self.stream(&endpoint, patience.get()).await;
             self.leader.send_replace(None);
             match end {
                 End::Over => return,
@@ -134,6 +137,13 @@ impl Session {
                     }
                     self.endpoints.rotate_left(1);
                 }
+                End::Silent => {
+                    self.strangers = 0;
+                    tracing::debug!(endpoint, "no welcome in time");
+                    patience.ran_out();
+                    failures += 1;
+                    self.endpoints.rotate_left(1);
+                }
                 End::Broken { welcomed, reason } => {
                     self.strangers = 0;
                     tracing::debug!(endpoint, reason, "no stream");
@@ -141,7 +151,7 @@ impl Session {
                         tracing::warn!(endpoint, reason, "the leader is gone");
                         backoff.reset();
                         failures = 0;
-                        patience = FIRST_WELCOME;
+                        patience = Patience::new();
                     }
                     failures += 1;
                     self.endpoints.rotate_left(1);
@@ -149,7 +159,7 @@ impl Session {
             }
             if failures >= self.endpoints.len() {
                 failures = 0;
-                patience = (patience * 2).min(WELCOME);
+                patience.next_round();
                 backoff.wait().await;
             }
         }
@@ -164,11 +174,13 @@ impl Session {
 
     async fn stream(&mut self, endpoint: &str, patience: Duration) -> End {
         let broken = |reason: String| End::Broken { welcomed: false, reason };
-        let mut client = match connect(endpoint, &self.connector, patience.min(CONNECT)).await {
-            Ok(channel) => WorkerClient::new(channel)
+        let connecting = timeout(patience.min(CONNECT), connect(endpoint, &self.connector));
+        let mut client = match connecting.await {
+            Err(_) => return End::Silent,
+            Ok(Err(end)) => return end,
+            Ok(Ok(channel)) => WorkerClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            Err(end) => return end,
         };
         let (up, messages) = mpsc::channel(4);
         let hello = WorkerMessage { body: Some(Up::Hello(self.hello())) };
@@ -187,7 +199,7 @@ impl Session {
             Ok((down, first))
         };
         let (down, first) = match timeout(patience, opening).await {
-            Err(_) => return broken("no welcome in time".into()),
+            Err(_) => return End::Silent,
             Ok(Err(status)) => return sort(status, false),
             Ok(Ok((down, Some(SchedulerMessage { body: Some(Down::Welcome(welcome)) })))) => {
                 (down, welcome)
@@ -294,7 +306,7 @@ impl Session {
                         }
                         // Figures are not worth waiting for; a leader that takes none is gone.
                         Err(mpsc::error::TrySendError::Full(_)) => {
-                            if taken.elapsed() > WELCOME + 4 * Duration::from_millis(every) {
+                            if taken.elapsed() > LONGEST + 4 * Duration::from_millis(every) {
                                 return broken("the leader takes no figures");
                             }
                         }
@@ -305,15 +317,10 @@ impl Session {
     }
 }
 
-async fn connect(
-    endpoint: &str,
-    connector: &Connector,
-    patience: Duration,
-) -> Result<Channel, End> {
+async fn connect(endpoint: &str, connector: &Connector) -> Result<Channel, End> {
     let broken = |reason: String| End::Broken { welcomed: false, reason };
     let endpoint = Endpoint::from_shared(format!("https://{endpoint}"))
         .map_err(|error| broken(format!("not an address: {error}")))?
-        .connect_timeout(patience)
         .http2_keep_alive_interval(PING)
         .keep_alive_timeout(PONG)
         .keep_alive_while_idle(true);
