@@ -34,6 +34,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "core: a worker returns before its ranks were started",
         "only of an agent that cannot be asked: core's own tests",
     ),
+    ("raft: a read waits for its index", "a flush applies all first: the unit tests of reads"),
     ("core: a lost node gives its name up", "a machine keeps its id: core's own tests"),
     ("core: a checkpoint that is needed", "retention never asks for one: core's own tests"),
 ];

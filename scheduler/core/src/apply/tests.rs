@@ -173,6 +173,19 @@ fn a_cancelled_job_ends_when_its_ranks_are_gone() {
 }
 
 #[test]
+fn a_worker_that_returns_before_its_ranks_were_started_still_has_to_start_them() {
+    let mut world = World::new();
+    world.register(1, 1, 1, &[]);
+    let job = world.submit(ranks(1));
+    let attempt = world.plan().remove(0);
+    world.register(1, 2, 1, &[]);
+    let placement = &world.job(&job).attempts[0].placements[0];
+    assert_eq!(placement.state, PlacementState::Assigned);
+    let owners = &world.state.node(&node_id(1)).unwrap().owners;
+    assert!(owners.values().eq([&attempt]), "its units are kept for them");
+}
+
+#[test]
 fn a_greeting_ends_only_what_the_worker_was_asked_about() {
     let mut world = World::new();
     world.register(1, 1, 2, &[]);

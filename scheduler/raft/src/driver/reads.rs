@@ -113,6 +113,7 @@ impl Reads {
         }
         for (index, readers) in std::mem::take(&mut self.confirmed) {
             if index > applied {
+                reached("raft: a read waits for its index");
                 self.confirmed.push((index, readers));
                 continue;
             }
