@@ -82,6 +82,34 @@ pub(crate) async fn join(
     Ok(())
 }
 
+/// Whose turn it is.
+struct Rota {
+    queue: VecDeque<Endpoint>,
+    /// Those that were asked in this round.
+    asked: Vec<Endpoint>,
+}
+
+impl Rota {
+    fn next(&mut self) -> Option<Endpoint> {
+        let endpoint = self.queue.pop_front()?;
+        self.queue.push_back(endpoint.clone());
+        if self.asked.len() + 1 >= self.queue.len() {
+            self.asked.clear();
+        } else {
+            self.asked.push(endpoint.clone());
+        }
+        Some(endpoint)
+    }
+
+    /// Asks one that is said to lead next, but each once in a round: it may be gone.
+    fn prefer(&mut self, leader: Endpoint) {
+        if !self.asked.contains(&leader) {
+            self.queue.retain(|known| *known != leader);
+            self.queue.push_front(leader);
+        }
+    }
+}
+
 /// Asks each in turn, the leader when one names it, until somebody answers for good.
 async fn ask_all(
     connector: &Connector,
@@ -89,12 +117,11 @@ async fn ask_all(
     ask: &JoinRequest,
 ) -> Result<JoinAnswer, CliError> {
     let give_up = Instant::now() + PATIENCE;
-    let mut queue: VecDeque<Endpoint> = endpoints.into();
+    let mut rota = Rota { queue: endpoints.into(), asked: Vec::new() };
     loop {
-        let Some(endpoint) = queue.front().cloned() else {
+        let Some(endpoint) = rota.next() else {
             return Err(CliError::usage("no scheduler is named").help("--endpoint HOST:PORT,…"));
         };
-        queue.rotate_left(1);
         let status = match ask_one(connector, &endpoint, ask).await {
             Ok(answer) => return Ok(answer),
             Err(status) => status,
@@ -108,8 +135,7 @@ async fn ask_all(
         }
         let leader = status.metadata().get(LEADER_METADATA).and_then(|at| at.to_str().ok());
         if let Some(leader) = leader.and_then(|at| at.parse::<Endpoint>().ok()) {
-            queue.retain(|known| *known != leader);
-            queue.push_front(leader);
+            rota.prefer(leader);
         }
         sleep(Duration::from_millis(rand::random_range(100..300))).await;
     }
@@ -155,4 +181,25 @@ fn store(
     dir.write_issued(Holder::Node, &issued)?;
     Credentials::node(dir.path())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_is_gone_keeps_nobody_from_the_others() {
+        let [follower, other, gone] = ["a:1", "b:1", "c:1"].map(|at| at.parse().unwrap());
+        let queue = [&follower, &other].map(Endpoint::clone).into();
+        let mut rota = Rota { queue, asked: Vec::new() };
+        let mut turns = Vec::new();
+        while turns.len() < 9 {
+            let turn: Endpoint = rota.next().unwrap();
+            if turn == follower {
+                rota.prefer(gone.clone());
+            }
+            turns.push(turn);
+        }
+        assert!(turns.chunks(3).all(|round| round.contains(&other)), "{turns:?}");
+    }
 }

@@ -40,8 +40,9 @@ impl Backoff {
         tokio::time::sleep(self.step()).await;
     }
 
-    pub(crate) fn reset(&mut self) {
-        self.next = self.first;
+    /// Starts anew, with steps of no more than `most`.
+    pub(crate) const fn reset(&mut self, most: Duration) {
+        (self.next, self.most) = (self.first, most);
     }
 }
 
@@ -56,7 +57,8 @@ mod tests {
             assert!(backoff.step() <= Duration::from_secs(2));
         }
         assert!(backoff.step() >= Duration::from_secs(1));
-        backoff.reset();
+        backoff.reset(Duration::from_millis(150));
         assert!(backoff.step() <= Duration::from_millis(100));
+        assert!(backoff.step() <= Duration::from_millis(150));
     }
 }

@@ -18,7 +18,6 @@ mod grant;
 mod identity;
 mod metrics;
 mod node;
-mod patience;
 pub mod reconcile;
 mod renewal;
 mod report;

@@ -23,7 +23,7 @@ use crate::{
     node::Node,
     renewal,
     report::{Leader, Reporter},
-    session::{Invitation, News, Session},
+    session::{Invitation, News, Own, Search, Session},
     shim,
     standing::Standing,
     telemetry::{Gpus, Sampler, inventory},
@@ -104,19 +104,20 @@ impl Agent {
         let (sender, news) = mpsc::channel(16);
         let connector = Connector::to(&credentials, Expected::AnyScheduler)?;
         let (known, schedulers) = watch::channel(config.endpoints.clone());
-        let session = Session {
+        let own = Own {
             node: identity.node().to_string(),
             session,
             inventory,
             registry: Arc::clone(&registry),
+            standing: standing.subscribe(),
+        };
+        let session = Session {
+            own: Arc::new(own),
+            search: Search::new(connector.clone(), config.endpoints.iter().cloned().collect()),
             sampler,
             counters: counters.clone(),
-            standing: standing.subscribe(),
             leader,
             news: sender,
-            endpoints: config.endpoints.iter().cloned().collect(),
-            connector: connector.clone(),
-            strangers: 0,
             known,
         };
         node.adopt()?;

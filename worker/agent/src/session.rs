@@ -1,47 +1,30 @@
-//! The stream to the leader: hello and figures up, desired sets down. Finds the leader among
-//! the schedulers, comes back after every break, and never touches the ranks: what a set means
-//! is decided elsewhere.
+//! The stream to the leader: hello and figures up, desired sets down. It comes back after every
+//! break, and never touches the ranks: what a set means is decided elsewhere.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+mod search;
+
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval},
 };
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Code, Status, Streaming,
-    transport::{Channel, Endpoint},
-};
+use tonic::Status;
 use trainyard_jobs::{ClusterId, Inventory, SessionId};
-use trainyard_pki::{Connector, advice};
-use trainyard_proto::{
-    LEADER_METADATA, MAX_MESSAGE_BYTES,
-    v1::{
-        DesiredSet, Heartbeat, Hello, Roll, SchedulerMessage, Welcome, WorkerMessage,
-        scheduler_message::Body as Down, worker_client::WorkerClient, worker_message::Body as Up,
-    },
+use trainyard_proto::v1::{
+    DesiredSet, Heartbeat, Hello, SchedulerMessage, Welcome, WorkerMessage,
+    scheduler_message::Body as Down, worker_message::Body as Up,
 };
 
+pub(crate) use self::search::Search;
+use self::search::{LONGEST, No, Opening};
 use crate::{
-    attempt::Registry,
-    backoff::Backoff,
-    metrics::Counters,
-    patience::{LONGEST, Patience},
-    report::Leader,
-    standing::Standing,
-    telemetry::Sampler,
+    attempt::Registry, metrics::Counters, report::Leader, standing::Standing, telemetry::Sampler,
 };
 
-/// The longest that a connection may take to open.
-const CONNECT: Duration = Duration::from_secs(2);
-/// A leader that is frozen, or cut off, must be left well within any grace: its successor counts
-/// that from the moment it leads.
-const PING: Duration = Duration::from_secs(1);
-/// A peer that does not answer a ping this long is gone.
-const PONG: Duration = Duration::from_secs(1);
-const HEARTBEATS: std::ops::RangeInclusive<u64> = 50..=60_000;
-const MAX_ENDPOINTS: usize = 64;
+const HEARTBEATS: RangeInclusive<u64> = 50..=60_000;
+/// The longest pause in a search for the leader; two heartbeats if that is less.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What the session tells the agent.
 pub(crate) enum News {
@@ -63,162 +46,38 @@ pub(crate) struct Invitation {
     pub grant: Vec<u8>,
 }
 
-/// The session's view of the agent.
-pub(crate) struct Session {
+/// What a scheduler is told of us.
+pub(crate) struct Own {
     pub node: String,
     pub session: SessionId,
     pub inventory: Inventory,
     pub registry: Arc<Registry>,
+    pub standing: watch::Receiver<Standing>,
+}
+
+/// The session's view of the agent.
+pub(crate) struct Session {
+    pub own: Arc<Own>,
+    pub search: Search,
     pub sampler: Arc<Sampler>,
     pub counters: Counters,
-    pub standing: watch::Receiver<Standing>,
     pub leader: watch::Sender<Option<Leader>>,
     pub news: mpsc::Sender<News>,
-    /// Known schedulers; the one to try next stands first.
-    pub endpoints: VecDeque<String>,
-    pub connector: Connector,
-    /// How many schedulers in a row could not be trusted, or did not trust us, before any did.
-    pub strangers: usize,
     /// Tells others of the agent which schedulers there are.
     pub known: watch::Sender<Vec<String>>,
 }
 
 /// How a stream ended.
 enum End {
-    /// Another scheduler leads.
-    Follow(String),
-    /// This scheduler refuses us.
-    Refused(Status),
-    /// Its certificate or ours is of somebody else's cluster.
-    Stranger(String),
     /// The agent has gone.
     Over,
-    /// It did not welcome us in time.
-    Silent,
-    /// Anything else; `welcomed` tells whether we had been taken in.
-    Broken { welcomed: bool, reason: String },
+    /// We did not take the welcome.
+    Declined,
+    /// The scheduler said so, or it broke.
+    No(No),
 }
 
-impl Session {
-    /// Keeps a stream to the leader until the agent is gone.
-    pub(crate) async fn run(mut self) {
-        let mut backoff = Backoff::scheduler();
-        let mut failures = 0;
-        let mut patience = Patience::new();
-        loop {
-            let Some(endpoint) = self.endpoints.front().cloned() else { return };
-            let end = self.stream(&endpoint, patience.get()).await;
-            self.leader.send_replace(None);
-            match end {
-                End::Over => return,
-                End::Follow(leader) => {
-                    self.prefer(leader);
-                    // Two that name each other must not make us spin.
-                    failures += 1;
-                }
-                End::Refused(status) => {
-                    let news = News::Refused { endpoint, status };
-                    if self.news.send(news).await.is_err() {
-                        return;
-                    }
-                    self.endpoints.rotate_left(1);
-                    backoff.wait().await;
-                }
-                End::Stranger(reason) => {
-                    tracing::warn!(endpoint, reason, "no trust");
-                    self.strangers += 1;
-                    if self.strangers >= self.endpoints.len() {
-                        self.strangers = 0;
-                        let status = Status::unauthenticated(reason);
-                        if self.news.send(News::Refused { endpoint, status }).await.is_err() {
-                            return;
-                        }
-                        backoff.wait().await;
-                    }
-                    self.endpoints.rotate_left(1);
-                }
-                End::Silent => {
-                    self.strangers = 0;
-                    tracing::debug!(endpoint, "no welcome in time");
-                    patience.ran_out();
-                    failures += 1;
-                    self.endpoints.rotate_left(1);
-                }
-                End::Broken { welcomed, reason } => {
-                    self.strangers = 0;
-                    tracing::debug!(endpoint, reason, "no stream");
-                    if welcomed {
-                        tracing::warn!(endpoint, reason, "the leader is gone");
-                        backoff.reset();
-                        failures = 0;
-                        patience = Patience::new();
-                    }
-                    failures += 1;
-                    self.endpoints.rotate_left(1);
-                }
-            }
-            if failures >= self.endpoints.len() {
-                failures = 0;
-                patience.next_round();
-                backoff.wait().await;
-            }
-        }
-    }
-
-    /// Puts `endpoint` first, once.
-    fn prefer(&mut self, endpoint: String) {
-        self.endpoints.retain(|known| *known != endpoint);
-        self.endpoints.push_front(endpoint);
-        self.endpoints.truncate(MAX_ENDPOINTS);
-    }
-
-    async fn stream(&mut self, endpoint: &str, patience: Duration) -> End {
-        let broken = |reason: String| End::Broken { welcomed: false, reason };
-        let connecting = timeout(patience.min(CONNECT), connect(endpoint, &self.connector));
-        let mut client = match connecting.await {
-            Err(_) => return End::Silent,
-            Ok(Err(end)) => return end,
-            Ok(Ok(channel)) => WorkerClient::new(channel)
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES),
-        };
-        let (up, messages) = mpsc::channel(4);
-        let hello = WorkerMessage { body: Some(Up::Hello(self.hello())) };
-        if up.send(hello).await.is_err() {
-            return broken("the stream closed".into());
-        }
-        let opening = async {
-            let mut down = client.session(ReceiverStream::new(messages)).await?.into_inner();
-            let mut first = down.message().await?;
-            if let Some(SchedulerMessage { body: Some(Down::RollCall(call)) }) = first {
-                let held = self.registry.held_among(call.attempts);
-                // It fails only with the stream, and then there is no welcome either.
-                let _ = up.send(WorkerMessage { body: Some(Up::Roll(Roll { held })) }).await;
-                first = down.message().await?;
-            }
-            Ok((down, first))
-        };
-        let (down, first) = match timeout(patience, opening).await {
-            Err(_) => return End::Silent,
-            Ok(Err(status)) => return sort(status, false),
-            Ok(Ok((down, Some(SchedulerMessage { body: Some(Down::Welcome(welcome)) })))) => {
-                (down, welcome)
-            }
-            Ok(Ok(_)) => return broken("the scheduler did not begin with a welcome".into()),
-        };
-        match self.enter(&first).await {
-            Some(true) => {}
-            Some(false) => {
-                return broken("it leads another cluster, or one of another epoch".into());
-            }
-            None => return End::Over,
-        }
-        tracing::info!(endpoint, "joined the leader");
-        self.counters.sessions.inc();
-        self.leader.send_replace(Some(client));
-        self.follow(down, up, &first).await
-    }
-
+impl Own {
     fn hello(&self) -> Hello {
         let standing = *self.standing.borrow();
         Hello {
@@ -231,11 +90,65 @@ impl Session {
             answers_roll_call: true,
         }
     }
+}
+
+impl Session {
+    /// Keeps a stream to the leader until the agent is gone.
+    pub(crate) async fn run(mut self) {
+        while let Some(opening) = self.search.leader(&self.own, &self.news).await {
+            let endpoint = opening.endpoint.clone();
+            let every = heartbeats(&opening.welcome);
+            let since = Instant::now();
+            let end = self.stay(*opening).await;
+            self.leader.send_replace(None);
+            // One that welcomes us only to drop us must not make us spin.
+            if since.elapsed() > every {
+                self.search.reset(PAUSE.min(2 * every));
+            } else {
+                self.search.pause().await;
+            }
+            match end {
+                End::Over => return,
+                End::Declined => {
+                    tracing::warn!(endpoint, "it leads another cluster, or one of another epoch");
+                    self.search.avoid(endpoint);
+                }
+                End::No(No::Follow(leader)) => {
+                    tracing::info!(endpoint, leader, "another leads now");
+                    self.search.prefer(leader);
+                }
+                End::No(No::Refused(status)) => {
+                    self.search.avoid(endpoint.clone());
+                    if self.news.send(News::Refused { endpoint, status }).await.is_err() {
+                        return;
+                    }
+                }
+                End::No(No::Stranger(reason) | No::Broken(reason)) => {
+                    tracing::warn!(endpoint, reason, "the leader is gone");
+                    self.search.avoid(endpoint);
+                }
+            }
+        }
+    }
+
+    /// Stays with a leader as long as it can be.
+    async fn stay(&mut self, opening: Opening) -> End {
+        let Opening { endpoint, client, down, up, welcome } = opening;
+        match self.enter(&welcome).await {
+            Some(true) => {}
+            Some(false) => return End::Declined,
+            None => return End::Over,
+        }
+        tracing::info!(endpoint, "joined the leader");
+        self.counters.sessions.inc();
+        self.leader.send_replace(Some(client));
+        self.follow(down, up, &welcome).await
+    }
 
     /// Whether to stay with the scheduler that sent `welcome`; nothing if the agent has gone.
     async fn enter(&mut self, welcome: &Welcome) -> Option<bool> {
         let Ok(cluster) = welcome.cluster.parse() else { return Some(false) };
-        let standing = *self.standing.borrow();
+        let standing = *self.own.standing.borrow();
         let own = standing.revision.epoch;
         if welcome.epoch != 0 && welcome.epoch < own {
             tracing::warn!(own, theirs = welcome.epoch, "a scheduler of an epoch that is over");
@@ -246,12 +159,8 @@ impl Session {
         let (epoch, grant) = (welcome.epoch, welcome.epoch_grant.clone());
         let stay = known || self.ask(Invitation { cluster, epoch, grant }).await?;
         if stay {
-            for endpoint in &welcome.endpoints {
-                if !self.endpoints.contains(endpoint) && self.endpoints.len() < MAX_ENDPOINTS {
-                    self.endpoints.push_back(endpoint.clone());
-                }
-            }
-            self.known.send_replace(self.endpoints.iter().cloned().collect());
+            self.search.learn(&welcome.endpoints);
+            self.known.send_replace(self.search.known());
         }
         Some(stay)
     }
@@ -267,13 +176,13 @@ impl Session {
     /// with a set, on a slow disk say, holds up no figures: without them its node looks lost.
     async fn follow(
         &self,
-        mut down: Streaming<SchedulerMessage>,
+        mut down: tonic::Streaming<SchedulerMessage>,
         up: mpsc::Sender<WorkerMessage>,
         welcome: &Welcome,
     ) -> End {
-        let broken = |reason: &str| End::Broken { welcomed: true, reason: reason.into() };
-        let every = welcome.heartbeat_ms.clamp(*HEARTBEATS.start(), *HEARTBEATS.end());
-        let mut ticks = interval(Duration::from_millis(every));
+        let broken = |reason: &str| End::No(No::Broken(reason.into()));
+        let every = heartbeats(welcome);
+        let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut taken = Instant::now();
         // Sets are whole, and those of one stream rise: a newer one stands for all before.
@@ -281,7 +190,7 @@ impl Session {
         loop {
             tokio::select! {
                 message = down.message() => match message {
-                    Err(status) => return sort(status, true),
+                    Err(status) => return End::No(No::of(status)),
                     Ok(None) => return broken("the leader ended the stream"),
                     Ok(Some(SchedulerMessage { body: Some(Down::Desired(set)) })) => {
                         newest = Some(set);
@@ -296,8 +205,8 @@ impl Session {
                 _ = ticks.tick() => {
                     let beat = Heartbeat {
                         sample: Some(self.sampler.newest()),
-                        progress: self.registry.progress(),
-                        held: self.registry.started_before(welcome.epoch),
+                        progress: self.own.registry.progress(),
+                        held: self.own.registry.started_before(welcome.epoch),
                     };
                     match up.try_send(WorkerMessage { body: Some(Up::Heartbeat(beat)) }) {
                         Ok(()) => taken = Instant::now(),
@@ -306,7 +215,7 @@ impl Session {
                         }
                         // Figures are not worth waiting for; a leader that takes none is gone.
                         Err(mpsc::error::TrySendError::Full(_)) => {
-                            if taken.elapsed() > LONGEST + 4 * Duration::from_millis(every) {
+                            if taken.elapsed() > LONGEST + 4 * every {
                                 return broken("the leader takes no figures");
                             }
                         }
@@ -317,37 +226,7 @@ impl Session {
     }
 }
 
-async fn connect(endpoint: &str, connector: &Connector) -> Result<Channel, End> {
-    let broken = |reason: String| End::Broken { welcomed: false, reason };
-    let endpoint = Endpoint::from_shared(format!("https://{endpoint}"))
-        .map_err(|error| broken(format!("not an address: {error}")))?
-        .http2_keep_alive_interval(PING)
-        .keep_alive_timeout(PONG)
-        .keep_alive_while_idle(true);
-    endpoint.connect_with_connector(connector.clone()).await.map_err(|error| {
-        if let Some(reason) = advice(&error) {
-            return End::Stranger(reason);
-        }
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        broken(cause.unwrap_or_else(|| error.to_string()))
-    })
-}
-
-fn sort(status: Status, welcomed: bool) -> End {
-    let leader = status.metadata().get(LEADER_METADATA).and_then(|value| value.to_str().ok());
-    match (status.code(), leader) {
-        (Code::Unavailable, Some(leader)) if !leader.is_empty() => End::Follow(leader.to_owned()),
-        (
-            Code::AlreadyExists
-            | Code::FailedPrecondition
-            | Code::InvalidArgument
-            | Code::PermissionDenied
-            | Code::Unauthenticated,
-            _,
-        ) => End::Refused(status),
-        _ => match advice(&status) {
-            Some(reason) if !welcomed => End::Stranger(reason),
-            _ => End::Broken { welcomed, reason: status.message().to_owned() },
-        },
-    }
+/// How often the leader wants to hear of us.
+fn heartbeats(welcome: &Welcome) -> Duration {
+    Duration::from_millis(welcome.heartbeat_ms.clamp(*HEARTBEATS.start(), *HEARTBEATS.end()))
 }

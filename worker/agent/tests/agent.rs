@@ -5,13 +5,17 @@
 
 mod support;
 
-use std::{collections::BTreeSet, fs, net::SocketAddr};
+use std::{collections::BTreeSet, fs, io::ErrorKind, net::SocketAddr};
 
 use support::{Node, Scheduler, attempt, desired, how, kill_shim, pki, wait, within};
+use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Status};
 use trainyard_jobs::FileEntry;
 use trainyard_pki::{AUTHORITY_LIFE, Authority, Subject};
-use trainyard_proto::v1::{self, rank_exit::How};
+use trainyard_proto::{
+    LEADER_METADATA,
+    v1::{self, rank_exit::How},
+};
 use trainyard_worker::WorkerError;
 
 /// Writes what a training script would: figures, a checkpoint, artifacts, output.
@@ -289,6 +293,49 @@ async fn a_duplicate_name_or_another_cluster_ends_the_agent() {
     let other = Scheduler::start_at("127.0.0.1:0", other).await;
     let error = refused(&node, &[other.address]).await;
     assert!(matches!(error, WorkerError::OtherCluster { .. }), "{error}");
+}
+
+/// Whether the other side has not closed a connection.
+fn is_open(connection: &TcpStream) -> bool {
+    let mut bytes = [0; 4096];
+    loop {
+        match connection.try_read(&mut bytes) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_is_asked_while_a_frozen_scheduler_is_silent() {
+    let node = Node::new();
+    let mut asked = [Vec::new(), Vec::new()];
+    let (first, second) = (TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0"));
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    let agent = node.agent(&[first.local_addr().unwrap(), second.local_addr().unwrap()]);
+    within("two that are asked at once", async {
+        while !asked.iter().all(|asked| asked.iter().any(is_open)) {
+            tokio::select! {
+                connection = first.accept() => asked[0].push(connection.unwrap().0),
+                connection = second.accept() => asked[1].push(connection.unwrap().0),
+            }
+        }
+    })
+    .await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_names_a_leader_that_is_gone_leads_nobody_astray() {
+    let node = Node::new();
+    let (follower, leader) = (Scheduler::start().await, Scheduler::start().await);
+    let mut status = Status::unavailable("this scheduler does not lead");
+    status.metadata_mut().insert(LEADER_METADATA, "127.0.0.1:1".parse().unwrap());
+    *follower.refusal.lock().unwrap() = Some(status);
+    let agent = node.agent(&[follower.address, leader.address]);
+    leader.wait("a greeting", |t| t.hellos.first().cloned()).await;
+    agent.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
