@@ -11,7 +11,8 @@ use trainyard_core::{
     Command, Delta, Envelope, Event, Planner, Refusal, Reply, State,
     archive::NoArchive,
     command::{EndedReport, FEATURE_LEVEL, Mutation, Submit},
-    placement::WorkBudget,
+    placement::{Plan, WorkBudget},
+    state::Job,
 };
 use trainyard_jobs::{
     AttemptPhase, AttemptRef, Bytes, ClusterId, Device, DeviceKind, Digest, IdempotencyKey,
@@ -25,6 +26,8 @@ const NODES: u64 = 10_000;
 const JOBS: u64 = 100_000;
 const PROJECTS: u64 = 50;
 const CHANGES: usize = 400;
+/// Jobs that end, and arrive, in each minute of an hour that passes.
+const A_MINUTE: usize = 80;
 
 pub(crate) struct Large {
     pub(crate) state: State,
@@ -130,14 +133,21 @@ impl Large {
         events
     }
 
+    fn running(&self) -> Vec<JobId> {
+        let runs = |job: &&Job| job.current().is_some_and(|a| a.phase != AttemptPhase::Ended);
+        self.state.live_jobs().filter(runs).map(|job| job.id.clone()).collect()
+    }
+
     /// One running job's ranks exit.
     fn end_one(&mut self) -> Vec<Event> {
-        let running: Vec<&trainyard_core::state::Job> = self
-            .state
-            .live_jobs()
-            .filter(|job| job.current().is_some_and(|a| a.phase != AttemptPhase::Ended))
-            .collect();
-        let job = running[self.rng.below(running.len())];
+        let running = self.running();
+        let job = running[self.rng.below(running.len())].clone();
+        self.end(&job, RankExit::Code { code: 0 })
+    }
+
+    /// All ranks of a job exit.
+    fn end(&mut self, job: &JobId, exit: RankExit) -> Vec<Event> {
+        let job = self.state.job(job).expect("it is known");
         let attempt = job.current().expect("it runs");
         let name = job.attempt_ref(attempt);
         let mut first = 0;
@@ -149,7 +159,7 @@ impl Large {
         }
         let mut all = Vec::new();
         for (node, first, count) in reports {
-            let report = ended(node, name.clone(), first, count);
+            let report = ended(node, name.clone(), first, count, exit);
             let (reply, events) = self.apply(Command::ReportEnded(Box::new(report)));
             reply.expect("ends");
             all.extend(events);
@@ -165,24 +175,31 @@ impl Large {
         }
     }
 
-    /// Applies what was planned and tells the planner. Returns the number of starts.
-    fn start(&mut self, planner: &mut Planner, plan: trainyard_core::placement::Plan) -> usize {
-        let mut started = 0;
-        for start in plan.starts {
-            let (reply, events) = self.apply(Command::StartAttempt(Box::new(start)));
+    /// Applies what was planned and tells the planner; those that are stopped exit then. Returns
+    /// the numbers of starts and stops.
+    fn start(&mut self, planner: &mut Planner, plan: Plan) -> (usize, usize) {
+        let counts = (plan.starts.len(), plan.stops.len());
+        let stopped: Vec<JobId> = plan.stops.iter().map(|stop| stop.job.clone()).collect();
+        let stops = plan.stops.into_iter().map(|stop| Command::Preempt(Box::new(stop.into())));
+        let starts = plan.starts.into_iter().map(|s| Command::StartAttempt(Box::new(s)));
+        for command in stops.chain(starts) {
+            let (reply, events) = self.apply(command);
             reply.expect("what is planned from a state applies to it");
             self.feed(planner, &events);
-            started += 1;
         }
-        started
+        for job in stopped {
+            let events = self.end(&job, RankExit::Signal { signal: 15 });
+            self.feed(planner, &events);
+        }
+        counts
     }
 }
 
-fn ended(node: NodeId, attempt: AttemptRef, first: u32, count: u32) -> EndedReport {
+fn ended(node: NodeId, attempt: AttemptRef, first: u32, count: u32, exit: RankExit) -> EndedReport {
     EndedReport {
         node,
         attempt,
-        exits: (first..first + count).map(|rank| (rank, RankExit::Code { code: 0 })).collect(),
+        exits: (first..first + count).map(|rank| (rank, exit)).collect(),
         first_failure: None,
         start_error: None,
         time_limit: false,
@@ -202,7 +219,7 @@ pub(crate) fn run() -> Value {
     let plan = planner.plan(large.now, WorkBudget::UNLIMITED);
     let full = start.elapsed();
     let with_planner = memory::resident();
-    let started = large.start(&mut planner, plan);
+    let (started, _) = large.start(&mut planner, plan);
     let start = Instant::now();
     let again = planner.plan(large.now, WorkBudget::UNLIMITED);
     let idle = start.elapsed();
@@ -210,13 +227,10 @@ pub(crate) fn run() -> Value {
     let reasons = planner.reasons(large.now).len();
     let told = start.elapsed();
     let explained = explain(&mut large, &mut planner);
-    let mut more = large.start(&mut planner, again);
-    let (young, then) = increments(&mut large, &mut planner);
-    more += then;
-    // By now every running job may be stopped for another.
-    large.now.0 += 3_600_000;
-    let (rested, then) = increments(&mut large, &mut planner);
-    more += then;
+    large.start(&mut planner, again);
+    let young = increments(&mut large, &mut planner);
+    an_hour(&mut large, &mut planner);
+    let rested = increments(&mut large, &mut planner);
     assert_eq!(planner, Planner::of(&large.state), "the increments add up");
     json!({
         "planner_from_state_ms": build.as_secs_f64() * 1e3,
@@ -228,7 +242,6 @@ pub(crate) fn run() -> Value {
         "explain_one_ms": explained,
         "incremental_ms": young,
         "incremental_an_hour_later_ms": rested,
-        "started_in_increments": more,
         "resident_mb": {
             "state": (with_state - before) as f64 / 1e6,
             "planner_after_a_pass": (with_planner - with_state) as f64 / 1e6,
@@ -237,10 +250,11 @@ pub(crate) fn run() -> Value {
     })
 }
 
-/// Jobs end and arrive in turn; how long each takes to be planned for, and how many start.
-fn increments(large: &mut Large, planner: &mut Planner) -> (Value, usize) {
+/// Jobs end and arrive in turn: how long each takes to be planned for, and how many start and are
+/// stopped.
+fn increments(large: &mut Large, planner: &mut Planner) -> Value {
     let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    let mut started = 0;
+    let (mut started, mut stopped) = (0, 0);
     for change in 0..CHANGES {
         large.now.0 += 20;
         let (what, events) = if change.is_multiple_of(2) {
@@ -252,10 +266,32 @@ fn increments(large: &mut Large, planner: &mut Planner) -> (Value, usize) {
         large.feed(planner, &events);
         let plan = planner.plan(large.now, WorkBudget::UNLIMITED);
         times.entry(what).or_default().push(start.elapsed().as_secs_f64() * 1e3);
-        started += large.start(planner, plan);
+        let (starts, stops) = large.start(planner, plan);
+        started += starts;
+        stopped += stops;
     }
-    let times: BTreeMap<_, _> = times.into_iter().map(|(k, v)| (k, quantiles(v))).collect();
-    (json!(times), started)
+    let mut told: BTreeMap<_, _> = times.into_iter().map(|(k, v)| (k, quantiles(v))).collect();
+    told.insert("started", json!(started));
+    told.insert("stopped", json!(stopped));
+    json!(told)
+}
+
+/// An hour passes. Every minute some jobs end and as many arrive; after it how long jobs take is
+/// known from those that ended, and all that ran from its beginning may be stopped for others.
+fn an_hour(large: &mut Large, planner: &mut Planner) {
+    for _ in 0..60 {
+        large.now.0 += 60_000;
+        let mut running = large.running();
+        for _ in 0..A_MINUTE {
+            let job = running.swap_remove(large.rng.below(running.len()));
+            let events = large.end(&job, RankExit::Code { code: 0 });
+            large.feed(planner, &events);
+            let events = large.submit();
+            large.feed(planner, &events);
+        }
+        let plan = planner.plan(large.now, WorkBudget::UNLIMITED);
+        large.start(planner, plan);
+    }
 }
 
 /// Everything there is to say of jobs all over the queue.

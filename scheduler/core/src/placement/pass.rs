@@ -20,7 +20,7 @@ use super::{
     explain::{Blocker, could_fit},
     fit::{Hints, Request},
     order::{Settings, preempts},
-    planner::{PATIENCE, Plan, Planner},
+    planner::{Ask, PATIENCE, Plan, Planner},
     running::Stop,
     share::Shares,
     time::{Reservations, ends},
@@ -48,7 +48,7 @@ pub(super) struct Pass<'a> {
     /// What will be free without anybody's doing, and nobody has laid a hand on.
     pending: Vec<Placement>,
     /// Jobs that may be stopped, by group, the worst first.
-    standings: BTreeMap<&'a ProjectName, Vec<Standing<'a>>>,
+    standings: BTreeMap<(&'a ProjectName, bool), (Ask, Vec<Standing<'a>>)>,
     /// Jobs that this plan stops.
     stopped: BTreeSet<JobId>,
     shares: Shares<'a>,
@@ -333,21 +333,19 @@ impl<'a> Pass<'a> {
         self.reserved.backfill(self.yard, request, hints, until)
     }
 
-    /// Looks at a group's running jobs, once: those that may be stopped now, the worst first.
-    fn stand<'b>(
-        standings: &'b mut BTreeMap<&'a ProjectName, Vec<Standing<'a>>>,
-        plan: &mut Plan,
-        (planner, gone, now): (&'a Planner, &BTreeSet<JobId>, Timestamp),
-        group: &'a ProjectName,
-    ) -> Option<&'b Vec<Standing<'a>>> {
-        if !standings.contains_key(group) {
-            let (found, next) = planner.standings(group, gone, now);
-            if let Some(next) = next.filter(|next| *next > now) {
-                plan.again = Some(plan.again.map_or(next, |before| before.min(next)));
+    /// Those of a group's running jobs that may be stopped now, of those that are asked for, the
+    /// worst first; it may be some more.
+    fn stand(&mut self, group: &'a ProjectName, ask: Ask) -> &[Standing<'a>] {
+        let kind = matches!(ask, Ask::Cheaper(_));
+        let key = (group, kind);
+        if !self.standings.get(&key).is_some_and(|(asked, _)| asked.covers(&ask)) {
+            let (found, next) = self.planner.standings(group, &ask, self.gone, self.now);
+            if let Some(next) = next {
+                self.again(next);
             }
-            standings.insert(group, found);
+            self.standings.insert(key, (ask, found));
         }
-        standings.get(group)
+        self.standings.get(&key).map_or(&[], |(_, found)| found)
     }
 
     /// Time alone changes something then.

@@ -2,6 +2,7 @@
 //! does stands in `pass`.
 
 mod forecast;
+mod herd;
 mod suppose;
 
 use std::{
@@ -13,13 +14,15 @@ use trainyard_jobs::{
     DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId,
 };
 
+pub(super) use self::herd::Ask;
+use self::herd::Herd;
 use super::{
     explain::Blocker,
     fit::Request,
     order::{Lines, Settings},
     pass::Pass,
     running::{Progress, Running, Stop},
-    time::{History, Past, Seen},
+    time::{History, News, Past, Seen},
     view::{Delta, PlanNode, Waiting},
     yard::Yard,
 };
@@ -62,6 +65,8 @@ pub type Blockers = Arc<[Blocker]>;
 #[derive(Debug, Clone, Default)]
 pub struct Planner {
     waiting: BTreeMap<JobId, Waiting>,
+    /// Those that wait, by project.
+    queued: BTreeMap<ProjectName, BTreeSet<JobId>>,
     running: BTreeMap<JobId, Running>,
     nodes: BTreeMap<NodeId, PlanNode>,
     unusable: BTreeMap<NodeId, BTreeMap<UnitId, String>>,
@@ -71,8 +76,8 @@ pub struct Planner {
     yard: Yard,
     lines: Lines,
     settings: BTreeMap<ProjectName, Settings>,
-    /// The running jobs of each group, by the time from which they may be stopped for others.
-    groups: BTreeMap<ProjectName, BTreeSet<(Timestamp, JobId)>>,
+    /// The running jobs of each group that may be stopped for others.
+    herds: BTreeMap<ProjectName, Herd>,
     /// The running jobs whose units are becoming free.
     leaving: BTreeSet<JobId>,
     /// The running jobs that have fewer ranks than they ask for.
@@ -119,7 +124,7 @@ impl Planner {
         let mut planner = Self { elastic, ..Self::default() };
         for job in state.newest_ended_jobs(u64::MAX).take(REMEMBERED) {
             if let Some(past) = Past::of(job) {
-                planner.history.learn(&past);
+                let _ = planner.history.learn(&past);
             }
         }
         for name in state.queues().keys() {
@@ -143,6 +148,10 @@ impl Planner {
             Delta::Waits(job) => {
                 self.forget(&job.id);
                 self.line_up(&job);
+                match self.queued.get_mut(&job.project) {
+                    Some(queued) => drop(queued.insert(job.id.clone())),
+                    None => drop(self.queued.insert(job.project.clone(), [job.id.clone()].into())),
+                }
                 self.waiting.insert(job.id.clone(), *job);
             }
             Delta::Runs(job) => {
@@ -158,8 +167,8 @@ impl Planner {
                 let ran = self.running.contains_key(&job);
                 self.forget(&job);
                 self.seen.remove(&job);
-                if ran && self.history.learn(&past) {
-                    self.line_up_anew(|job| job.estimate.is_none());
+                if ran {
+                    self.learn(&past);
                 }
             }
             Delta::Progress(job, progress) => self.take_in(&job, progress),
@@ -240,43 +249,50 @@ impl Planner {
         };
         let seen = Seen { done: progress.done, total: progress.total, ran };
         self.seen.insert(id.clone(), seen);
-        if let Some(job) = self.waiting.get(id).cloned() {
-            self.line_up(&job);
+        if let Some(job) = self.waiting.get(id) {
+            let (value, patience) = self.standing_in_line(job);
+            self.lines.shift(id, value, patience);
+        }
+        if let Some(job) = self.running.get(id).filter(|job| !job.is_leaving()).cloned() {
+            self.herd(&job);
         }
     }
 
-    /// Puts a waiting job where it belongs.
-    fn line_up(&mut self, job: &Waiting) {
-        self.settle(&job.project);
-        let settings = self.settings(&job.project);
-        let value = self.value_of(job);
-        let rank = (std::cmp::Reverse(job.priority), value, job.sequence, job.id.clone());
-        let patience = Timestamp(job.since.0.saturating_add(self.bound(job, &settings)));
-        let patience = self.latest_start(job).map_or(patience, |latest| latest.min(patience));
-        let group = settings.group.clone();
-        self.lines.insert(group, Request::from(&job.resources), rank, patience);
-    }
-
-    /// Puts those waiting jobs where they belong now that are concerned.
-    fn line_up_anew(&mut self, concerns: impl Fn(&Waiting) -> bool) {
-        let concerned: Vec<JobId> =
-            self.waiting.values().filter(|job| concerns(job)).map(|job| job.id.clone()).collect();
-        for id in concerned {
-            if let Some(job) = self.waiting.remove(&id) {
-                self.line_up(&job);
-                self.waiting.insert(id, job);
+    /// Counts a run among those from which is learned how long jobs take.
+    fn learn(&mut self, past: &Past) {
+        let concerned: Vec<&BTreeSet<JobId>> = match self.history.learn(past) {
+            News::Nothing => Vec::new(),
+            News::OfProject => self.queued.get(&past.project).into_iter().collect(),
+            News::OfAll => self.queued.values().collect(),
+        };
+        for job in concerned.into_iter().flatten().filter_map(|id| self.waiting.get(id)) {
+            // Of one that says something itself nothing else is expected now.
+            if job.estimate.is_none() {
+                let (value, patience) = self.standing_in_line(job);
+                self.lines.shift(&job.id, value, patience);
             }
         }
+    }
+
+    /// Puts a waiting job into its line.
+    fn line_up(&mut self, job: &Waiting) {
+        self.settle(&job.project);
+        let (value, patience) = self.standing_in_line(job);
+        let rank = (std::cmp::Reverse(job.priority), value, job.sequence, job.id.clone());
+        let Some(settings) = self.settings.get(&job.project) else { return };
+        self.lines.insert(&settings.group, Request::from(&job.resources), rank, patience);
     }
 
     /// Settings changed: everybody's group may be another.
     fn regroup(&mut self) {
         self.settings.clear();
-        self.groups.clear();
+        self.herds.clear();
         self.used.clear();
         self.leaving.clear();
         self.small.clear();
-        self.line_up_anew(|_| true);
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.values().for_each(|job| self.line_up(job));
+        self.waiting = waiting;
         for (_, job) in std::mem::take(&mut self.running) {
             self.count(&job);
             self.running.insert(job.id.clone(), job);
@@ -299,37 +315,51 @@ impl Planner {
 
     fn count(&mut self, job: &Running) {
         self.settle(&job.project);
-        let (group, rested) = self.standing_of(job);
         let used = self.used.entry(job.project.clone()).or_default();
         if let Some(used) = used.get_mut(slot(job.resources.device)) {
             *used = used.saturating_add(job.units());
         }
-        self.groups.entry(group).or_default().insert((rested, job.id.clone()));
         if job.is_leaving() {
             self.leaving.insert(job.id.clone());
-        } else if job.units() < u64::from(job.resources.gpus) {
+            return;
+        }
+        if job.units() < u64::from(job.resources.gpus) {
             self.small.insert(job.id.clone());
         }
+        self.herd(job);
     }
 
-    /// The group of a running job, and from when on it may be stopped for another.
-    fn standing_of(&self, job: &Running) -> (ProjectName, Timestamp) {
-        let settings = self.settings(&job.project);
-        let rested = Timestamp(job.started.0.saturating_add(settings.min_run.0));
-        (settings.group, rested)
+    /// Puts a running job among those of its group, with what is known of it now.
+    fn herd(&mut self, job: &Running) {
+        let outlook = self.outlook_of(job);
+        let lost = self.restarting(&job.project, job.attempt.0);
+        let Some(settings) = self.settings.get(&job.project) else { return };
+        let herd = match self.herds.get_mut(&settings.group) {
+            Some(herd) => herd,
+            None => self.herds.entry(settings.group.clone()).or_default(),
+        };
+        herd.insert(job, settings, lost, outlook);
     }
 
     fn forget(&mut self, id: &JobId) {
-        self.waiting.remove(id);
-        self.lines.remove(id);
+        if let Some(job) = self.waiting.remove(id) {
+            self.lines.remove(id);
+            if let Some(queued) = self.queued.get_mut(&job.project) {
+                queued.remove(id);
+                if queued.is_empty() {
+                    self.queued.remove(&job.project);
+                }
+            }
+        }
         let Some(job) = self.running.remove(id) else { return };
         self.leaving.remove(id);
         self.small.remove(id);
-        let (group, rested) = self.standing_of(&job);
-        if let Some(jobs) = self.groups.get_mut(&group) {
-            jobs.remove(&(rested, job.id.clone()));
-            if jobs.is_empty() {
-                self.groups.remove(&group);
+        if let Some(settings) = self.settings.get(&job.project)
+            && let Some(herd) = self.herds.get_mut(&settings.group)
+        {
+            herd.remove(id);
+            if herd.is_empty() {
+                self.herds.remove(&settings.group);
             }
         }
         if let Some(used) = self.used.get_mut(&job.project) {
@@ -392,9 +422,9 @@ impl Planner {
         &self.settings
     }
 
-    /// The groups with running jobs.
+    /// The groups with running jobs that may be stopped for others.
     pub(super) fn groups(&self) -> impl Iterator<Item = &ProjectName> {
-        self.groups.keys()
+        self.herds.keys()
     }
 
     /// The thousandths of units that a project used on average lately.
@@ -419,12 +449,6 @@ impl Planner {
     /// The job as it waits, and its place in its group's queue from 1.
     pub(super) fn waiting(&self, job: &JobId) -> Option<(&Waiting, usize)> {
         Some((self.waiting.get(job)?, self.lines.position(job)?))
-    }
-
-    /// What a project's settings come to.
-    pub(super) fn settings(&self, project: &ProjectName) -> Settings {
-        let known = self.settings.get(project).cloned();
-        known.unwrap_or_else(|| Settings::of(&self.queues, project))
     }
 
     /// What a project that has jobs comes to.

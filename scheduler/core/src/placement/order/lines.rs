@@ -45,23 +45,48 @@ impl Lines {
     /// Puts a job into its line. `patience` is when it has waited too long.
     pub(in crate::placement) fn insert(
         &mut self,
-        group: ProjectName,
+        group: &ProjectName,
         request: Request,
         rank: Rank,
         patience: Timestamp,
     ) {
         let id = rank.3.clone();
-        let place =
-            Place { group: group.clone(), request: request.clone(), rank: rank.clone(), patience };
-        if let Some(old) = self.places.insert(id.clone(), place) {
-            self.leave(&id, &old);
-        }
-        self.patience.insert((patience, id));
-        match self.counts.get_mut(&request) {
+        self.remove(&id);
+        let place = Place { group: group.clone(), request, rank: rank.clone(), patience };
+        self.patience.insert((patience, id.clone()));
+        match self.counts.get_mut(&place.request) {
             Some(count) => *count += 1,
-            None => drop(self.counts.insert(request.clone(), 1)),
+            None => drop(self.counts.insert(place.request.clone(), 1)),
         }
-        self.groups.entry(group).or_default().entry(request).or_default().insert(rank);
+        let lines = match self.groups.get_mut(group) {
+            Some(lines) => lines,
+            None => self.groups.entry(group.clone()).or_default(),
+        };
+        let line = match lines.get_mut(&place.request) {
+            Some(line) => line,
+            None => lines.entry(place.request.clone()).or_default(),
+        };
+        line.insert(rank);
+        self.places.insert(id, place);
+    }
+
+    /// Puts a job that stands in a line where it belongs by another value.
+    pub(in crate::placement) fn shift(&mut self, job: &JobId, value: u64, patience: Timestamp) {
+        let Some(place) = self.places.get_mut(job) else { return };
+        if place.patience != patience {
+            self.patience.remove(&(place.patience, job.clone()));
+            self.patience.insert((patience, job.clone()));
+            place.patience = patience;
+        }
+        if place.rank.1 == value {
+            return;
+        }
+        let line =
+            self.groups.get_mut(&place.group).and_then(|lines| lines.get_mut(&place.request));
+        let Some(line) = line else { return };
+        line.remove(&place.rank);
+        place.rank.1 = value;
+        line.insert(place.rank.clone());
     }
 
     /// Takes a job out.
@@ -107,6 +132,11 @@ impl Lines {
     /// The job's group and what its line asks for.
     pub(in crate::placement) fn line(&self, job: &JobId) -> Option<(&ProjectName, &Request)> {
         self.places.get(job).map(|place| (&place.group, &place.request))
+    }
+
+    /// The value by which a job stands in its line.
+    pub(in crate::placement) fn value(&self, job: &JobId) -> Option<u64> {
+        self.places.get(job).map(|place| place.rank.1)
     }
 
     /// How many jobs of its group stand before a job, and itself.

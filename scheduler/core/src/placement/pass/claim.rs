@@ -7,6 +7,7 @@ use super::Pass;
 use crate::placement::{
     fit::{Hints, Request},
     order::{Settings, Worth, preempts, stops_for, value},
+    planner::Ask,
     running::Stop,
     share::OverQuota,
     victims::{Standing, choose},
@@ -67,32 +68,20 @@ impl<'a> Pass<'a> {
 
     /// Running jobs of the job's own group that may be stopped for it, the worst first.
     fn own(&mut self, job: &Waiting, settings: &'a Settings) -> Vec<Standing<'a>> {
-        let value = self.planner.value_of(job);
+        let own = self.changed.filter(|changed| changed.id == job.id);
+        let value = match (own, self.planner.lines().value(&job.id)) {
+            (None, Some(value)) => value,
+            _ => self.planner.value_of(job),
+        };
         let worth = Worth { priority: job.priority, value, attained: job.attained };
-        let stopped = &self.stopped;
-        // The list is long and few of it are worse: a look at each, and copies of those alone.
-        let Some(all) = Self::stand(
-            &mut self.standings,
-            &mut self.plan,
-            (self.planner, self.gone, self.now),
-            &settings.group,
-        ) else {
-            return Vec::new();
-        };
         let overdue = self.overdue && preempts(settings.policy);
-        // The worst stands first: where it is not worse than the job, nobody is.
-        let better = |first: &Standing<'_>| {
-            let (theirs, own) = (first.worth.priority, worth.priority);
-            theirs > own || (theirs == own && first.worth.value <= worth.value)
-        };
-        if !overdue && all.first().is_none_or(better) {
-            return Vec::new();
-        }
-        let may = |standing: &&Standing<'_>| {
+        let ask = if overdue { Ask::All } else { Ask::WorthLess(worth) };
+        let mut found = self.stand(&settings.group, ask).to_vec();
+        found.retain(|standing| {
             let worth_it = stops_for(settings.policy, &worth, &standing.worth, standing.cost);
-            (overdue || worth_it) && !stopped.contains(&standing.job)
-        };
-        all.iter().filter(may).cloned().collect()
+            (overdue || worth_it) && !self.stopped.contains(&standing.job)
+        });
+        found
     }
 
     /// Running jobs of other queues from which the job's queue may take units back, those that
@@ -105,21 +94,22 @@ impl<'a> Pass<'a> {
         let left = value(Policy::Srsf, 0, self.planner.time_left(job), job.resources.gpus);
         let groups: Vec<&'a ProjectName> =
             self.planner.groups().filter(|group| **group != settings.group).collect();
+        // A guarantee is a promise; a fair share is worth no more than what is done with it.
+        let ask = if owed.guaranteed { Ask::All } else { Ask::Cheaper(left) };
         let mut found = Vec::new();
         for group in groups {
-            let look = (self.planner, self.gone, self.now);
-            let all = Self::stand(&mut self.standings, &mut self.plan, look, group);
-            let running = all.into_iter().flatten();
-            found.extend(running.filter(|s| !self.stopped.contains(&s.job)).cloned());
+            let may = self.planner.settings_of(group);
+            if may.is_none_or(|group| self.shares.may_spare(group, owed)) {
+                found.extend_from_slice(self.stand(group, ask));
+            }
         }
+        found.retain(|s| (owed.guaranteed || s.cost < left) && !self.stopped.contains(&s.job));
         found.sort_by(|a, b| a.cost.cmp(&b.cost).then(b.sequence.cmp(&a.sequence)));
         // Each that goes leaves its queue with less: as many may go as leave it with its own.
         let mut shares = self.shares.clone();
         found.retain(|standing| {
             let job = standing.running;
-            // A guarantee is a promise; a fair share is worth no more than what is done with it.
-            let worth_it = owed.guaranteed || standing.cost < left;
-            let spares = worth_it && shares.spares(standing.settings, owed, job);
+            let spares = shares.spares(standing.settings, owed, job);
             if spares {
                 shares.count(standing.settings, job.resources.device, job.units(), false);
             }

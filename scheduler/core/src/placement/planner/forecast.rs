@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use trainyard_jobs::{JobId, Millis, Policy, ProjectName, Timestamp};
 
-use super::Planner;
+use super::{Ask, Planner};
 use crate::placement::{
-    order::{Settings, Worth, bucket_end, value},
+    order::{Settings, Worth, value},
     running::Running,
-    time::{Facts, longest, remaining},
+    time::{Facts, Outlook, longest, remaining},
     victims::{Standing, cost, notice, ready},
     view::Waiting,
 };
@@ -18,24 +18,40 @@ use crate::placement::{
 /// patience is at an end as well: who runs for months may wait for weeks.
 const SLOWDOWN: u64 = 10;
 
+/// The wait that is too long for a job that will run so much longer.
+fn bound(job: &Waiting, settings: &Settings, left: u64) -> u64 {
+    let length = job.used.0.saturating_add(left);
+    length.saturating_mul(SLOWDOWN).max(settings.patience.0)
+}
+
 impl Planner {
     /// The wait that is too long for a job.
     pub(in crate::placement) fn bound(&self, job: &Waiting, settings: &Settings) -> u64 {
-        let length = job.used.0.saturating_add(self.time_left(job));
-        length.saturating_mul(SLOWDOWN).max(settings.patience.0)
-    }
-
-    /// When a job has to start to be done in time, if it can be done in time at all.
-    pub(in crate::placement) fn latest_start(&self, job: &Waiting) -> Option<Timestamp> {
-        let by = job.finish_by?.0;
-        let likely = by.checked_sub(self.time_left(job)).filter(|start| *start >= job.since.0)?;
-        Some(Timestamp(by.saturating_sub(self.longest(job)).min(likely)))
+        bound(job, settings, self.time_left(job))
     }
 
     /// What its policy makes of a waiting job.
     pub(in crate::placement) fn value_of(&self, job: &Waiting) -> u64 {
         let policy = self.settings_of(&job.project).map_or_else(Policy::default, |s| s.policy);
         value(policy, job.attained, self.time_left(job), job.resources.gpus)
+    }
+
+    /// Where a waiting job belongs in its line: its value, and when it will have waited too long.
+    pub(super) fn standing_in_line(&self, job: &Waiting) -> (u64, Timestamp) {
+        let Some(settings) = self.settings_of(&job.project) else {
+            return (0, Timestamp(u64::MAX));
+        };
+        let left = self.time_left(job);
+        let value = value(settings.policy, job.attained, left, job.resources.gpus);
+        let patience = Timestamp(job.since.0.saturating_add(bound(job, settings, left)));
+        (value, self.latest_start(job, left).map_or(patience, |latest| latest.min(patience)))
+    }
+
+    /// When a job has to start to be done in time, if it can be done in time at all.
+    fn latest_start(&self, job: &Waiting, left: u64) -> Option<Timestamp> {
+        let by = job.finish_by?.0;
+        let likely = by.checked_sub(left).filter(|start| *start >= job.since.0)?;
+        Some(Timestamp(by.saturating_sub(self.longest(job)).min(likely)))
     }
 
     /// Run time of so many attempts in which nothing was done: what each but the first lost when
@@ -90,59 +106,68 @@ impl Planner {
         Timestamp(now.0.saturating_add(left))
     }
 
-    /// The running jobs of a group that may be stopped at `now`, the worst first, and when that
-    /// changes by time alone.
+    /// What is known of how long a running job will run.
+    pub(super) fn outlook_of(&mut self, job: &Running) -> Outlook {
+        let kin = self.history.kin(&job.project, &job.principal, job.resources.gpus);
+        Outlook::of(&self.facts_of_running(job, job.started), kin)
+    }
+
+    /// The running jobs of a group that may be stopped at `now`, of those that are asked for, the
+    /// worst first; it may be some more. And when that changes by time alone.
     pub(in crate::placement) fn standings<'a>(
         &'a self,
         group: &ProjectName,
+        ask: &Ask,
         gone: &BTreeSet<JobId>,
         now: Timestamp,
     ) -> (Vec<Standing<'a>>, Option<Timestamp>) {
-        let (mut found, mut next) = (Vec::new(), None::<Timestamp>);
-        let mut then = |at: Timestamp| next = Some(next.map_or(at, |before| before.min(at)));
-        for (rested, id) in self.groups.get(group).into_iter().flatten() {
-            let Some(job) = self.running.get(id) else { continue };
-            if job.stopping || job.leaves_by.is_some() || gone.contains(&job.id) {
-                continue;
+        let Some(herd) = self.herds.get(group) else { return (Vec::new(), None) };
+        let (mut found, mut later) = (Vec::new(), None::<Timestamp>);
+        let next = herd.search(ask, now, &self.history, |id| {
+            let Some(job) = self.running.get(id).filter(|_| !gone.contains(id)) else { return };
+            match self.standing(job, now) {
+                Ok(standing) => found.extend(standing),
+                Err(ready) => later = Some(later.map_or(ready, |before| before.min(ready))),
             }
-            let Some(settings) = self.settings.get(&job.project) else { continue };
-            if *rested > now {
-                then(*rested);
-                break;
-            }
-            let ran = now.since(job.started).0;
-            let left = remaining(&self.facts_of_running(job, now), &self.history);
-            let length = job.used.0.saturating_add(ran).saturating_add(left);
-            let bound = length.saturating_mul(SLOWDOWN).max(settings.patience.0);
-            let ready = ready(job, settings, bound, now);
-            if ready > now {
-                then(ready);
-                continue;
-            }
-            let attained = job.attained.saturating_add(ran.saturating_mul(job.units()));
-            let whole = bucket_end(attained).saturating_sub(attained).div_ceil(job.units().max(1));
-            then(Timestamp(now.0.saturating_add(whole)));
-            found.push(Standing {
-                job: job.id.clone(),
-                version: job.version,
-                attempt: job.attempt,
-                worth: Worth {
-                    priority: job.priority,
-                    value: value(settings.policy, attained, left, job.resources.gpus),
-                    attained,
-                },
-                cost: cost(job, settings, now),
-                notice: notice(job, settings),
-                sequence: job.sequence,
-                running: job,
-                settings,
-            });
-        }
+        });
         found.sort_by(|a, b| {
             let key =
                 |s: &Standing<'_>| (s.worth.priority, std::cmp::Reverse(s.worth.value), s.cost);
             key(a).cmp(&key(b)).then(b.sequence.cmp(&a.sequence))
         });
-        (found, next)
+        (found, next.into_iter().chain(later).min())
+    }
+
+    /// How a running job stands, or when it may be stopped if not now.
+    fn standing<'a>(
+        &'a self,
+        job: &'a Running,
+        now: Timestamp,
+    ) -> Result<Option<Standing<'a>>, Timestamp> {
+        let Some(settings) = self.settings.get(&job.project) else { return Ok(None) };
+        let ran = now.since(job.started).0;
+        let left = remaining(&self.facts_of_running(job, now), &self.history);
+        let length = job.used.0.saturating_add(ran).saturating_add(left);
+        let bound = length.saturating_mul(SLOWDOWN).max(settings.patience.0);
+        let ready = ready(job, settings, bound, now);
+        if ready > now {
+            return Err(ready);
+        }
+        let attained = job.attained.saturating_add(ran.saturating_mul(job.units()));
+        Ok(Some(Standing {
+            job: job.id.clone(),
+            version: job.version,
+            attempt: job.attempt,
+            worth: Worth {
+                priority: job.priority,
+                value: value(settings.policy, attained, left, job.resources.gpus),
+                attained,
+            },
+            cost: cost(job, settings, now),
+            notice: notice(job, settings),
+            sequence: job.sequence,
+            running: job,
+            settings,
+        }))
     }
 }

@@ -34,6 +34,8 @@ struct Node<'a> {
     going: u64,
     /// Something of it runs or waits.
     active: bool,
+    /// Its fair share of the units that there are, by kind of device.
+    fair: [u64; 2],
     /// Thousandths of units in use on average lately.
     lately: u64,
 }
@@ -105,6 +107,7 @@ impl<'a> Shares<'a> {
                 above = Some(name);
             }
         }
+        shares.share_out();
         for job in planner.leaving() {
             if let Some(settings) = planner.settings_of(&job.project) {
                 shares.going(settings, job.units());
@@ -216,7 +219,22 @@ impl<'a> Shares<'a> {
     /// its queues stay at what they are guaranteed, and at their fair share unless a guarantee is
     /// claimed. What is becoming free is not theirs any more.
     pub(super) fn spares(&self, settings: &Settings, owed: Owed<'_>, job: &Running) -> bool {
-        let (device, units) = (job.resources.device, job.units());
+        self.can_do_without(settings, owed, job.resources.device, job.units())
+    }
+
+    /// Whether any job of a group may be taken units from for a queue that is owed them.
+    pub(super) fn may_spare(&self, group: &Settings, owed: Owed<'_>) -> bool {
+        let kinds = [DeviceKind::Cpu, DeviceKind::Gpu];
+        kinds.into_iter().any(|device| self.can_do_without(group, owed, device, 1))
+    }
+
+    fn can_do_without(
+        &self,
+        settings: &Settings,
+        owed: Owed<'_>,
+        device: DeviceKind,
+        units: u64,
+    ) -> bool {
         if settings.path.contains(owed.queue) {
             return false;
         }
@@ -242,14 +260,45 @@ impl<'a> Shares<'a> {
     /// A queue's fair share by weight of what there is for it and its siblings that use or want
     /// anything.
     fn fair(&self, name: &ProjectName, device: DeviceKind) -> u64 {
-        let Some(node) = self.nodes.get(name) else { return 0 };
-        let siblings =
-            self.nodes.values().filter(|other| other.active && other.above == node.above);
-        let weights: u64 = siblings.map(Node::weight).sum();
+        let node = self.nodes.get(name);
+        node.and_then(|node| node.fair.get(slot(device))).copied().unwrap_or_default()
+    }
+
+    /// Shares out what there is, from the root down.
+    fn share_out(&mut self) {
+        let mut weights: BTreeMap<Option<&ProjectName>, u64> = BTreeMap::new();
+        for node in self.nodes.values().filter(|node| node.active) {
+            *weights.entry(node.above).or_default() += node.weight();
+        }
+        let names: Vec<&'a ProjectName> = self.nodes.keys().copied().collect();
+        let mut done: BTreeMap<&ProjectName, [u64; 2]> = BTreeMap::new();
+        for name in names {
+            self.share_of(name, &weights, &mut done);
+        }
+        for (name, fair) in done {
+            if let Some(node) = self.nodes.get_mut(name) {
+                node.fair = fair;
+            }
+        }
+    }
+
+    fn share_of(
+        &self,
+        name: &'a ProjectName,
+        weights: &BTreeMap<Option<&ProjectName>, u64>,
+        done: &mut BTreeMap<&'a ProjectName, [u64; 2]>,
+    ) -> [u64; 2] {
+        if let Some(known) = done.get(name) {
+            return *known;
+        }
+        let Some(node) = self.nodes.get(name) else { return [0, 0] };
         let whole = match node.above {
-            None => self.total.get(slot(device)).copied().unwrap_or_default(),
-            Some(above) => self.fair(above, device),
+            None => self.total,
+            Some(above) => self.share_of(above, weights, done),
         };
-        whole.saturating_mul(node.weight()) / weights.max(1)
+        let all = weights.get(&node.above).copied().unwrap_or_default().max(1);
+        let fair = whole.map(|units| units.saturating_mul(node.weight()) / all);
+        done.insert(name, fair);
+        fair
     }
 }

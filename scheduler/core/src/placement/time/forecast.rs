@@ -7,10 +7,10 @@ use trainyard_jobs::{Millis, ProjectName};
 use super::history::History;
 
 /// What is expected of a job of which nothing at all is known.
-const UNKNOWN: u64 = 3_600_000;
+pub(super) const UNKNOWN: u64 = 3_600_000;
 
 /// A prediction never says that a running job is about to end at once.
-const LEAST: u64 = 1000;
+pub(super) const LEAST: u64 = 1000;
 
 /// What a job said of its progress, with the run time that it had had then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,13 +57,18 @@ pub(in crate::placement) fn longest(facts: &Facts<'_>, history: &History) -> u64
     facts.time_left.map_or(most, |left| most.min(left.0))
 }
 
-/// The rate so far goes on. Nothing is said by a job that is behind its own total.
+/// The rate so far goes on.
 fn by_progress(facts: &Facts<'_>) -> Option<u64> {
+    whole_by_progress(facts).map(|whole| whole.saturating_sub(facts.ran))
+}
+
+/// The run time with which the job will be done if its rate so far goes on. Nothing is said by one
+/// that is behind its own total.
+pub(super) fn whole_by_progress(facts: &Facts<'_>) -> Option<u64> {
     let Seen { done, total, ran } = facts.seen?;
     let total = total.filter(|total| *total >= done && done > 0)?;
     let left = u128::from(ran) * u128::from(total - done) / u128::from(done);
-    let left = u64::try_from(left).unwrap_or(u64::MAX);
-    Some(left.saturating_sub(facts.ran.saturating_sub(ran)))
+    Some(u64::try_from(left).unwrap_or(u64::MAX).saturating_add(ran))
 }
 
 /// A job that runs for longer than its spec says has shown the estimate to be wrong.

@@ -4,7 +4,7 @@
 //! Tiresias, NSDI '19, section 3.2). Counts alone are kept, so that it does not matter in which
 //! order runs ended.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use trainyard_jobs::{JobPhase, Millis, ProjectName};
 
@@ -43,54 +43,132 @@ impl Past {
     }
 }
 
-/// What runs have in common that are likely to take alike, the finest first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Class {
-    User(ProjectName, String, u32),
-    Size(ProjectName, u32),
-    Project(ProjectName),
-    All,
+/// The numbers of the classes of runs, by what runs have in common that are likely to take alike.
+#[derive(Debug, Clone, Default)]
+struct Classes {
+    count: usize,
+    all: Option<usize>,
+    projects: BTreeMap<ProjectName, OfProject>,
+}
+
+#[derive(Debug, Clone)]
+struct OfProject {
+    all: usize,
+    sizes: BTreeMap<u32, usize>,
+    users: BTreeMap<String, BTreeMap<u32, usize>>,
 }
 
 /// Runs by class and length.
 #[derive(Debug, Clone, Default)]
 pub(in crate::placement) struct History {
-    classes: BTreeMap<Class, Lengths>,
+    classes: Classes,
+    /// By the class's number; nothing of those of which no run is known.
+    lengths: Vec<Option<Box<Lengths>>>,
+}
+
+/// The numbers of a job's classes, the finest first: its user's jobs of its size, its project's of
+/// its size, its project's, all.
+pub(in crate::placement) type Kin = [usize; 4];
+
+/// Of which jobs something else is expected than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::placement) enum News {
+    Nothing,
+    /// Of those of the run's project.
+    OfProject,
+    OfAll,
 }
 
 #[derive(Debug, Clone)]
 struct Lengths {
     counts: [u32; BUCKETS],
     all: u32,
+    /// The most that is expected of a job whose run time falls into each bucket.
+    most: OnceLock<[Option<u64>; BUCKETS]>,
 }
 
 impl Default for Lengths {
     fn default() -> Self {
-        Self { counts: [0; BUCKETS], all: 0 }
+        Self { counts: [0; BUCKETS], all: 0, most: OnceLock::new() }
     }
 }
 
-fn classes(project: &ProjectName, principal: &str, gpus: u32) -> [Class; 4] {
-    let size = gpus.max(1).ilog2();
-    [
-        Class::User(project.clone(), principal.to_owned(), size),
-        Class::Size(project.clone(), size),
-        Class::Project(project.clone()),
-        Class::All,
-    ]
+/// Jobs of about as many ranks are of one size.
+fn size(gpus: u32) -> u32 {
+    gpus.max(1).ilog2()
+}
+
+impl Classes {
+    /// The numbers of a job's classes; those that it is the first of are counted on.
+    fn number(&mut self, project: &ProjectName, principal: &str, gpus: u32) -> Kin {
+        let (count, size) = (&mut self.count, size(gpus));
+        let mut next = || {
+            *count += 1;
+            *count - 1
+        };
+        let all = *self.all.get_or_insert_with(&mut next);
+        let of_project = match self.projects.get_mut(project) {
+            Some(known) => known,
+            None => self.projects.entry(project.clone()).or_insert_with(|| OfProject {
+                all: next(),
+                sizes: BTreeMap::new(),
+                users: BTreeMap::new(),
+            }),
+        };
+        let of_size = *of_project.sizes.entry(size).or_insert_with(&mut next);
+        let of_user = match of_project.users.get_mut(principal) {
+            Some(known) => known,
+            None => of_project.users.entry(principal.to_owned()).or_default(),
+        };
+        let of_user = *of_user.entry(size).or_insert_with(&mut next);
+        [of_user, of_size, of_project.all, all]
+    }
+
+    /// The numbers of those of a job's classes that have one.
+    fn find(&self, project: &ProjectName, principal: &str, gpus: u32) -> [Option<usize>; 4] {
+        let size = size(gpus);
+        let Some(of_project) = self.projects.get(project) else {
+            return [None, None, None, self.all];
+        };
+        let of_user = of_project.users.get(principal).and_then(|sizes| sizes.get(&size));
+        let of_size = of_project.sizes.get(&size);
+        [of_user.copied(), of_size.copied(), Some(of_project.all), self.all]
+    }
 }
 
 impl History {
-    /// Counts a run. Says whether that changes what is expected of jobs that have not run yet.
-    pub(in crate::placement) fn learn(&mut self, past: &Past) -> bool {
-        let mut news = false;
-        for class in classes(&past.project, &past.principal, past.gpus) {
-            let lengths = self.classes.entry(class).or_default();
+    /// Counts a run. Says of which jobs that have not run yet that changes what is expected.
+    pub(in crate::placement) fn learn(&mut self, past: &Past) -> News {
+        let mut news = News::Nothing;
+        let kin = self.kin(&past.project, &past.principal, past.gpus);
+        let whose = [News::OfProject, News::OfProject, News::OfProject, News::OfAll];
+        for (class, whose) in kin.into_iter().zip(whose) {
+            let Some(lengths) = self.lengths.get_mut(class) else { continue };
+            let lengths = lengths.get_or_insert_default();
             let before = lengths.fresh();
             lengths.add(past.ran.0);
-            news |= before != lengths.fresh();
+            if before != lengths.fresh() {
+                news = news.max(whose);
+            }
         }
         news
+    }
+
+    /// The classes of a job.
+    pub(in crate::placement) fn kin(
+        &mut self,
+        project: &ProjectName,
+        principal: &str,
+        gpus: u32,
+    ) -> Kin {
+        let kin = self.classes.number(project, principal, gpus);
+        self.lengths.resize(self.classes.count, None);
+        kin
+    }
+
+    /// No less than [`History::effective`] says of a job of these classes.
+    pub(in crate::placement) fn most(&self, kin: &Kin, ran: u64) -> Option<u64> {
+        kin.iter().find_map(|class| self.believed(*class))?.most(ran)
     }
 
     /// The time that a job will take still by the best plan to find out, after it ran `ran`
@@ -103,15 +181,23 @@ impl History {
         gpus: u32,
         ran: u64,
     ) -> Option<u64> {
-        let known = |class| self.classes.get(&class).filter(|lengths| lengths.all >= ENOUGH);
-        let lengths = classes(project, principal, gpus).into_iter().find_map(known)?;
-        lengths.effective(ran)
+        let classes = self.classes.find(project, principal, gpus);
+        let lengths = classes.into_iter().flatten().find_map(|class| self.believed(class))?;
+        // Most jobs that wait have not run.
+        if ran == 0 { lengths.most(0) } else { lengths.effective(ran) }
+    }
+
+    /// What is known of a class, if that is enough.
+    fn believed(&self, class: usize) -> Option<&Lengths> {
+        self.lengths.get(class)?.as_deref().filter(|lengths| lengths.is_enough())
     }
 }
 
 /// The bucket that a length falls into.
 fn bucket(ran: u64) -> usize {
-    (0..BUCKETS - 1).find(|at| ran < end(*at)).unwrap_or(BUCKETS - 1)
+    let doublings = (ran / 1000).checked_ilog2().unwrap_or(0);
+    let first = usize::try_from(2 * doublings).unwrap_or(BUCKETS);
+    (first..BUCKETS - 1).find(|at| ran < end(*at)).unwrap_or(BUCKETS - 1)
 }
 
 /// Where a bucket ends, in milliseconds.
@@ -133,12 +219,24 @@ impl Lengths {
         if let Some(count) = self.counts.get_mut(bucket(ran)) {
             *count = count.saturating_add(1);
             self.all = self.all.saturating_add(1);
+            self.most = OnceLock::new();
         }
+    }
+
+    const fn is_enough(&self) -> bool {
+        self.all >= ENOUGH
+    }
+
+    /// No less than [`Lengths::effective`]: within a bucket a longer run is nearer to its end.
+    fn most(&self, ran: u64) -> Option<u64> {
+        let start = |at: usize| at.checked_sub(1).map_or(0, end);
+        let most = self.most.get_or_init(|| std::array::from_fn(|at| self.effective(start(at))));
+        most.get(bucket(ran)).copied().flatten()
     }
 
     /// What is expected of a job that has not run yet.
     fn fresh(&self) -> Option<u64> {
-        (self.all >= ENOUGH).then(|| self.effective(0)).flatten()
+        self.is_enough().then(|| self.effective(0)).flatten()
     }
 
     fn effective(&self, ran: u64) -> Option<u64> {
@@ -219,6 +317,19 @@ mod tests {
         assert!(old > 50_000, "who did not is one of the long ones: {old}");
         let nearly = effective(&mixed, 90_000).unwrap();
         assert!(nearly < old, "and has less before it later on: {nearly}");
+    }
+
+    #[test]
+    fn no_job_of_a_bucket_is_expected_to_run_longer_than_its_first() {
+        let mut history = history(&[(3, 40), (60, 9), (700, 20), (5000, 8), (100_000, 3)]);
+        let (project, user) = ("p".parse().unwrap(), "ada");
+        let kin = history.kin(&project, user, 1);
+        for ran in (0..200_000_000).step_by(9973) {
+            let exact = history.effective(&project, user, 1, ran);
+            let most = history.most(&kin, ran);
+            assert_eq!(exact.is_some(), most.is_some(), "{ran}");
+            assert!(exact <= most, "{ran}: {exact:?} {most:?}");
+        }
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 mod forecast;
 mod history;
+mod outlook;
 mod reserve;
 
 pub(super) use forecast::{Facts, Seen, longest, remaining};
-pub(super) use history::History;
 pub use history::Past;
+pub(super) use history::{History, News};
+pub(super) use outlook::Outlook;
 pub(super) use reserve::{Reservations, ends};

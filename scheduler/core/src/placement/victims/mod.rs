@@ -51,18 +51,32 @@ pub(super) fn cost(job: &Running, settings: &Settings, now: Timestamp) -> u64 {
     lost.saturating_add(settings.restart_cost.0).saturating_mul(job.units())
 }
 
+/// Before this a running job is not stopped for another.
+pub(super) fn rested(job: &Running, settings: &Settings) -> Timestamp {
+    // A run that was resumed does more than come back.
+    let paid = if job.attempt.0 > 1 { settings.restart_cost.0.saturating_mul(PAID) } else { 0 };
+    Timestamp(job.started.0.saturating_add(settings.min_run.0.max(paid)))
+}
+
+/// Whether it may have rights beyond that: it waited for long, or was stopped often.
+pub(super) fn is_special(job: &Running, settings: &Settings) -> bool {
+    waited(job) >= settings.patience.0 || job.disrupted.len() >= settings.max_disruptions
+}
+
+/// How long it waited for its attempt.
+fn waited(job: &Running) -> u64 {
+    job.started.since(job.disrupted.last().copied().unwrap_or(job.submitted)).0
+}
+
 /// When a running job may be stopped for another, as far as its own rights go: never before, and
 /// not at all while its disruptions of the last day are as many as it has to bear.
 ///
 /// `bound` is the wait that would be too long for it. If it has waited so long for this attempt,
 /// it may go on for a good part of that, or it would have got nothing but its turn.
 pub(super) fn ready(job: &Running, settings: &Settings, bound: u64, now: Timestamp) -> Timestamp {
-    let waited = job.started.since(job.disrupted.last().copied().unwrap_or(job.submitted)).0;
+    let waited = waited(job);
     let earned = if waited >= bound { (waited / EARNED).min(DAY.0) } else { 0 };
-    // A run that was resumed does more than come back.
-    let paid = if job.attempt.0 > 1 { settings.restart_cost.0.saturating_mul(PAID) } else { 0 };
-    let least = settings.min_run.0.max(earned).max(paid);
-    let rested = Timestamp(job.started.0.saturating_add(least));
+    let rested = rested(job, settings).max(Timestamp(job.started.0.saturating_add(earned)));
     let recent = job.disrupted.iter().rev().filter(|at| now.since(**at) < DAY);
     // Once the oldest of so many is a day old, there is room for one more.
     let oldest = settings.max_disruptions.checked_sub(1).map(|most| recent.clone().nth(most));
