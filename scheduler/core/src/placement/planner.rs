@@ -1,12 +1,14 @@
 //! The planner itself: what it was told, and the faces that it shows. What a pass over the queue
 //! does stands in `pass`.
 
+mod census;
 mod forecast;
 mod herd;
 mod suppose;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem::take,
     sync::Arc,
 };
 
@@ -15,14 +17,14 @@ use trainyard_jobs::{
 };
 
 pub(super) use self::herd::Ask;
-use self::herd::Herd;
+use self::{census::Census, herd::Herd};
 use super::{
     explain::Blocker,
     fit::Request,
     order::{Lines, Settings},
     pass::Pass,
     running::{Progress, Running, Stop},
-    time::{History, News, Past, Seen},
+    time::{History, Past, Seen},
     view::{Delta, PlanNode, Waiting},
     yard::Yard,
 };
@@ -65,14 +67,17 @@ pub type Blockers = Arc<[Blocker]>;
 #[derive(Debug, Clone, Default)]
 pub struct Planner {
     waiting: BTreeMap<JobId, Waiting>,
-    /// Those that wait, by project.
-    queued: BTreeMap<ProjectName, BTreeSet<JobId>>,
+    /// Those that wait, by project: those first that have not run.
+    queued: BTreeMap<ProjectName, BTreeSet<(bool, JobId)>>,
     running: BTreeMap<JobId, Running>,
     nodes: BTreeMap<NodeId, PlanNode>,
     unusable: BTreeMap<NodeId, BTreeMap<UnitId, String>>,
     queues: BTreeMap<ProjectName, QueueSpec>,
     seen: BTreeMap<JobId, Seen>,
     history: History,
+    census: Census,
+    /// The time of the last pass.
+    clock: Timestamp,
     yard: Yard,
     lines: Lines,
     settings: BTreeMap<ProjectName, Settings>,
@@ -124,7 +129,7 @@ impl Planner {
         let mut planner = Self { elastic, ..Self::default() };
         for job in state.newest_ended_jobs(u64::MAX).take(REMEMBERED) {
             if let Some(past) = Past::of(job) {
-                let _ = planner.history.learn(&past);
+                planner.history.learn(&past);
             }
         }
         for name in state.queues().keys() {
@@ -148,27 +153,32 @@ impl Planner {
             Delta::Waits(job) => {
                 self.forget(&job.id);
                 self.line_up(&job);
+                self.count_waiting(&job);
+                let queued = (job.used.0 > 0, job.id.clone());
                 match self.queued.get_mut(&job.project) {
-                    Some(queued) => drop(queued.insert(job.id.clone())),
-                    None => drop(self.queued.insert(job.project.clone(), [job.id.clone()].into())),
+                    Some(others) => drop(others.insert(queued)),
+                    None => drop(self.queued.insert(job.project.clone(), [queued].into())),
                 }
                 self.waiting.insert(job.id.clone(), *job);
             }
             Delta::Runs(job) => {
                 self.forget(&job.id);
                 self.count(&job);
+                self.count_running(&job);
                 self.running.insert(job.id.clone(), *job);
             }
             Delta::Gone(job) => {
                 self.forget(&job);
+                self.census.forget(&job, &mut self.history);
                 self.seen.remove(&job);
             }
             Delta::Ended(job, past) => {
                 let ran = self.running.contains_key(&job);
                 self.forget(&job);
+                self.census.forget(&job, &mut self.history);
                 self.seen.remove(&job);
                 if ran {
-                    self.learn(&past);
+                    self.history.learn(&past);
                 }
             }
             Delta::Progress(job, progress) => self.take_in(&job, progress),
@@ -258,18 +268,59 @@ impl Planner {
         }
     }
 
-    /// Counts a run among those from which is learned how long jobs take.
-    fn learn(&mut self, past: &Past) {
-        let concerned: Vec<&BTreeSet<JobId>> = match self.history.learn(past) {
-            News::Nothing => Vec::new(),
-            News::OfProject => self.queued.get(&past.project).into_iter().collect(),
-            News::OfAll => self.queued.values().collect(),
-        };
-        for job in concerned.into_iter().flatten().filter_map(|id| self.waiting.get(id)) {
-            // Of one that says something itself nothing else is expected now.
-            if job.estimate.is_none() {
-                let (value, patience) = self.standing_in_line(job);
-                self.lines.shift(&job.id, value, patience);
+    /// Counts a waiting job among those that have run for some time, if it has.
+    fn count_waiting(&mut self, job: &Waiting) {
+        if job.used.0 == 0 {
+            return self.census.forget(&job.id, &mut self.history);
+        }
+        let kin = self.history.kin(&job.project, &job.principal, job.resources.gpus);
+        let ran = job.used.0.saturating_sub(self.restarting(&job.project, job.attempts));
+        self.census.count(&job.id, (&job.project, kin), ran, None, &mut self.history);
+    }
+
+    fn count_running(&mut self, job: &Running) {
+        let kin = self.history.kin(&job.project, &job.principal, job.resources.gpus);
+        let ran = job.used.0.saturating_sub(self.restarting(&job.project, job.attempt.0));
+        let since = Some(job.started);
+        self.census.count(&job.id, (&job.project, kin), ran, since, &mut self.history);
+    }
+
+    /// Counts anew how long those have run that have not ended.
+    fn count_all(&mut self) {
+        let (waiting, running) = (take(&mut self.waiting), take(&mut self.running));
+        for job in waiting.keys().chain(running.keys()) {
+            self.census.forget(job, &mut self.history);
+        }
+        waiting.values().for_each(|job| self.count_waiting(job));
+        running.values().for_each(|job| self.count_running(job));
+        (self.waiting, self.running) = (waiting, running);
+    }
+
+    /// It is `now`: jobs have run for longer, and what is expected of others follows from that.
+    fn advance(&mut self, now: Timestamp) {
+        if now < std::mem::replace(&mut self.clock, now) {
+            self.count_all();
+        }
+        self.census.advance(now, &mut self.history);
+        for news in self.history.sum_up() {
+            let projects = match &news.project {
+                Some(project) => self.queued.get_key_value(project).into_iter().collect(),
+                None => self.queued.iter().collect::<Vec<_>>(),
+            };
+            for (project, jobs) in projects {
+                // Who knows enough of a project's own jobs does not ask others.
+                if news.project.is_none() && self.history.knows(project) {
+                    continue;
+                }
+                let concerned =
+                    jobs.iter().rev().take_while(|(has_run, _)| *has_run || news.of_fresh);
+                for job in concerned.filter_map(|(_, id)| self.waiting.get(id)) {
+                    // Of one that says something itself nothing else is expected.
+                    if job.estimate.is_none() || job.used.0 > 0 {
+                        let (value, patience) = self.standing_in_line(job);
+                        self.lines.shift(&job.id, value, patience);
+                    }
+                }
             }
         }
     }
@@ -290,13 +341,14 @@ impl Planner {
         self.used.clear();
         self.leaving.clear();
         self.small.clear();
-        let waiting = std::mem::take(&mut self.waiting);
+        let waiting = take(&mut self.waiting);
         waiting.values().for_each(|job| self.line_up(job));
         self.waiting = waiting;
-        for (_, job) in std::mem::take(&mut self.running) {
+        for (_, job) in take(&mut self.running) {
             self.count(&job);
             self.running.insert(job.id.clone(), job);
         }
+        self.count_all();
     }
 
     /// Knows what a project's settings come to.
@@ -345,7 +397,7 @@ impl Planner {
         if let Some(job) = self.waiting.remove(id) {
             self.lines.remove(id);
             if let Some(queued) = self.queued.get_mut(&job.project) {
-                queued.remove(id);
+                queued.remove(&(job.used.0 > 0, job.id));
                 if queued.is_empty() {
                     self.queued.remove(&job.project);
                 }
@@ -460,7 +512,7 @@ impl Planner {
     /// it decides comes back to it as changes of the state.
     #[must_use]
     pub fn plan(&mut self, now: Timestamp, budget: WorkBudget) -> Plan {
-        self.pass(|planner, yard| {
+        self.pass(now, |planner, yard| {
             let mut pass = Pass::new(planner, yard, now).within(budget.0);
             pass.run();
             pass.decided()
@@ -471,7 +523,7 @@ impl Planner {
     /// that a reason is never another than the planner's own. Jobs that wait for the same share it.
     #[must_use]
     pub fn reasons(&mut self, now: Timestamp) -> BTreeMap<JobId, Blockers> {
-        self.pass(|planner, yard| {
+        self.pass(now, |planner, yard| {
             let mut pass = Pass::new(planner, yard, now).explaining();
             pass.run();
             pass.reasons()
@@ -479,8 +531,13 @@ impl Planner {
     }
 
     /// Goes through the queue in some way; afterwards the yard is as it was before.
-    fn pass<T>(&mut self, run: impl for<'a> FnOnce(&'a Self, &'a mut Yard) -> T) -> T {
-        let mut yard = std::mem::take(&mut self.yard);
+    fn pass<T>(
+        &mut self,
+        now: Timestamp,
+        run: impl for<'a> FnOnce(&'a Self, &'a mut Yard) -> T,
+    ) -> T {
+        self.advance(now);
+        let mut yard = take(&mut self.yard);
         yard.expect(self.lines.mix());
         let mark = yard.mark();
         let result = run(self, &mut yard);

@@ -15,6 +15,8 @@ pub(in crate::placement) struct Worth {
     pub(in crate::placement) value: u64,
     /// Unit-milliseconds that the job has had.
     pub(in crate::placement) attained: u64,
+    /// Unit-milliseconds in which it stays worth that.
+    pub(in crate::placement) stretch: u64,
 }
 
 /// The bucket of a job that has had so many unit-milliseconds: their logarithm, so that jobs of
@@ -51,8 +53,8 @@ pub(in crate::placement) const fn preempts(policy: Policy) -> bool {
 
 /// Whether a running job may be stopped for a waiting one of its queue, if that costs `cost`
 /// unit-milliseconds. The gain has to be larger: for remaining service it is the difference
-/// between the two; for attained service it is what the waiting job gets before it is as far as
-/// the other.
+/// between the two, and no more than what the waiting job gets before it may turn out to be like
+/// the other; for attained service it is what it gets before it is as far as the other.
 pub(in crate::placement) fn stops_for(
     policy: Policy,
     waiting: &Worth,
@@ -70,6 +72,6 @@ pub(in crate::placement) fn stops_for(
             let gain = bucket_end(waiting.attained).saturating_sub(waiting.attained);
             waiting.value < running.value && gain > cost
         }
-        _ => waiting.value.saturating_add(cost) < running.value,
+        _ => waiting.stretch > cost && waiting.value.saturating_add(cost) < running.value,
     }
 }

@@ -6,7 +6,7 @@ use trainyard_jobs::{Policy, ProjectName, StopCause, Timestamp};
 use super::Pass;
 use crate::placement::{
     fit::{Hints, Request},
-    order::{Settings, Worth, preempts, stops_for, value},
+    order::{Settings, preempts, stops_for, value},
     planner::Ask,
     running::Stop,
     share::OverQuota,
@@ -73,7 +73,7 @@ impl<'a> Pass<'a> {
             (None, Some(value)) => value,
             _ => self.planner.value_of(job),
         };
-        let worth = Worth { priority: job.priority, value, attained: job.attained };
+        let worth = self.planner.worth_of(job, value);
         let overdue = self.overdue && preempts(settings.policy);
         let ask = if overdue { Ask::All } else { Ask::WorthLess(worth) };
         let mut found = self.stand(&settings.group, ask).to_vec();

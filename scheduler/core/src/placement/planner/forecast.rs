@@ -9,7 +9,7 @@ use super::{Ask, Planner};
 use crate::placement::{
     order::{Settings, Worth, value},
     running::Running,
-    time::{Facts, Outlook, longest, remaining},
+    time::{Facts, Outlook, least, longest, remaining, stretch},
     victims::{Standing, cost, notice, ready},
     view::Waiting,
 };
@@ -95,6 +95,13 @@ impl Planner {
         remaining(&self.facts_of(job), &self.history)
     }
 
+    /// What a waiting job is worth, with `value` by its policy.
+    pub(in crate::placement) fn worth_of(&self, job: &Waiting, value: u64) -> Worth {
+        let stretch = stretch(&self.facts_of(job), &self.history);
+        let stretch = stretch.saturating_mul(u64::from(job.resources.gpus));
+        Worth { priority: job.priority, value, attained: job.attained, stretch }
+    }
+
     /// The milliseconds that a waiting job will hardly run longer than.
     pub(in crate::placement) fn longest(&self, job: &Waiting) -> u64 {
         longest(&self.facts_of(job), &self.history)
@@ -146,7 +153,8 @@ impl Planner {
     ) -> Result<Option<Standing<'a>>, Timestamp> {
         let Some(settings) = self.settings.get(&job.project) else { return Ok(None) };
         let ran = now.since(job.started).0;
-        let left = remaining(&self.facts_of_running(job, now), &self.history);
+        let facts = self.facts_of_running(job, now);
+        let left = remaining(&facts, &self.history);
         let length = job.used.0.saturating_add(ran).saturating_add(left);
         let bound = length.saturating_mul(SLOWDOWN).max(settings.patience.0);
         let ready = ready(job, settings, bound, now);
@@ -160,8 +168,15 @@ impl Planner {
             attempt: job.attempt,
             worth: Worth {
                 priority: job.priority,
-                value: value(settings.policy, attained, left, job.resources.gpus),
+                value: value(
+                    settings.policy,
+                    attained,
+                    least(&facts, &self.history),
+                    job.resources.gpus,
+                ),
                 attained,
+                // Nobody is stopped for one that runs already.
+                stretch: 0,
             },
             cost: cost(job, settings, now),
             notice: notice(job, settings),

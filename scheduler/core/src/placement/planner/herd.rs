@@ -31,7 +31,8 @@ impl Ask {
             (Self::All, _) => true,
             (Self::WorthLess(own), Self::WorthLess(other)) => {
                 let (above, below) = (own.priority, other.priority);
-                above > below || (above == below && own.value <= other.value)
+                let more = own.value <= other.value && own.stretch >= other.stretch;
+                above > below || (above == below && more)
             }
             (Self::Cheaper(own), Self::Cheaper(other)) => *own >= *other,
             _ => false,
@@ -88,9 +89,10 @@ impl Member {
             }
             Ask::WorthLess(worth) => {
                 let ran = self.used.saturating_add(now.since(self.started).0);
-                let most = self.outlook.most(ran.saturating_sub(self.lost), history);
-                let value = value(self.policy, attained, most, self.gpus);
-                worth.value.saturating_add(self.cost(now)) < value
+                let left = self.outlook.least(ran.saturating_sub(self.lost), history);
+                let value = value(self.policy, attained, left, self.gpus);
+                let cost = self.cost(now);
+                worth.stretch > cost && worth.value.saturating_add(cost) < value
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::placement::{
 impl Planner {
     /// Why one job waits, if it would not start at `now`.
     pub(in crate::placement) fn reason(&mut self, job: &JobId, now: Timestamp) -> Option<Blockers> {
-        self.pass(|planner, yard| {
+        self.pass(now, |planner, yard| {
             let mut pass = Pass::new(planner, yard, now).explaining();
             pass.run();
             pass.reason(job)
@@ -30,7 +30,7 @@ impl Planner {
         for node in scenario.more {
             self.yard.set(node, None);
         }
-        let starts = self.pass(|planner, yard| {
+        let starts = self.pass(now, |planner, yard| {
             let mut pass = Pass::new(planner, yard, now).supposing(scenario.job, scenario.gone);
             pass.run();
             pass.starts(&scenario.job.id)

@@ -274,3 +274,26 @@ fn an_increment_plans_what_a_planner_made_from_scratch_plans() {
         }
     }
 }
+
+#[test]
+fn a_few_that_end_at_once_make_nobody_else_look_long() {
+    let mut world = World::new();
+    for node in 1..=16 {
+        world.register(node, 1, 4, &[]);
+    }
+    for _ in 0..200 {
+        world.submit(ranks(1));
+    }
+    let mut running = world.plan();
+    world.now += 2000;
+    for attempt in running.drain(..10) {
+        world.exit_all(&attempt, 0);
+    }
+    running.extend(world.plan());
+    for minutes in 1..=30 {
+        world.now += 60_000;
+        world.plan();
+        assert_eq!(running.len(), 64);
+        assert_eq!(world.planner.leaving().count(), 0, "after {minutes} min");
+    }
+}

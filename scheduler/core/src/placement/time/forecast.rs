@@ -9,6 +9,9 @@ use super::history::History;
 /// What is expected of a job of which nothing at all is known.
 pub(super) const UNKNOWN: u64 = 3_600_000;
 
+/// An expectation of which nothing was said by the job may be so many times too high.
+pub(super) const UNSURE: u64 = 2;
+
 /// A prediction never says that a running job is about to end at once.
 pub(super) const LEAST: u64 = 1000;
 
@@ -36,13 +39,41 @@ pub(in crate::placement) struct Facts<'a> {
 
 /// The milliseconds that the job has still to run with its whole gang.
 pub(in crate::placement) fn remaining(facts: &Facts<'_>, history: &History) -> u64 {
-    let guess = by_progress(facts)
-        .or_else(|| by_estimate(facts))
-        .or_else(|| history.effective(facts.project, facts.principal, facts.gpus, facts.ran))
+    let guess = said(facts).unwrap_or_else(|| unsaid(facts, history));
+    facts.time_left.map_or(guess, |left| guess.min(left.0)).max(LEAST)
+}
+
+/// The milliseconds that the job has still to run at least, as far as one can tell. What others
+/// took is no good witness: half of it is.
+pub(in crate::placement) fn least(facts: &Facts<'_>, history: &History) -> u64 {
+    let guess = said(facts).unwrap_or_else(|| unsaid(facts, history) / UNSURE);
+    facts.time_left.map_or(guess, |left| guess.min(left.0)).max(LEAST)
+}
+
+/// The milliseconds for which it will be as well to run the job as it is now: all that it has still
+/// to run, unless those like it end soon or late.
+pub(in crate::placement) fn stretch(facts: &Facts<'_>, history: &History) -> u64 {
+    let likely = remaining(facts, history);
+    if said(facts).is_some() {
+        return likely;
+    }
+    let expected = history.effective(facts.project, facts.principal, facts.gpus, facts.ran);
+    expected.map_or(likely, |expected| expected.stretch)
+}
+
+/// What was said of this very job.
+fn said(facts: &Facts<'_>) -> Option<u64> {
+    by_progress(facts).or_else(|| by_estimate(facts))
+}
+
+/// What others and its limit make one expect.
+fn unsaid(facts: &Facts<'_>, history: &History) -> u64 {
+    history
+        .effective(facts.project, facts.principal, facts.gpus, facts.ran)
+        .map(|expected| expected.left)
         .or_else(|| facts.time_left.map(|left| left.0 / 2))
         // What has run for long is likely to run for long: lengths of jobs have heavy tails.
-        .unwrap_or_else(|| facts.ran.max(UNKNOWN));
-    facts.time_left.map_or(guess, |left| guess.min(left.0)).max(LEAST)
+        .unwrap_or_else(|| facts.ran.max(UNKNOWN))
 }
 
 /// The milliseconds that the job will hardly run longer than. Its limit is certain; a job's own

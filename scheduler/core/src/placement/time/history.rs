@@ -1,10 +1,11 @@
-//! Earlier runs, counted by how long they took. Of a job that says nothing of its progress this is
+//! What runs so far say of how long jobs take. Of a job that says nothing of its progress this is
 //! all that is known, and it is enough to order it well: the Gittins index of what it has had so
 //! far is optimal where lengths are known as a distribution alone (Gittins 1979; for clusters,
-//! Tiresias, NSDI '19, section 3.2). Counts alone are kept, so that it does not matter in which
-//! order runs ended.
+//! Tiresias, NSDI '19, section 3.2). Those that still run count with what they have run so far
+//! (Kaplan and Meier, 1958): who looks at those alone that have ended takes all jobs for short ones
+//! while the long ones run. Counts are kept, so that it does not matter in which order runs ended.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::collections::BTreeMap;
 
 use trainyard_jobs::{JobPhase, Millis, ProjectName};
 
@@ -15,6 +16,9 @@ const ENOUGH: u32 = 8;
 
 /// Lengths fall into buckets, two to each doubling, from a second on.
 const BUCKETS: usize = 64;
+
+/// All jobs of a class, in the fixed point in which those are counted that are left of them.
+const WHOLE: u128 = 1 << 40;
 
 /// A run that ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,35 +66,46 @@ struct OfProject {
 #[derive(Debug, Clone, Default)]
 pub(in crate::placement) struct History {
     classes: Classes,
-    /// By the class's number; nothing of those of which no run is known.
-    lengths: Vec<Option<Box<Lengths>>>,
+    /// By the class's number.
+    lengths: Vec<Lengths>,
+    /// The classes of which more is known than was summed up, each with its project.
+    changed: BTreeMap<usize, Option<ProjectName>>,
 }
 
 /// The numbers of a job's classes, the finest first: its user's jobs of its size, its project's of
 /// its size, its project's, all.
 pub(in crate::placement) type Kin = [usize; 4];
 
-/// Of which jobs something else is expected than before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::placement) enum News {
-    Nothing,
-    /// Of those of the run's project.
-    OfProject,
-    OfAll,
-}
-
-#[derive(Debug, Clone)]
+/// Runs of one class. There are many classes of few runs: none has more than it needs.
+#[derive(Debug, Clone, Default)]
 struct Lengths {
-    counts: [u32; BUCKETS],
-    all: u32,
-    /// The most that is expected of a job whose run time falls into each bucket.
-    most: OnceLock<[Option<u64>; BUCKETS]>,
+    /// Jobs whose run time came into each bucket: those that ended in it or later, and those that
+    /// have come so far.
+    entered: Vec<u32>,
+    /// Those of them that ended in it, and well.
+    ended: Vec<u32>,
+    /// All that ended well.
+    known: u32,
+    /// What is expected of a job whose run time is in each bucket, as of the last [`History::sum_up`].
+    expected: Vec<Option<Expected>>,
 }
 
-impl Default for Lengths {
-    fn default() -> Self {
-        Self { counts: [0; BUCKETS], all: 0, most: OnceLock::new() }
-    }
+/// What is expected of a job, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::placement) struct Expected {
+    /// The time that it will take still by the best plan to find out.
+    pub(in crate::placement) left: u64,
+    /// How long that plan goes: who has not ended by then is another matter.
+    pub(in crate::placement) stretch: u64,
+}
+
+/// Of which jobs something else is expected than before.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::placement) struct News {
+    /// Of those of this project; of all, when absent.
+    pub(in crate::placement) project: Option<ProjectName>,
+    /// Also of those that have not run yet.
+    pub(in crate::placement) of_fresh: bool,
 }
 
 /// Jobs of about as many ranks are of one size.
@@ -137,21 +152,49 @@ impl Classes {
 }
 
 impl History {
-    /// Counts a run. Says of which jobs that have not run yet that changes what is expected.
-    pub(in crate::placement) fn learn(&mut self, past: &Past) -> News {
-        let mut news = News::Nothing;
+    /// Counts a run that has ended well.
+    pub(in crate::placement) fn learn(&mut self, past: &Past) {
         let kin = self.kin(&past.project, &past.principal, past.gpus);
-        let whose = [News::OfProject, News::OfProject, News::OfProject, News::OfAll];
-        for (class, whose) in kin.into_iter().zip(whose) {
-            let Some(lengths) = self.lengths.get_mut(class) else { continue };
-            let lengths = lengths.get_or_insert_default();
-            let before = lengths.fresh();
-            lengths.add(past.ran.0);
-            if before != lengths.fresh() {
-                news = news.max(whose);
+        let at = bucket(past.ran.0);
+        self.count(&kin, &past.project, |lengths| {
+            lengths.enter(0, at);
+            lengths.ended.resize(lengths.ended.len().max(at + 1), 0);
+            if let Some(ended) = lengths.ended.get_mut(at) {
+                *ended = ended.saturating_add(1);
+            }
+            lengths.known = lengths.known.saturating_add(1);
+        });
+    }
+
+    /// Counts a job that has come from one bucket to the next, or on to a later one.
+    pub(in crate::placement) fn enter(
+        &mut self,
+        kin: &Kin,
+        project: &ProjectName,
+        from: usize,
+        to: usize,
+    ) {
+        self.count(kin, project, |lengths| lengths.enter(from, to));
+    }
+
+    /// A job that had come so far counts no more.
+    pub(in crate::placement) fn leave(&mut self, kin: &Kin, project: &ProjectName, at: usize) {
+        self.count(kin, project, |lengths| {
+            for entered in lengths.entered.iter_mut().take(at + 1) {
+                *entered = entered.saturating_sub(1);
+            }
+        });
+    }
+
+    fn count(&mut self, kin: &Kin, project: &ProjectName, count: impl Fn(&mut Lengths)) {
+        for (at, class) in kin.iter().enumerate() {
+            let Some(lengths) = self.lengths.get_mut(*class) else { continue };
+            count(lengths);
+            if lengths.known >= ENOUGH {
+                let whose = || (at + 1 < kin.len()).then(|| project.clone());
+                self.changed.entry(*class).or_insert_with(whose);
             }
         }
-        news
     }
 
     /// The classes of a job.
@@ -162,39 +205,68 @@ impl History {
         gpus: u32,
     ) -> Kin {
         let kin = self.classes.number(project, principal, gpus);
-        self.lengths.resize(self.classes.count, None);
+        self.lengths.resize_with(self.classes.count, Lengths::default);
         kin
     }
 
-    /// No less than [`History::effective`] says of a job of these classes.
-    pub(in crate::placement) fn most(&self, kin: &Kin, ran: u64) -> Option<u64> {
-        kin.iter().find_map(|class| self.believed(*class))?.most(ran)
+    /// From now on expects what follows from all that was counted. Says of whom that is something
+    /// else than before.
+    pub(in crate::placement) fn sum_up(&mut self) -> Vec<News> {
+        let mut news = Vec::new();
+        for (class, project) in std::mem::take(&mut self.changed) {
+            let Some(lengths) = self.lengths.get_mut(class) else { continue };
+            let expected = lengths.expect();
+            if expected != lengths.expected {
+                let of_fresh = expected.first() != lengths.expected.first();
+                news.push(News { project, of_fresh });
+                lengths.expected = expected;
+            }
+        }
+        news.sort_unstable();
+        news.dedup();
+        news
     }
 
-    /// The time that a job will take still by the best plan to find out, after it ran `ran`
-    /// milliseconds: the least that a quantum of service is expected to cost for each chance that
-    /// the job ends within it. Of jobs of which nothing is known nothing is said.
+    /// What is expected of a job after it ran `ran` milliseconds: the least that a quantum of
+    /// service is expected to cost for each chance that the job ends within it. Of jobs of which
+    /// nothing is known nothing is said.
     pub(in crate::placement) fn effective(
         &self,
         project: &ProjectName,
         principal: &str,
         gpus: u32,
         ran: u64,
-    ) -> Option<u64> {
+    ) -> Option<Expected> {
         let classes = self.classes.find(project, principal, gpus);
-        let lengths = classes.into_iter().flatten().find_map(|class| self.believed(class))?;
-        // Most jobs that wait have not run.
-        if ran == 0 { lengths.most(0) } else { lengths.effective(ran) }
+        self.expected(classes.into_iter().flatten(), ran)
+    }
+
+    /// The same for a job of these classes.
+    pub(in crate::placement) fn effective_of(&self, kin: &Kin, ran: u64) -> Option<Expected> {
+        self.expected(kin.iter().copied(), ran)
+    }
+
+    fn expected(&self, mut classes: impl Iterator<Item = usize>, ran: u64) -> Option<Expected> {
+        let at = bucket(ran);
+        let believed = classes.find_map(|class| self.believed(class));
+        believed.and_then(|lengths| lengths.expected.get(at).copied().flatten())
+    }
+
+    /// Whether enough is known of a project's jobs to ask nobody else's.
+    pub(in crate::placement) fn knows(&self, project: &ProjectName) -> bool {
+        let class = self.classes.projects.get(project).map(|known| known.all);
+        class.and_then(|class| self.believed(class)).is_some()
     }
 
     /// What is known of a class, if that is enough.
     fn believed(&self, class: usize) -> Option<&Lengths> {
-        self.lengths.get(class)?.as_deref().filter(|lengths| lengths.is_enough())
+        // Nothing is expected of anybody before enough are known.
+        self.lengths.get(class).filter(|lengths| !lengths.expected.is_empty())
     }
 }
 
 /// The bucket that a length falls into.
-fn bucket(ran: u64) -> usize {
+pub(in crate::placement) fn bucket(ran: u64) -> usize {
     let doublings = (ran / 1000).checked_ilog2().unwrap_or(0);
     let first = usize::try_from(2 * doublings).unwrap_or(BUCKETS);
     (first..BUCKETS - 1).find(|at| ran < end(*at)).unwrap_or(BUCKETS - 1)
@@ -214,60 +286,93 @@ fn coarse(ms: u64) -> u64 {
     end(bucket(ms))
 }
 
+/// The run time at which a bucket begins.
+pub(in crate::placement) fn begin(bucket: usize) -> u64 {
+    bucket.checked_sub(1).map_or(0, end)
+}
+
 impl Lengths {
-    fn add(&mut self, ran: u64) {
-        if let Some(count) = self.counts.get_mut(bucket(ran)) {
-            *count = count.saturating_add(1);
-            self.all = self.all.saturating_add(1);
-            self.most = OnceLock::new();
+    /// A job has come from one bucket to another.
+    fn enter(&mut self, from: usize, to: usize) {
+        self.entered.resize(self.entered.len().max(to + 1), 0);
+        for entered in self.entered.iter_mut().take(to + 1).skip(from) {
+            *entered = entered.saturating_add(1);
         }
     }
 
-    const fn is_enough(&self) -> bool {
-        self.all >= ENOUGH
-    }
-
-    /// No less than [`Lengths::effective`]: within a bucket a longer run is nearer to its end.
-    fn most(&self, ran: u64) -> Option<u64> {
-        let start = |at: usize| at.checked_sub(1).map_or(0, end);
-        let most = self.most.get_or_init(|| std::array::from_fn(|at| self.effective(start(at))));
-        most.get(bucket(ran)).copied().flatten()
-    }
-
-    /// What is expected of a job that has not run yet.
-    fn fresh(&self) -> Option<u64> {
-        self.is_enough().then(|| self.effective(0)).flatten()
-    }
-
-    fn effective(&self, ran: u64) -> Option<u64> {
-        let first = bucket(ran);
-        let later = || self.counts.iter().enumerate().skip(first);
-        let left: u64 = later().map(|(_, count)| u64::from(*count)).sum();
-        if left == 0 {
-            return None;
+    /// What is expected of a job whose run time is in each bucket.
+    ///
+    /// Seen from the beginning, so many are left at the begin of each bucket, and so much time was
+    /// spent on them until then. Between two buckets the time for each that ends is the slope from
+    /// one point to the other, so the best plan from a bucket is its tangent to what comes later.
+    fn expect(&self) -> Vec<Option<Expected>> {
+        if self.known < ENOUGH {
+            return Vec::new();
         }
-        // After each bucket: who would have ended within it, and what that had cost.
-        let (mut ended, mut spent, mut from) = (0_u64, 0_u128, ran);
-        let mut best: Option<u128> = None;
-        for (at, count) in later() {
-            let until = end(at).max(from);
-            let staying = left - ended;
+        let (mut left, mut spent) = (WHOLE, 0);
+        let mut points = vec![(left, spent)];
+        for at in 0..BUCKETS {
+            let Some(part) = self.part_that_ends(at, left) else { break };
             // Those that end in a bucket do so in its middle.
-            let (here, width) = (u64::from(*count), until - from);
-            spent += u128::from(staying - here) * u128::from(width);
-            spent += u128::from(here) * u128::from(width / 2);
-            ended += here;
-            from = until;
-            if ended > 0 {
-                let cost = spent / u128::from(ended);
-                best = Some(best.map_or(cost, |best| best.min(cost)));
-            }
-            if ended == left {
-                break;
-            }
+            spent += (left - part / 2) * u128::from(end(at) - begin(at));
+            left -= part;
+            points.push((left, spent));
         }
-        best.map(|cost| coarse(u64::try_from(cost).unwrap_or(u64::MAX)))
+        // The lower hull of what comes later, from right to left.
+        let mut expected = vec![None; points.len()];
+        let mut hull: Vec<(usize, (u128, u128))> = Vec::new();
+        for (at, point) in points.iter().enumerate().rev() {
+            while let [.., (_, second), (_, first)] = hull.as_slice()
+                && slope(*point, *first) >= slope(*first, *second)
+            {
+                hull.pop();
+            }
+            let best = hull.last().and_then(|(next, to)| Some((next, slope(*point, *to).ok()?)));
+            if let (Some((next, cost)), Some(expected)) = (best, expected.get_mut(at)) {
+                let left = coarse(u64::try_from(cost).unwrap_or(u64::MAX));
+                *expected = Some(Expected { left, stretch: begin(*next) - begin(at) });
+            }
+            hull.push((at, *point));
+        }
+        expected
     }
+}
+
+impl Lengths {
+    /// What part of those `left` that come into a bucket ends in it; nothing if nobody has come so
+    /// far.
+    fn part_that_ends(&self, at: usize, left: u128) -> Option<u128> {
+        let (time, ended, inside) = self.seen_in(at)?;
+        let (time, ended) = match at.checked_sub(1).and_then(|before| self.seen_in(before)) {
+            // Of those that have come furthest too little was seen: they go on as they did.
+            Some((more, others, _)) if inside > 0 && self.seen_in(at + 1).is_none() => {
+                (time + more, ended + others)
+            }
+            _ => (time, ended),
+        };
+        let width = u128::from(end(at) - begin(at));
+        // As many as end at this rate, by the middle of the bucket on average.
+        let part = left * 2 * ended * width / (2 * time + ended * width).max(1);
+        Some(part.min(left))
+    }
+
+    /// Of those that came into a bucket: the milliseconds that they were seen to run in it, how
+    /// many ended in it, and how many are in it now and have seen half of it.
+    fn seen_in(&self, at: usize) -> Option<(u128, u128, u128)> {
+        let entered = self.entered.get(at).filter(|entered| **entered > 0)?;
+        let ended = self.ended.get(at).copied().unwrap_or_default();
+        let further = self.entered.get(at + 1).copied().unwrap_or_default();
+        let inside = entered.saturating_sub(ended).saturating_sub(further);
+        let width = u128::from(end(at) - begin(at));
+        let halves = u128::from(ended) + u128::from(inside);
+        let time = u128::from(further) * width + halves * width / 2;
+        Some((time, u128::from(ended), u128::from(inside)))
+    }
+}
+
+/// The milliseconds for each that ends between two points; an error, more than any, when none does.
+fn slope(from: (u128, u128), to: (u128, u128)) -> Result<u128, ()> {
+    (to.1 - from.1).checked_div(from.0 - to.0).ok_or(())
 }
 
 #[cfg(test)]
@@ -290,7 +395,10 @@ mod tests {
     }
 
     fn effective(history: &History, ran: u64) -> Option<u64> {
-        history.effective(&"p".parse().unwrap(), "ada", 1, ran * 1000).map(|ms| ms / 1000)
+        let mut history = history.clone();
+        history.sum_up();
+        let expected = history.effective(&"p".parse().unwrap(), "ada", 1, ran * 1000);
+        expected.map(|expected| expected.left / 1000)
     }
 
     #[test]
@@ -320,16 +428,29 @@ mod tests {
     }
 
     #[test]
-    fn no_job_of_a_bucket_is_expected_to_run_longer_than_its_first() {
-        let mut history = history(&[(3, 40), (60, 9), (700, 20), (5000, 8), (100_000, 3)]);
-        let (project, user) = ("p".parse().unwrap(), "ada");
-        let kin = history.kin(&project, user, 1);
-        for ran in (0..200_000_000).step_by(9973) {
-            let exact = history.effective(&project, user, 1, ran);
-            let most = history.most(&kin, ran);
-            assert_eq!(exact.is_some(), most.is_some(), "{ran}");
-            assert!(exact <= most, "{ran}: {exact:?} {most:?}");
+    fn those_that_still_run_count_with_what_they_have_run() {
+        let ended = [(60, 8)];
+        let alone = effective(&history(&ended), 0).unwrap();
+        let mut among_many = history(&ended);
+        let project = "p".parse().unwrap();
+        let kin = among_many.kin(&project, "ada", 1);
+        for _ in 0..792 {
+            among_many.enter(&kin, &project, 0, bucket(90_000));
         }
+        let fresh = effective(&among_many, 0).unwrap();
+        assert!(fresh > 50 * alone, "one in a hundred ends in a minute: {alone} {fresh}");
+        for _ in 0..792 {
+            among_many.leave(&kin, &project, bucket(90_000));
+        }
+        assert_eq!(effective(&among_many, 0), Some(alone), "as if they had never been");
+    }
+
+    #[test]
+    fn a_plan_to_find_out_goes_as_far_as_jobs_are_likely_to_end() {
+        let mut mixed = history(&[(60, 90), (100_000, 10)]);
+        mixed.sum_up();
+        let fresh = mixed.effective(&"p".parse().unwrap(), "ada", 1, 0).unwrap();
+        assert_eq!(fresh.stretch, 64_000, "the end of the bucket of a minute");
     }
 
     #[test]

@@ -5,8 +5,8 @@ mod history;
 mod outlook;
 mod reserve;
 
-pub(super) use forecast::{Facts, Seen, longest, remaining};
+pub(super) use forecast::{Facts, Seen, least, longest, remaining, stretch};
 pub use history::Past;
-pub(super) use history::{History, News};
+pub(super) use history::{History, Kin, begin, bucket};
 pub(super) use outlook::Outlook;
 pub(super) use reserve::{Reservations, ends};

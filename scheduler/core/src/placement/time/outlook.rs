@@ -1,8 +1,8 @@
 //! What is known of a running job, packed into numbers: a pass asks thousands of jobs how long they
-//! run at most still, before it looks at the few for which that matters.
+//! run still.
 
 use super::{
-    forecast::{Facts, LEAST, UNKNOWN, whole_by_progress},
+    forecast::{Facts, LEAST, UNKNOWN, UNSURE, whole_by_progress},
     history::{History, Kin},
 };
 
@@ -36,17 +36,20 @@ impl Outlook {
         Self { said, limit, kin }
     }
 
-    /// No less than [`super::remaining`] says once the job has run for so long.
-    pub(in crate::placement) fn most(&self, ran: u64, history: &History) -> u64 {
+    /// What [`super::least`] says once the job has run for so long.
+    pub(in crate::placement) fn least(&self, ran: u64, history: &History) -> u64 {
         let left = self.limit.saturating_sub(ran);
         let guess = match self.said {
             Said::Steps(whole) => whole.saturating_sub(ran),
             Said::Spec(whole) if whole > ran => whole - ran,
-            Said::Spec(_) | Said::Nothing => match history.most(&self.kin, ran) {
-                Some(most) => most,
-                None if self.limit < u64::MAX => left / 2,
-                None => ran.max(UNKNOWN),
-            },
+            Said::Spec(_) | Said::Nothing => {
+                let unsaid = match history.effective_of(&self.kin, ran) {
+                    Some(expected) => expected.left,
+                    None if self.limit < u64::MAX => left / 2,
+                    None => ran.max(UNKNOWN),
+                };
+                unsaid / UNSURE
+            }
         };
         guess.min(left).max(LEAST)
     }
