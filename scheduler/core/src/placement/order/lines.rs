@@ -26,7 +26,19 @@ struct Place {
     group: ProjectName,
     request: Request,
     rank: Rank,
+    stretch: u64,
     patience: Timestamp,
+}
+
+/// What a job's place in its line depends on, and what it is worth there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::placement) struct Turn {
+    /// By its policy.
+    pub(in crate::placement) value: u64,
+    /// Unit-milliseconds in which it stays worth that.
+    pub(in crate::placement) stretch: u64,
+    /// When it has waited too long.
+    pub(in crate::placement) patience: Timestamp,
 }
 
 /// All lines.
@@ -42,17 +54,17 @@ pub(in crate::placement) struct Lines {
 }
 
 impl Lines {
-    /// Puts a job into its line. `patience` is when it has waited too long.
+    /// Puts a job into its line.
     pub(in crate::placement) fn insert(
         &mut self,
         group: &ProjectName,
         request: Request,
-        rank: Rank,
-        patience: Timestamp,
+        (priority, sequence, id): (i32, u64, JobId),
+        Turn { value, stretch, patience }: Turn,
     ) {
-        let id = rank.3.clone();
         self.remove(&id);
-        let place = Place { group: group.clone(), request, rank: rank.clone(), patience };
+        let rank = (Reverse(priority), value, sequence, id.clone());
+        let place = Place { group: group.clone(), request, rank: rank.clone(), stretch, patience };
         self.patience.insert((patience, id.clone()));
         match self.counts.get_mut(&place.request) {
             Some(count) => *count += 1,
@@ -70,9 +82,14 @@ impl Lines {
         self.places.insert(id, place);
     }
 
-    /// Puts a job that stands in a line where it belongs by another value.
-    pub(in crate::placement) fn shift(&mut self, job: &JobId, value: u64, patience: Timestamp) {
+    /// Puts a job that stands in a line where it belongs now.
+    pub(in crate::placement) fn shift(
+        &mut self,
+        job: &JobId,
+        Turn { value, stretch, patience }: Turn,
+    ) {
         let Some(place) = self.places.get_mut(job) else { return };
+        place.stretch = stretch;
         if place.patience != patience {
             self.patience.remove(&(place.patience, job.clone()));
             self.patience.insert((patience, job.clone()));
@@ -97,7 +114,7 @@ impl Lines {
     }
 
     /// Empties a place that a job had.
-    fn leave(&mut self, job: &JobId, Place { group, request, rank, patience }: &Place) {
+    fn leave(&mut self, job: &JobId, Place { group, request, rank, patience, .. }: &Place) {
         self.patience.remove(&(*patience, job.clone()));
         if let Some(count) = self.counts.get_mut(request) {
             *count -= 1;
@@ -134,9 +151,10 @@ impl Lines {
         self.places.get(job).map(|place| (&place.group, &place.request))
     }
 
-    /// The value by which a job stands in its line.
-    pub(in crate::placement) fn value(&self, job: &JobId) -> Option<u64> {
-        self.places.get(job).map(|place| place.rank.1)
+    /// What a job's place in its line depends on.
+    pub(in crate::placement) fn turn(&self, job: &JobId) -> Option<Turn> {
+        let Place { rank, stretch, patience, .. } = self.places.get(job)?;
+        Some(Turn { value: rank.1, stretch: *stretch, patience: *patience })
     }
 
     /// How many jobs of its group stand before a job, and itself.

@@ -6,7 +6,7 @@ use trainyard_jobs::{Policy, ProjectName, StopCause, Timestamp};
 use super::Pass;
 use crate::placement::{
     fit::{Hints, Request},
-    order::{Settings, preempts, stops_for, value},
+    order::{Settings, Turn, Worth, preempts, stops_for, value},
     planner::Ask,
     running::Stop,
     share::OverQuota,
@@ -68,12 +68,12 @@ impl<'a> Pass<'a> {
 
     /// Running jobs of the job's own group that may be stopped for it, the worst first.
     fn own(&mut self, job: &Waiting, settings: &'a Settings) -> Vec<Standing<'a>> {
-        let own = self.changed.filter(|changed| changed.id == job.id);
-        let value = match (own, self.planner.lines().value(&job.id)) {
-            (None, Some(value)) => value,
-            _ => self.planner.value_of(job),
+        let turn = match self.changed.filter(|changed| changed.id == job.id) {
+            Some(_) => None,
+            None => self.planner.lines().turn(&job.id),
         };
-        let worth = self.planner.worth_of(job, value);
+        let Turn { value, stretch, .. } = turn.unwrap_or_else(|| self.planner.turn_of(job));
+        let worth = Worth { priority: job.priority, value, attained: job.attained, stretch };
         let overdue = self.overdue && preempts(settings.policy);
         let ask = if overdue { Ask::All } else { Ask::WorthLess(worth) };
         let mut found = self.stand(&settings.group, ask).to_vec();

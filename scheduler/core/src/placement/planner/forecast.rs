@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use trainyard_jobs::{JobId, Millis, Policy, ProjectName, Timestamp};
+use trainyard_jobs::{JobId, Millis, ProjectName, Timestamp};
 
 use super::{Ask, Planner};
 use crate::placement::{
-    order::{Settings, Worth, value},
+    order::{Settings, Turn, Worth, value},
     running::Running,
     time::{Facts, Outlook, least, longest, remaining, stretch},
     victims::{Standing, cost, notice, ready},
@@ -30,21 +30,19 @@ impl Planner {
         bound(job, settings, self.time_left(job))
     }
 
-    /// What its policy makes of a waiting job.
-    pub(in crate::placement) fn value_of(&self, job: &Waiting) -> u64 {
-        let policy = self.settings_of(&job.project).map_or_else(Policy::default, |s| s.policy);
-        value(policy, job.attained, self.time_left(job), job.resources.gpus)
-    }
-
-    /// Where a waiting job belongs in its line: its value, and when it will have waited too long.
-    pub(super) fn standing_in_line(&self, job: &Waiting) -> (u64, Timestamp) {
+    /// What a waiting job's place in its line depends on.
+    pub(in crate::placement) fn turn_of(&self, job: &Waiting) -> Turn {
         let Some(settings) = self.settings_of(&job.project) else {
-            return (0, Timestamp(u64::MAX));
+            return Turn { value: 0, stretch: 0, patience: Timestamp(u64::MAX) };
         };
-        let left = self.time_left(job);
-        let value = value(settings.policy, job.attained, left, job.resources.gpus);
+        let facts = self.facts_of(job);
+        let (left, gpus) = (remaining(&facts, &self.history), job.resources.gpus);
         let patience = Timestamp(job.since.0.saturating_add(bound(job, settings, left)));
-        (value, self.latest_start(job, left).map_or(patience, |latest| latest.min(patience)))
+        Turn {
+            value: value(settings.policy, job.attained, left, gpus),
+            stretch: stretch(&facts, &self.history).saturating_mul(u64::from(gpus)),
+            patience: self.latest_start(job, left).map_or(patience, |latest| latest.min(patience)),
+        }
     }
 
     /// When a job has to start to be done in time, if it can be done in time at all.
@@ -93,13 +91,6 @@ impl Planner {
     /// The milliseconds that a waiting job is predicted to run.
     pub(in crate::placement) fn time_left(&self, job: &Waiting) -> u64 {
         remaining(&self.facts_of(job), &self.history)
-    }
-
-    /// What a waiting job is worth, with `value` by its policy.
-    pub(in crate::placement) fn worth_of(&self, job: &Waiting, value: u64) -> Worth {
-        let stretch = stretch(&self.facts_of(job), &self.history);
-        let stretch = stretch.saturating_mul(u64::from(job.resources.gpus));
-        Worth { priority: job.priority, value, attained: job.attained, stretch }
     }
 
     /// The milliseconds that a waiting job will hardly run longer than.
