@@ -265,7 +265,7 @@ impl History {
     }
 }
 
-/// The bucket that a length falls into.
+/// The bucket that a run time falls into.
 pub(in crate::placement) fn bucket(ran: u64) -> usize {
     let doublings = (ran / 1000).checked_ilog2().unwrap_or(0);
     let first = usize::try_from(2 * doublings).unwrap_or(BUCKETS);
@@ -336,9 +336,7 @@ impl Lengths {
         }
         expected
     }
-}
 
-impl Lengths {
     /// What part of those `left` that come into a bucket ends in it; nothing if nobody has come so
     /// far.
     fn part_that_ends(&self, at: usize, left: u128) -> Option<u128> {
