@@ -100,13 +100,8 @@ impl Session {
             let every = heartbeats(&opening.welcome);
             let since = Instant::now();
             let end = self.stay(*opening).await;
+            let was_steady = since.elapsed() > every;
             self.leader.send_replace(None);
-            // One that welcomes us only to drop us must not make us spin.
-            if since.elapsed() > every {
-                self.search.reset(PAUSE.min(2 * every));
-            } else {
-                self.search.pause().await;
-            }
             match end {
                 End::Over => return,
                 End::Declined => {
@@ -127,6 +122,12 @@ impl Session {
                     tracing::warn!(endpoint, reason, "the leader is gone");
                     self.search.avoid(endpoint);
                 }
+            }
+            // One that welcomes us only to drop us must not make us spin.
+            if was_steady {
+                self.search.reset(PAUSE.min(2 * every));
+            } else {
+                self.search.pause().await;
             }
         }
     }

@@ -260,7 +260,7 @@ impl Planner {
         let seen = Seen { done: progress.done, total: progress.total, ran };
         self.seen.insert(id.clone(), seen);
         if let Some(job) = self.waiting.get(id) {
-            self.lines.shift(id, self.turn_of(job));
+            self.lines.shift(id, self.merit_of(job));
         }
         if let Some(job) = self.running.get(id).filter(|job| !job.is_leaving()).cloned() {
             self.herd(&job);
@@ -316,7 +316,7 @@ impl Planner {
                 for job in concerned.filter_map(|(_, id)| self.waiting.get(id)) {
                     // Of one that says something itself nothing else is expected.
                     if job.estimate.is_none() || job.used.0 > 0 {
-                        self.lines.shift(&job.id, self.turn_of(job));
+                        self.lines.shift(&job.id, self.merit_of(job));
                     }
                 }
             }
@@ -326,10 +326,10 @@ impl Planner {
     /// Puts a waiting job into its line.
     fn line_up(&mut self, job: &Waiting) {
         self.settle(&job.project);
-        let turn = self.turn_of(job);
+        let merit = self.merit_of(job);
         let own = (job.priority, job.sequence, job.id.clone());
         let Some(settings) = self.settings.get(&job.project) else { return };
-        self.lines.insert(&settings.group, Request::from(&job.resources), own, turn);
+        self.lines.insert(&settings.group, Request::from(&job.resources), own, merit);
     }
 
     /// Settings changed: everybody's group may be another.

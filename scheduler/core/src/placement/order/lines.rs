@@ -32,7 +32,7 @@ struct Place {
 
 /// What a job's place in its line depends on, and what it is worth there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::placement) struct Turn {
+pub(in crate::placement) struct Merit {
     /// By its policy.
     pub(in crate::placement) value: u64,
     /// Unit-milliseconds in which it stays worth that.
@@ -60,7 +60,7 @@ impl Lines {
         group: &ProjectName,
         request: Request,
         (priority, sequence, id): (i32, u64, JobId),
-        Turn { value, stretch, patience }: Turn,
+        Merit { value, stretch, patience }: Merit,
     ) {
         self.remove(&id);
         let rank = (Reverse(priority), value, sequence, id.clone());
@@ -86,7 +86,7 @@ impl Lines {
     pub(in crate::placement) fn shift(
         &mut self,
         job: &JobId,
-        Turn { value, stretch, patience }: Turn,
+        Merit { value, stretch, patience }: Merit,
     ) {
         let Some(place) = self.places.get_mut(job) else { return };
         place.stretch = stretch;
@@ -152,9 +152,9 @@ impl Lines {
     }
 
     /// What a job's place in its line depends on.
-    pub(in crate::placement) fn turn(&self, job: &JobId) -> Option<Turn> {
+    pub(in crate::placement) fn merit(&self, job: &JobId) -> Option<Merit> {
         let Place { rank, stretch, patience, .. } = self.places.get(job)?;
-        Some(Turn { value: rank.1, stretch: *stretch, patience: *patience })
+        Some(Merit { value: rank.1, stretch: *stretch, patience: *patience })
     }
 
     /// How many jobs of its group stand before a job, and itself.

@@ -5,6 +5,6 @@ mod lines;
 mod settings;
 mod value;
 
-pub(super) use lines::{Lines, Rank, Turn};
+pub(super) use lines::{Lines, Merit, Rank};
 pub(super) use settings::Settings;
 pub(super) use value::{Worth, bucket_end, preempts, stops_for, value};

@@ -6,7 +6,7 @@ use trainyard_jobs::{Policy, ProjectName, StopCause, Timestamp};
 use super::Pass;
 use crate::placement::{
     fit::{Hints, Request},
-    order::{Settings, Turn, Worth, preempts, stops_for, value},
+    order::{Merit, Settings, Worth, preempts, stops_for, value},
     planner::Ask,
     running::Stop,
     share::OverQuota,
@@ -68,11 +68,11 @@ impl<'a> Pass<'a> {
 
     /// Running jobs of the job's own group that may be stopped for it, the worst first.
     fn own(&mut self, job: &Waiting, settings: &'a Settings) -> Vec<Standing<'a>> {
-        let turn = match self.changed.filter(|changed| changed.id == job.id) {
+        let known = match self.changed.filter(|changed| changed.id == job.id) {
             Some(_) => None,
-            None => self.planner.lines().turn(&job.id),
+            None => self.planner.lines().merit(&job.id),
         };
-        let Turn { value, stretch, .. } = turn.unwrap_or_else(|| self.planner.turn_of(job));
+        let Merit { value, stretch, .. } = known.unwrap_or_else(|| self.planner.merit_of(job));
         let worth = Worth { priority: job.priority, value, attained: job.attained, stretch };
         let overdue = self.overdue && preempts(settings.policy);
         let ask = if overdue { Ask::All } else { Ask::WorthLess(worth) };

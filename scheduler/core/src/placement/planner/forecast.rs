@@ -7,7 +7,7 @@ use trainyard_jobs::{JobId, Millis, ProjectName, Timestamp};
 
 use super::{Ask, Planner};
 use crate::placement::{
-    order::{Settings, Turn, Worth, value},
+    order::{Merit, Settings, Worth, value},
     running::Running,
     time::{Facts, Outlook, least, longest, remaining, stretch},
     victims::{Standing, cost, notice, ready},
@@ -31,14 +31,14 @@ impl Planner {
     }
 
     /// What a waiting job's place in its line depends on.
-    pub(in crate::placement) fn turn_of(&self, job: &Waiting) -> Turn {
+    pub(in crate::placement) fn merit_of(&self, job: &Waiting) -> Merit {
         let Some(settings) = self.settings_of(&job.project) else {
-            return Turn { value: 0, stretch: 0, patience: Timestamp(u64::MAX) };
+            return Merit { value: 0, stretch: 0, patience: Timestamp(u64::MAX) };
         };
         let facts = self.facts_of(job);
         let (left, gpus) = (remaining(&facts, &self.history), job.resources.gpus);
         let patience = Timestamp(job.since.0.saturating_add(bound(job, settings, left)));
-        Turn {
+        Merit {
             value: value(settings.policy, job.attained, left, gpus),
             stretch: stretch(&facts, &self.history).saturating_mul(u64::from(gpus)),
             patience: self.latest_start(job, left).map_or(patience, |latest| latest.min(patience)),
