@@ -38,7 +38,7 @@ impl Network {
 
     fn add(&self, host: &str) -> anyhow::Result<()> {
         let (space, place) = (self.namespace(host)?, self.place(host)?);
-        let (outside, address) = (format!("yt{}p{place}", self.number), self.at(place));
+        let (outside, address) = (self.outside(place), self.at(place));
         ip(&["netns", "add", &space])?;
         ip(&["link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", &space])?;
         ip(&["link", "set", &outside, "master", &self.bridge(), "up"])?;
@@ -75,6 +75,15 @@ impl Network {
         ip(&["-n", &space, "rule", action, "pref", "10", "from", &from, "blackhole"])
     }
 
+    /// Takes all machines away. A pair would go with its namespace, but some time after it, and the
+    /// next who takes this number would find the name of a port in use: so pairs go by name.
+    fn take_down(&self) {
+        for host in &self.hosts {
+            let _ = self.place(host).and_then(|place| ip(&["link", "del", &self.outside(place)]));
+            let _ = self.namespace(host).and_then(|space| ip(&["netns", "del", &space]));
+        }
+    }
+
     fn place(&self, host: &str) -> anyhow::Result<u8> {
         let place = self.hosts.iter().position(|name| name == host);
         let place = place.with_context(|| format!("no machine {host} on this network"))?;
@@ -88,14 +97,17 @@ impl Network {
     fn bridge(&self) -> String {
         format!("yt{}b", self.number)
     }
+
+    /// A machine's port on the bridge, the outside end of its pair.
+    fn outside(&self, place: u8) -> String {
+        format!("yt{}p{place}", self.number)
+    }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // With a namespace goes its end of the pair, and with that the other end.
-        for host in &self.hosts {
-            let _ = self.namespace(host).and_then(|space| ip(&["netns", "del", &space]));
-        }
+        self.take_down();
+        // The bridge last: whoever may make it may make all the rest.
         let _ = ip(&["link", "del", &self.bridge()]);
     }
 }
@@ -129,4 +141,22 @@ fn ip(arguments: &[&str]) -> anyhow::Result<()> {
     let words = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "`ip {}` failed: {}", arguments.join(" "), words.trim());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_takes_a_number_next_finds_none_of_its_names_in_use() -> anyhow::Result<()> {
+        for _ in 0..10 {
+            let network = Network::new((1..=4).map(|host| format!("host-{host}")))?;
+            network.take_down();
+            for place in (1..=4).rev() {
+                let port = network.outside(place);
+                ensure!(ip(&["link", "show", &port]).is_err(), "{port} is still there");
+            }
+        }
+        Ok(())
+    }
 }
