@@ -86,7 +86,7 @@ pub(crate) enum Bench {
     Ddp,
     /// The time without a leader after its death, beside etcd; what a lost worker costs.
     Failover,
-    /// Memory, start and answers of a scheduler with many jobs; prints JSON. Not part of `all`.
+    /// Memory, start and answers of a scheduler with many jobs. Not part of `all`.
     Scale,
     /// Measures nothing: makes the page of results from what was kept.
     Page,

@@ -154,7 +154,13 @@ impl Cluster {
         Ok(endpoint.connect_with_connector_lazy(self.connector.clone()))
     }
 
-    async fn leader_address(&self) -> anyhow::Result<String> {
+    /// What opens connections with TLS.
+    pub(crate) const fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// Where the leader listens.
+    pub(crate) async fn leader_address(&self) -> anyhow::Result<String> {
         for address in &self.addresses {
             let Ok(mut client) = self.connect(address).await else { continue };
             let Ok(status) = client.cluster_status(ClusterStatusRequest {}).await else { continue };

@@ -37,7 +37,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.data)
         .with_context(|| format!("cannot make {}", args.data.display()))?;
     if args.bench == Bench::Scale {
-        return runtime(Bench::Scale)?.block_on(interruptible(scale::run(args)))?;
+        runtime(Bench::Scale)?.block_on(interruptible(scale::run(args)))??;
+        return if args.json { Ok(()) } else { write_page(args) };
     }
     let mut reports = Vec::new();
     for bench in args.bench.each() {
@@ -55,13 +56,18 @@ fn run(args: &Args) -> anyhow::Result<()> {
         serde_json::to_writer_pretty(&mut out, &reports)?;
         return Ok(out.write_all(b"\n")?);
     }
-    let page = report::page(&args.out)?;
-    let path = args.out.with_file_name("RESULTS.md");
-    std::fs::write(&path, &page).with_context(|| format!("cannot write {}", path.display()))?;
+    write_page(args)?;
     for report in reports {
         out.write_all(report.markdown().as_bytes())?;
     }
     Ok(())
+}
+
+/// The page of results, of all that was kept.
+fn write_page(args: &Args) -> anyhow::Result<()> {
+    let page = report::page(&args.out)?;
+    let path = args.out.with_file_name("RESULTS.md");
+    std::fs::write(&path, &page).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The load of `submit` comes from one thread: clients that wake each other across threads would

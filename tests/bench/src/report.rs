@@ -90,25 +90,21 @@ impl Report {
 
     /// The sections, after a line that says when, how and on what they were taken.
     pub(crate) fn markdown(&self) -> String {
-        let m = &self.machine;
         let mut page = String::new();
         for section in &self.sections {
-            let _ = write!(
-                page,
-                "\n## {}\n\n{} by `{}`: {}, {} cores, {}, Linux {}, {}, load {} before.\n\n",
-                section.title,
-                self.taken,
-                self.command,
-                m.cpu,
-                m.cores,
-                m.memory,
-                m.kernel,
-                m.disk,
-                m.load_before
-            );
+            let _ = write!(page, "\n## {}\n\n{}\n\n", section.title, self.taken());
             section.markdown(&mut page);
         }
         page
+    }
+
+    /// When, how and on what it was taken.
+    pub(crate) fn taken(&self) -> String {
+        let m = &self.machine;
+        format!(
+            "{} by `{}`: {}, {} cores, {}, Linux {}, {}, load {} before.",
+            self.taken, self.command, m.cpu, m.cores, m.memory, m.kernel, m.disk, m.load_before
+        )
     }
 
     /// Keeps this as the last report of the benchmark `name`.

@@ -5,6 +5,7 @@
 //! network (see `fill`); the scheduler that is measured is the release binary on that directory.
 
 mod fill;
+mod page;
 
 use std::{
     io::Write as _,
@@ -31,6 +32,7 @@ use crate::{
     machine::Machine,
     process::{Daemon, free_ports, output},
     progress,
+    report::Report,
     rounds::percentile,
 };
 
@@ -81,13 +83,16 @@ struct Memory {
 #[derive(Debug, serde::Serialize)]
 struct Timed {
     what: &'static str,
+    /// It changes something.
+    writes: bool,
     count: usize,
     p50_ms: f64,
     p99_ms: f64,
 }
 
-/// Fills, starts, asks, loads, kills and starts again; prints JSON.
+/// Fills, starts, asks, loads, kills and starts again.
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+    let report = Report::begin(&args.data);
     let scale = Scale { finished: args.finished, live: args.live_jobs };
     let temporary = scratch(&args.data, "scale-")?;
     let dir = args.scale_dir.clone().unwrap_or_else(|| temporary.path().to_owned());
@@ -117,10 +122,14 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     };
     let connector = certificates(&dir)?;
     measure(args, &dir, &connector, &mut figures).await?;
-    let text = serde_json::to_string_pretty(&figures)?;
+    let mut out = std::io::stdout();
+    if args.json {
+        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&figures)?)?);
+    }
+    let text = figures.markdown(&report);
     std::fs::create_dir_all(&args.out)?;
-    std::fs::write(args.out.join("scale.json"), &text)?;
-    Ok(writeln!(std::io::stdout(), "{text}")?)
+    std::fs::write(args.out.join("scale.md"), &text)?;
+    Ok(out.write_all(text.as_bytes())?)
 }
 
 /// A certificate authority for the filled cluster, and a way to connect as its administrator.
@@ -150,13 +159,13 @@ async fn measure(
     progress("submitting and cancelling");
     let (busy, rate) = scheduler.load(&known, args.seconds.max(10.0)).await?;
     (figures.busy, figures.writes_per_second) = (busy, rate);
-    figures.memory.push(scheduler.memory("after the load")?);
+    figures.memory.push(scheduler.memory("after the load below")?);
     drop(scheduler);
     let scheduler = Scheduler::start(args, dir, connector, "SIGTERM", figures).await?;
-    figures.memory.push(scheduler.memory("after a restart")?);
+    figures.memory.push(scheduler.memory("restarted by SIGTERM")?);
     scheduler.kill()?;
     let scheduler = Scheduler::start(args, dir, connector, "SIGKILL", figures).await?;
-    figures.memory.push(scheduler.memory("after a SIGKILL")?);
+    figures.memory.push(scheduler.memory("restarted by SIGKILL")?);
     Ok(())
 }
 
@@ -236,8 +245,8 @@ impl Scheduler {
         }
         let writes = u32::try_from(submits.len() + cancels.len())?;
         let rate = f64::from(writes) / begun.elapsed().as_secs_f64();
-        busy.push(timed("submit", submits)?);
-        busy.push(timed("cancel", cancels)?);
+        busy.push(timed("submit", true, submits)?);
+        busy.push(timed("cancel", true, cancels)?);
         Ok((busy, rate))
     }
 }
@@ -297,11 +306,11 @@ async fn reads(
         status.push(millis(sent));
     }
     Ok(vec![
-        timed("ps (1000 live jobs)", ps)?,
-        timed("ps --all --before (100 archived jobs)", all)?,
-        timed("get of a live job by prefix", live)?,
-        timed("get of an archived job by prefix", archived)?,
-        timed("cluster status with the state's hash", status)?,
+        timed("`ps`, 1000 live jobs", false, ps)?,
+        timed("`ps --all --before`, 100 archived jobs", false, all)?,
+        timed("a live job by prefix", false, live)?,
+        timed("an archived job by prefix", false, archived)?,
+        timed("the cluster's status with the state's hash", false, status)?,
     ])
 }
 
@@ -339,8 +348,8 @@ fn millis(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-fn timed(what: &'static str, mut times: Vec<f64>) -> anyhow::Result<Timed> {
+fn timed(what: &'static str, writes: bool, mut times: Vec<f64>) -> anyhow::Result<Timed> {
     let (p50, p99) = (percentile(&mut times, 50), percentile(&mut times, 99));
     let (p50_ms, p99_ms) = p50.zip(p99).with_context(|| format!("nothing came of {what}"))?;
-    Ok(Timed { what, count: times.len(), p50_ms, p99_ms })
+    Ok(Timed { what, writes, count: times.len(), p50_ms, p99_ms })
 }

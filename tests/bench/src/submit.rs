@@ -1,6 +1,7 @@
 //! Durable submits a second: three schedulers beside three members of etcd. Both keep a quorum's
 //! disks in step before they answer; the same load generator sends the same number of bytes,
-//! each client over a connection of its own, straight to the leader.
+//! each client over a connection of its own, straight to the leader. It speaks gRPC over bare
+//! HTTP/2, so that as little as possible of the machine goes into asking.
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::{
 
 pub(crate) mod etcd;
 mod load;
+mod unary;
 mod yard;
 
 /// Of a job's spec, and of etcd's value.

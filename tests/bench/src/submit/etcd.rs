@@ -12,7 +12,7 @@ use trainyard_pki::{
     AUTHORITY_LIFE, Authority, Connector, Credentials, Expected, Holder, PkiDir, Subject,
 };
 
-use super::{BODY, load::Writer};
+use super::{BODY, load::Writer, unary::Unary};
 use crate::{
     cluster::{issue, scratch},
     process::{Daemon, find_program, free_ports, wait_for},
@@ -32,8 +32,12 @@ mod pb {
     tonic::include_proto!("etcdserverpb");
 }
 
-use pb::{PutRequest, StatusRequest, kv_client::KvClient, maintenance_client::MaintenanceClient};
+use pb::{
+    PutRequest, PutResponse, StatusRequest, kv_client::KvClient,
+    maintenance_client::MaintenanceClient,
+};
 
+const PUT: &str = "/etcdserverpb.KV/Put";
 const MEMBERS: usize = 3;
 const START: Duration = Duration::from_secs(20);
 
@@ -183,10 +187,13 @@ impl Etcd {
 
     pub(super) async fn writers(&self, count: usize) -> anyhow::Result<Vec<Putter>> {
         let (url, _) = self.leader().await?;
+        let connector = self.connector.as_ref().context("this etcd speaks in the clear")?;
+        let address = url.trim_start_matches("https://");
         let mut writers = Vec::with_capacity(count);
         for _ in 0..count {
-            let channel = self.connect(&url).await.context("cannot connect to etcd")?;
-            writers.push(Putter { client: KvClient::new(channel), value: vec![b'x'; BODY] });
+            let calls = Unary::connect(connector, address, PUT).await;
+            let calls = calls.context("cannot connect to etcd")?;
+            writers.push(Putter { calls, value: vec![b'x'; BODY] });
         }
         Ok(writers)
     }
@@ -211,13 +218,14 @@ impl Member {
 
 /// A client that puts one new key after another.
 pub(super) struct Putter {
-    client: KvClient<Channel>,
+    calls: Unary,
     value: Vec<u8>,
 }
 
 impl Writer for Putter {
     async fn write(&mut self) -> Result<(), Status> {
         let key = crate::cluster::key().into_bytes();
-        self.client.put(PutRequest { key, value: self.value.clone() }).await.map(drop)
+        let request = PutRequest { key, value: self.value.clone() };
+        self.calls.call::<PutResponse>(&request).await.map(drop)
     }
 }

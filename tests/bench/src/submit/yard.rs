@@ -1,15 +1,17 @@
 //! Submits to Trainyard.
 
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 use trainyard_jobs::Digest;
-use trainyard_proto::v1::{BundleChunk, SubmitRequest, client_client::ClientClient};
+use trainyard_proto::v1::{BundleChunk, SubmitAnswer, SubmitRequest};
 
-use super::{BODY, load::Writer};
+use super::{BODY, load::Writer, unary::Unary};
 use crate::cluster::{Cluster, key, spec};
+
+const SUBMIT: &str = "/trainyard.v1.Client/Submit";
 
 /// A client that submits one job after another.
 pub(super) struct Submitter {
-    client: ClientClient<Channel>,
+    calls: Unary,
     spec: Vec<u8>,
     bundle: String,
 }
@@ -25,9 +27,13 @@ async fn store_bundle(cluster: &Cluster) -> anyhow::Result<String> {
 
 pub(super) async fn submitters(cluster: &Cluster, count: usize) -> anyhow::Result<Vec<Submitter>> {
     let (spec, bundle) = (spec(BODY)?, store_bundle(cluster).await?);
-    let clients = cluster.clients(count).await?;
-    let submitter = |client| Submitter { client, spec: spec.clone(), bundle: bundle.clone() };
-    Ok(clients.into_iter().map(submitter).collect())
+    let address = cluster.leader_address().await?;
+    let mut submitters = Vec::with_capacity(count);
+    for _ in 0..count {
+        let calls = Unary::connect(cluster.connector(), &address, SUBMIT).await?;
+        submitters.push(Submitter { calls, spec: spec.clone(), bundle: bundle.clone() });
+    }
+    Ok(submitters)
 }
 
 impl Writer for Submitter {
@@ -38,6 +44,6 @@ impl Writer for Submitter {
             bundle: self.bundle.clone(),
             commit: String::new(),
         };
-        self.client.submit(request).await.map(drop)
+        self.calls.call::<SubmitAnswer>(&request).await.map(drop)
     }
 }
