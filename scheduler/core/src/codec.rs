@@ -1,7 +1,7 @@
 //! How commands, replies and snapshots become bytes: `MessagePack` with field names, so that a
 //! field can be added; a snapshot starts with its format number.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use serde::{Serialize, de::DeserializeOwned};
 use trainyard_jobs::Digest;
@@ -14,6 +14,9 @@ use crate::{
 
 /// The newest snapshot format that this code reads, and the one that it writes.
 pub const SNAPSHOT_FORMAT: u32 = 1;
+
+/// Bytes of a snapshot that are written at once.
+const GATHERED: usize = 64 << 10;
 
 /// Bytes that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -102,9 +105,11 @@ pub fn snapshot(state: &State) -> Vec<u8> {
 /// # Errors
 /// Those of `out`.
 pub fn write_snapshot(state: &State, out: &mut dyn io::Write) -> io::Result<()> {
+    // Most pieces are a few bytes: gathered here, they cost no call of `out` each.
+    let mut out = io::BufWriter::with_capacity(GATHERED, out);
     out.write_all(&SNAPSHOT_FORMAT.to_be_bytes())?;
-    let mut out = out;
-    rmp_serde::encode::write_named(&mut out, state).map_err(io::Error::other)
+    rmp_serde::encode::write_named(&mut out, state).map_err(io::Error::other)?;
+    out.flush()
 }
 
 /// Reads a snapshot back.

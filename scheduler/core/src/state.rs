@@ -71,9 +71,6 @@ pub struct State {
     /// Keys by age, so that forgetting the old ones costs nothing while there are none.
     #[serde(skip)]
     pub(crate) keys_by_age: BTreeSet<(Timestamp, IdempotencyKey)>,
-    /// The key that made each job, while it is known.
-    #[serde(skip)]
-    pub(crate) key_of: BTreeMap<JobId, IdempotencyKey>,
     /// Records that wait to be taken by whoever applies commands.
     #[serde(skip)]
     pub(crate) outbox: Vec<ArchiveRecord>,
@@ -111,7 +108,6 @@ impl State {
             queues: BTreeMap::new(),
             usage: BTreeMap::new(),
             keys_by_age: BTreeSet::new(),
-            key_of: BTreeMap::new(),
             outbox: Vec::new(),
         }
     }
@@ -123,9 +119,11 @@ impl State {
         // A key that carries no time was given by name: it is not forgotten for its age.
         let aged = self.keys.iter().filter(|(key, _)| drawn_at(**key).is_some());
         self.keys_by_age = aged.map(|(key, record)| (record.used, *key)).collect();
-        let made =
-            self.keys.iter().filter_map(|(key, record)| Some((record.made()?.clone(), *key)));
-        self.key_of = made.filter(|(job, _)| self.jobs.contains_key(job)).collect();
+        for (key, record) in &self.keys {
+            if let Some(job) = record.made() {
+                self.jobs.set_key(job, Some(*key));
+            }
+        }
     }
 
     /// The cluster.
@@ -314,7 +312,6 @@ impl State {
             usage,
             tokens_by_expiry: _,
             keys_by_age: _,
-            key_of: _,
             outbox: _,
         } = self;
         Self {
@@ -336,7 +333,6 @@ impl State {
             usage: usage.clone(),
             tokens_by_expiry: BTreeSet::new(),
             keys_by_age: BTreeSet::new(),
-            key_of: BTreeMap::new(),
             outbox: Vec::new(),
         }
     }

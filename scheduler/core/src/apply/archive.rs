@@ -32,8 +32,8 @@ impl State {
     }
 
     fn archive_job(&mut self, id: &JobId) {
-        let Some(job) = self.jobs.remove(id) else { return };
-        let key = self.key_of.remove(id).and_then(|key| Some((key, self.keys.remove(&key)?)));
+        let Some((job, key)) = self.jobs.remove(id) else { return };
+        let key = key.and_then(|key| Some((key, self.keys.remove(&key)?)));
         if let Some((key, record)) = &key {
             self.keys_by_age.remove(&(record.used, *key));
         }

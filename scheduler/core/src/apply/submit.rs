@@ -48,8 +48,7 @@ impl State {
         self.remember(&submit.mutation, reply.clone());
         let job = self.queued(submit);
         events.push(Event::Job { job: job.id.clone(), phase: job.phase });
-        self.key_of.insert(job.id.clone(), key);
-        self.jobs.insert(job.id.clone(), job);
+        self.jobs.insert(job.id.clone(), job, Some(key));
         Ok(reply)
     }
 
@@ -168,7 +167,7 @@ impl State {
             self.keys_by_age.remove(&(used, key));
             let record = self.keys.remove(&key);
             if let Some(job) = record.as_ref().and_then(KeyRecord::made) {
-                self.key_of.remove(job);
+                self.jobs.set_key(job, None);
             }
         }
         let record = KeyRecord {

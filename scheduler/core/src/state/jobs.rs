@@ -14,7 +14,7 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor},
 };
-use trainyard_jobs::{Digest, JobId, JobPhase, ProjectName, Timestamp};
+use trainyard_jobs::{Digest, IdempotencyKey, JobId, JobPhase, ProjectName, Timestamp};
 
 use super::Job;
 use crate::codec;
@@ -33,6 +33,8 @@ pub struct Jobs {
 struct Slot {
     job: Job,
     digest: OnceLock<Digest>,
+    /// The key that made it, while that is known.
+    key: Option<IdempotencyKey>,
     /// What the index says of the job.
     noted: Option<Noted>,
 }
@@ -144,20 +146,28 @@ impl Jobs {
         Some(&mut slot.job)
     }
 
-    /// Adds a job.
-    pub(crate) fn insert(&mut self, id: JobId, job: Job) {
-        let slot = Slot { job, digest: OnceLock::new(), noted: None };
+    /// Adds a job, and the key that made it if that is known.
+    pub(crate) fn insert(&mut self, id: JobId, job: Job, key: Option<IdempotencyKey>) {
+        let slot = Slot { job, digest: OnceLock::new(), key, noted: None };
         self.touched.push(id.clone());
         self.slots.insert(id, Arc::new(slot));
     }
 
-    /// Takes a job out.
-    pub(crate) fn remove(&mut self, id: &JobId) -> Option<Job> {
+    /// Says which key made a job, or that it is not known any more.
+    pub(crate) fn set_key(&mut self, id: &JobId, key: Option<IdempotencyKey>) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            Arc::make_mut(slot).key = key;
+        }
+    }
+
+    /// Takes a job out, with the key that made it.
+    pub(crate) fn remove(&mut self, id: &JobId) -> Option<(Job, Option<IdempotencyKey>)> {
         let slot = self.slots.remove(id)?;
         if let Some(noted) = &slot.noted {
             self.index.forget(id, noted);
         }
-        Some(Arc::unwrap_or_clone(slot).job)
+        let Slot { job, key, .. } = Arc::unwrap_or_clone(slot);
+        Some((job, key))
     }
 
     /// Brings what is derived up to date with the jobs that were changed.
@@ -250,10 +260,13 @@ impl Index {
     }
 }
 
-/// Equal jobs, and equal in what is derived from them. Digests follow from the jobs.
+/// Equal jobs, made by equal keys, and equal in what is derived from them. Digests follow from the
+/// jobs.
 impl PartialEq for Jobs {
     fn eq(&self, other: &Self) -> bool {
-        self.index == other.index && self.iter().eq(other.iter())
+        let one = self.slots.iter().map(|(id, slot)| (id, &slot.job, slot.key));
+        let two = other.slots.iter().map(|(id, slot)| (id, &slot.job, slot.key));
+        self.index == other.index && one.eq(two)
     }
 }
 
@@ -280,7 +293,7 @@ impl<'de> Deserialize<'de> for Jobs {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Jobs, A::Error> {
                 let mut jobs = Jobs::default();
                 while let Some((id, job)) = map.next_entry()? {
-                    jobs.insert(id, job);
+                    jobs.insert(id, job, None);
                 }
                 jobs.settle();
                 Ok(jobs)

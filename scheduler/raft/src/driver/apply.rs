@@ -23,7 +23,7 @@ use crate::{
 const CHEAP_SNAPSHOT_BYTES: u64 = 4 << 20;
 
 /// And a larger one not before the log brought this much, which a start replays in seconds.
-const WORTH_A_SNAPSHOT: u64 = 128 << 20;
+const WORTH_A_SNAPSHOT: u64 = 256 << 20;
 
 impl Driver {
     pub(super) fn apply(
@@ -94,9 +94,9 @@ impl Driver {
     }
 
     /// Takes a snapshot when enough was applied since the last one or the log has grown too large,
-    /// but no sooner than the log has brought as many bytes as the last snapshot holds: a snapshot
-    /// is the whole state, so that one each so many entries would cost the square of the state's
-    /// growth. A start then replays at most as many bytes as it restores.
+    /// but no sooner than the log has brought twice the bytes that the last snapshot holds: a
+    /// snapshot is the whole state, so that one each so many entries would cost the square of the
+    /// state's growth. A start then replays at most twice the bytes that it restores.
     pub(super) fn maybe_snapshot(&mut self) -> Result<(), Fatal> {
         self.record_taken()?;
         if self.snapshots.is_busy() {
@@ -115,7 +115,7 @@ impl Driver {
             reached("raft: a snapshot is wanted by a peer");
         }
         let worth = self.snapshot_bytes <= CHEAP_SNAPSHOT_BYTES
-            || self.applied_bytes >= self.snapshot_bytes.max(WORTH_A_SNAPSHOT);
+            || self.applied_bytes >= self.snapshot_bytes.saturating_mul(2).max(WORTH_A_SNAPSHOT);
         let due = (fresh >= self.snapshot_every || large) && worth;
         if !due && !wanted {
             self.hand_out_snapshot();

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -50,14 +51,14 @@ impl<S> Layer<S> for Guard {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { guard: self.clone(), inner }
+        Guarded { guard: Arc::new(self.clone()), inner }
     }
 }
 
-/// A service behind the guard.
+/// A service behind the guard, which is shared: the service is copied for each request.
 #[derive(Clone)]
 pub(crate) struct Guarded<S> {
-    guard: Guard,
+    guard: Arc<Guard>,
     inner: S,
 }
 
@@ -93,7 +94,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let guard = self.guard.clone();
+        let guard = Arc::clone(&self.guard);
         let (mut parts, body) = request.into_parts();
         let Admitted { rule, caller, open } = match guard.admit(&parts) {
             Ok(admitted) => admitted,

@@ -113,6 +113,9 @@ impl Archive for ArchiveStore {
     }
 
     fn contains(&self, id: &JobId, count: u64) -> bool {
+        if count == 0 {
+            return false;
+        }
         let found = self.find(|txn| {
             let position = txn.open_table(IDS)?.get(id.as_str())?;
             Ok(position.is_some_and(|position| position.value() < count))
