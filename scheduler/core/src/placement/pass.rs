@@ -6,6 +6,7 @@ mod claim;
 mod expect;
 mod grow;
 mod merge;
+mod reclaim;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use trainyard_jobs::{JobId, NodeId, ProjectName, StopCause, Timestamp};
 
 use self::{
     merge::{Next, Turns},
+    reclaim::Losses,
     why::Why,
 };
 use super::{
@@ -47,8 +49,10 @@ pub(super) struct Pass<'a> {
     misfits: BTreeSet<Request>,
     /// What will be free without anybody's doing, and nobody has laid a hand on.
     pending: Vec<Placement>,
-    /// Jobs that may be stopped, by group, the worst first.
-    standings: BTreeMap<(&'a ProjectName, bool), (Ask, Vec<Standing<'a>>)>,
+    /// Jobs that may be stopped for others of their group, the worst first.
+    standings: BTreeMap<&'a ProjectName, (Ask, Vec<Standing<'a>>)>,
+    /// Jobs that may be stopped for other groups.
+    losses: Losses<'a>,
     /// Jobs that this plan stops.
     stopped: BTreeSet<JobId>,
     shares: Shares<'a>,
@@ -85,6 +89,7 @@ impl<'a> Pass<'a> {
             misfits: BTreeSet::new(),
             pending,
             standings: BTreeMap::new(),
+            losses: Losses::default(),
             stopped: BTreeSet::new(),
             shares: Shares::of(planner, now),
             reserved: Reservations::default(),
@@ -333,19 +338,16 @@ impl<'a> Pass<'a> {
         self.reserved.backfill(self.yard, request, hints, until)
     }
 
-    /// Those of a group's running jobs that may be stopped now, of those that are asked for, the
-    /// worst first; it may be some more.
-    fn stand(&mut self, group: &'a ProjectName, ask: Ask) -> &[Standing<'a>] {
-        let kind = matches!(ask, Ask::Cheaper(_));
-        let key = (group, kind);
-        if !self.standings.get(&key).is_some_and(|(asked, _)| asked.covers(&ask)) {
+    /// Knows those of a group's running jobs that may be stopped now, of those that are asked for.
+    /// It may be some more.
+    fn stand(&mut self, group: &'a ProjectName, ask: Ask) {
+        if !self.standings.get(group).is_some_and(|(asked, _)| asked.covers(&ask)) {
             let (found, next) = self.planner.standings(group, &ask, self.gone, self.now);
             if let Some(next) = next {
                 self.again(next);
             }
-            self.standings.insert(key, (ask, found));
+            self.standings.insert(group, (ask, found));
         }
-        self.standings.get(&key).map_or(&[], |(_, found)| found)
     }
 
     /// Time alone changes something then.

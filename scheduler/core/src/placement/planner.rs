@@ -16,7 +16,7 @@ use trainyard_jobs::{
     DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId,
 };
 
-pub(super) use self::herd::Ask;
+pub(super) use self::herd::{Ask, Loss};
 use self::{census::Census, herd::Herd};
 use super::{
     explain::Blocker,

@@ -1,18 +1,34 @@
 //! What a pass does for a job that finds no place: it lays the job's hand on units that are
 //! becoming free, and has others stopped where that is worth it or owed.
 
+use std::collections::BTreeSet;
+
 use trainyard_jobs::{Policy, ProjectName, StopCause, Timestamp};
 
-use super::Pass;
+use super::{Pass, reclaim::Reclaim};
 use crate::placement::{
     fit::{Hints, Request},
     order::{Merit, Settings, Worth, preempts, stops_for, value},
     planner::Ask,
     running::Stop,
-    share::OverQuota,
+    share::{OverQuota, Owed},
     victims::{Standing, choose},
     view::Waiting,
 };
+
+/// What a job may have others of its group stopped for.
+struct Claim {
+    policy: Policy,
+    worth: Worth,
+    /// It has waited too long: nobody is worth more.
+    all: bool,
+}
+
+impl Claim {
+    fn is_worth(&self, standing: &Standing<'_>) -> bool {
+        self.all || stops_for(self.policy, &self.worth, &standing.worth, standing.cost)
+    }
+}
 
 impl<'a> Pass<'a> {
     /// Lays a hand on units that are becoming free, and has jobs stopped if those are not enough
@@ -24,22 +40,26 @@ impl<'a> Pass<'a> {
         request: &Request,
         hints: &Hints<'_>,
     ) -> bool {
+        let claim = self.own(job, settings);
         let owed = self.owed(job, settings);
-        let own = self.own(job, settings);
-        let candidates: Vec<(&Standing<'a>, StopCause)> = owed
-            .iter()
-            .map(|s| (s, StopCause::Reclaim))
-            .chain(own.iter().map(|s| (s, StopCause::Policy)))
-            .collect();
-        if candidates.is_empty() && self.pending.is_empty() {
-            return false;
-        }
-        let standings: Vec<&Standing<'_>> = candidates.iter().map(|(s, _)| *s).collect();
-        let (found, tried) = choose(self.yard, &self.pending, &standings, request, hints);
+        let spare = owed.map(|(owed, _)| self.spare(settings, owed)).unwrap_or_default();
+        let mut reclaim = owed.map(|owed| {
+            let passed = [&self.stopped, self.gone];
+            let (planner, losses) = (self.planner, &mut self.losses);
+            Reclaim::of(planner, self.now, owed, &self.shares, losses, &spare, passed)
+        });
+        let others = reclaim.iter_mut().flatten().map(|s| (s, StopCause::Reclaim));
+        let known = self.standings.get(&settings.group).map_or(&[][..], |(_, known)| known);
+        let own = known.iter().filter(|s| claim.is_worth(s) && !self.stopped.contains(&s.job));
+        let candidates = others.chain(own.map(|s| (s.clone(), StopCause::Policy)));
+        let (found, tried) = choose(self.yard, &self.pending, candidates, request, hints);
         self.work = self.work.saturating_sub(tried);
+        if let Some(later) = reclaim.and_then(|reclaim| reclaim.later) {
+            self.again(later);
+        }
         let Some((place, victims)) = found else { return false };
         self.yard.take_free(&place);
-        for (victim, cause) in victims.into_iter().filter_map(|at| candidates.get(at)) {
+        for (victim, cause) in &victims {
             self.stop(victim, *cause);
         }
         for pending in &mut self.pending {
@@ -66,56 +86,43 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Running jobs of the job's own group that may be stopped for it, the worst first.
-    fn own(&mut self, job: &Waiting, settings: &'a Settings) -> Vec<Standing<'a>> {
+    /// What the job may have jobs of its own group stopped for. Those of them are known then.
+    fn own(&mut self, job: &Waiting, settings: &'a Settings) -> Claim {
         let known = match self.changed.filter(|changed| changed.id == job.id) {
             Some(_) => None,
             None => self.planner.lines().merit(&job.id),
         };
         let Merit { value, stretch, .. } = known.unwrap_or_else(|| self.planner.merit_of(job));
         let worth = Worth { priority: job.priority, value, attained: job.attained, stretch };
-        let overdue = self.overdue && preempts(settings.policy);
-        let ask = if overdue { Ask::All } else { Ask::WorthLess(worth) };
-        let mut found = self.stand(&settings.group, ask).to_vec();
-        found.retain(|standing| {
-            let worth_it = stops_for(settings.policy, &worth, &standing.worth, standing.cost);
-            (overdue || worth_it) && !self.stopped.contains(&standing.job)
-        });
-        found
+        let all = self.overdue && preempts(settings.policy);
+        self.stand(&settings.group, if all { Ask::All } else { Ask::WorthLess(worth) });
+        Claim { policy: settings.policy, worth, all }
     }
 
-    /// Running jobs of other queues from which the job's queue may take units back, those that
-    /// lose least first.
-    fn owed(&mut self, job: &Waiting, settings: &'a Settings) -> Vec<Standing<'a>> {
-        let Some(owed) = self.shares.owed(settings, job.resources.device, job.resources.gpus)
-        else {
-            return Vec::new();
-        };
-        let left = value(Policy::Srsf, 0, self.planner.time_left(job), job.resources.gpus);
-        let groups: Vec<&'a ProjectName> =
-            self.planner.groups().filter(|group| **group != settings.group).collect();
+    /// What the job's queue is owed, if anything, and the loss from which on no job of another
+    /// queue is stopped for it.
+    fn owed(&self, job: &Waiting, settings: &'a Settings) -> Option<(Owed<'a>, u64)> {
+        let owed = self.shares.owed(settings, job.resources.device, job.resources.gpus)?;
         // A guarantee is a promise; a fair share is worth no more than what is done with it.
-        let ask = if owed.guaranteed { Ask::All } else { Ask::Cheaper(left) };
-        let mut found = Vec::new();
-        for group in groups {
-            let may = self.planner.settings_of(group);
-            if may.is_none_or(|group| self.shares.may_spare(group, owed)) {
-                found.extend_from_slice(self.stand(group, ask));
+        let left = || value(Policy::Srsf, 0, self.planner.time_left(job), job.resources.gpus);
+        Some((owed, if owed.guaranteed { u64::MAX } else { left() }))
+    }
+
+    /// The groups from which a queue may take back what it is owed. They are known then.
+    fn spare(&mut self, settings: &'a Settings, owed: Owed<'a>) -> BTreeSet<&'a ProjectName> {
+        let planner = self.planner;
+        let mut spare = BTreeSet::new();
+        for group in planner.groups().filter(|group| **group != settings.group) {
+            let of_group = planner.settings_of(group);
+            if of_group.is_some_and(|of_group| !self.shares.may_spare(of_group, owed)) {
+                continue;
             }
+            if let Some(next) = self.losses.know(planner, group, self.now) {
+                self.again(next);
+            }
+            spare.insert(group);
         }
-        found.retain(|s| (owed.guaranteed || s.cost < left) && !self.stopped.contains(&s.job));
-        found.sort_by(|a, b| a.cost.cmp(&b.cost).then(b.sequence.cmp(&a.sequence)));
-        // Each that goes leaves its queue with less: as many may go as leave it with its own.
-        let mut shares = self.shares.clone();
-        found.retain(|standing| {
-            let job = standing.running;
-            let spares = shares.spares(standing.settings, owed, job);
-            if spares {
-                shares.count(standing.settings, job.resources.device, job.units(), false);
-            }
-            spares
-        });
-        found
+        spare
     }
 
     /// A queue has as much as it may: jobs of it that go after this one by its policy make room.
@@ -131,14 +138,16 @@ impl<'a> Pass<'a> {
         if over.gpu_type.is_some() || job.resources.gpus > over.limit {
             return false;
         }
+        let claim = self.own(job, settings);
         let mut goes = Vec::new();
-        for standing in self.own(job, settings) {
+        for standing in self.standings.get(&settings.group).iter().flat_map(|(_, known)| known) {
             if excess == 0 {
                 break;
             }
-            if standing.settings.path.contains(over.queue) {
+            let may_go = claim.is_worth(standing) && !self.stopped.contains(&standing.job);
+            if may_go && standing.settings.path.contains(over.queue) {
                 excess = excess.saturating_sub(standing.running.units());
-                goes.push(standing);
+                goes.push(standing.clone());
             }
         }
         if excess > 0 {

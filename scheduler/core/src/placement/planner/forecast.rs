@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use trainyard_jobs::{JobId, Millis, ProjectName, Timestamp};
 
-use super::{Ask, Planner};
+use super::{Ask, Loss, Planner};
 use crate::placement::{
     order::{Merit, Settings, Worth, value},
     running::Running,
@@ -136,8 +136,18 @@ impl Planner {
         (found, next.into_iter().chain(later).min())
     }
 
+    /// What the stops of a group's running jobs lose, and when there is one more of them by time
+    /// alone. Some of them may have rights beyond that.
+    pub(in crate::placement) fn losses(
+        &self,
+        group: &ProjectName,
+        now: Timestamp,
+    ) -> (Vec<Loss<'_>>, Option<Timestamp>) {
+        self.herds.get(group).map(|herd| herd.losses(now)).unwrap_or_default()
+    }
+
     /// How a running job stands, or when it may be stopped if not now.
-    fn standing<'a>(
+    pub(in crate::placement) fn standing<'a>(
         &'a self,
         job: &'a Running,
         now: Timestamp,

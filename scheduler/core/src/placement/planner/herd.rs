@@ -2,7 +2,7 @@
 //! for a job, and the answer is mostly: none. Numbers say so; only of those that they do not rule
 //! out is more looked at.
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
 use trainyard_jobs::{JobId, Millis, Policy, Timestamp};
 
@@ -20,8 +20,16 @@ pub(in crate::placement) enum Ask {
     All,
     /// Those that may be worth less than a job of their own group.
     WorthLess(Worth),
-    /// Those whose stop loses less than so many unit-milliseconds.
-    Cheaper(u64),
+}
+
+/// What the stop of a running job loses. In this order one is stopped for another queue: the one
+/// that loses least, and of equals the youngest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::placement) struct Loss<'a> {
+    /// In unit-milliseconds.
+    pub(in crate::placement) cost: u64,
+    sequence: Reverse<u64>,
+    pub(in crate::placement) job: &'a JobId,
 }
 
 impl Ask {
@@ -34,8 +42,7 @@ impl Ask {
                 let more = own.value <= other.value && own.stretch >= other.stretch;
                 above > below || (above == below && more)
             }
-            (Self::Cheaper(own), Self::Cheaper(other)) => *own >= *other,
-            _ => false,
+            (Self::WorthLess(_), Self::All) => false,
         }
     }
 }
@@ -44,6 +51,7 @@ impl Ask {
 #[derive(Debug, Clone)]
 struct Member {
     id: JobId,
+    sequence: u64,
     priority: i32,
     policy: Policy,
     gpus: u32,
@@ -79,7 +87,6 @@ impl Member {
     fn may_be(&self, ask: &Ask, now: Timestamp, attained: u64, history: &History) -> bool {
         match ask {
             Ask::All => true,
-            Ask::Cheaper(limit) => self.cost(now) < *limit,
             Ask::WorthLess(_) if !preempts(self.policy) => false,
             Ask::WorthLess(worth) if self.priority != worth.priority => {
                 self.priority < worth.priority
@@ -115,6 +122,7 @@ impl Herd {
         let kept = job.checkpointed.map_or(job.started, |at| at.max(job.started));
         let member = Member {
             id: job.id.clone(),
+            sequence: job.sequence,
             priority: job.priority,
             policy: settings.policy,
             gpus: job.resources.gpus,
@@ -140,6 +148,21 @@ impl Herd {
         if let Some(moved) = self.members.get(at) {
             self.places.insert(moved.id.clone(), at);
         }
+    }
+
+    /// What the stop of each loses that has run for long enough, in no order, and when there will
+    /// be one more of those.
+    pub(super) fn losses(&self, now: Timestamp) -> (Vec<Loss<'_>>, Option<Timestamp>) {
+        let (mut losses, mut next) = (Vec::with_capacity(self.members.len()), None::<Timestamp>);
+        for member in &self.members {
+            if member.rested > now {
+                next = Some(next.map_or(member.rested, |before| before.min(member.rested)));
+                continue;
+            }
+            let (cost, sequence) = (member.cost(now), Reverse(member.sequence));
+            losses.push(Loss { cost, sequence, job: &member.id });
+        }
+        (losses, next)
     }
 
     /// Calls `found` with everybody who may be among those that are asked for, and says when time

@@ -2,7 +2,7 @@
 //! of them only those without which the waiting gang would not fit. What a stop costs is counted
 //! in unit-milliseconds: the work since the last catalogued checkpoint, and the restart.
 
-use trainyard_jobs::{AttemptNo, JobId, Millis, Timestamp};
+use trainyard_jobs::{AttemptNo, JobId, Millis, StopCause, Timestamp};
 
 use super::{
     fit::{Hints, Request},
@@ -36,6 +36,9 @@ pub(super) struct Standing<'a> {
     pub(super) notice: Option<Millis>,
     pub(super) sequence: u64,
 }
+
+/// One that may be stopped, and what it would be told.
+pub(super) type Candidate<'a> = (Standing<'a>, StopCause);
 
 impl Standing<'_> {
     /// Its units. Asked of the few that may really be stopped.
@@ -92,25 +95,25 @@ pub(super) fn notice(job: &Running, settings: &Settings) -> Option<Millis> {
     (job.on_request && settings.notice > Millis(0)).then_some(settings.notice)
 }
 
-/// Where the gang would fit if some of `candidates` were gone, and which of them: as few of the
+/// Where the gang would fit if some of `candidates` were gone, and who of them: as few of the
 /// last ones as possible, and of these only those whose units it needs. `pending` is what will be
 /// free without anybody's doing. Nothing of the yard is changed. Also says how many places were
 /// tried.
-pub(super) fn choose(
+pub(super) fn choose<'a>(
     yard: &mut Yard,
     pending: &[Placement],
-    candidates: &[&Standing<'_>],
+    mut candidates: impl Iterator<Item = Candidate<'a>>,
     request: &Request,
     hints: &Hints<'_>,
-) -> (Option<(Placement, Vec<usize>)>, u64) {
+) -> (Option<(Placement, Vec<Candidate<'a>>)>, u64) {
     let start = yard.mark();
     for place in pending {
         yard.give_back(place);
     }
     let base = yard.mark();
     let mut tried = 0;
-    let mut fits = |yard: &mut Yard, from: usize, to: usize| {
-        for standing in candidates.iter().take(to).skip(from) {
+    let mut fits = |yard: &mut Yard, gone: &[Candidate<'_>]| {
+        for (standing, _) in gone {
             let place = standing.place(yard);
             yard.give_back(&place);
         }
@@ -118,27 +121,33 @@ pub(super) fn choose(
         yard.place(request, hints)
     };
     // With twice as many each time, until it fits; then the fewest by bisection.
-    let (mut few, mut many) = (0, 0);
-    let mut found = fits(yard, 0, 0);
-    while found.is_none() && many < candidates.len() {
-        few = many;
-        many = (many * 2).clamp(1, candidates.len());
-        found = fits(yard, few, many);
+    let mut asked: Vec<Candidate<'a>> = Vec::new();
+    let mut few = 0;
+    // It found no place before: without any that becomes free there is still none.
+    let mut found = if pending.is_empty() { None } else { fits(yard, &[]) };
+    while found.is_none() {
+        few = asked.len();
+        asked.extend(candidates.by_ref().take(few.max(1)));
+        let more = asked.get(few..).unwrap_or_default();
+        if more.is_empty() {
+            break;
+        }
+        found = fits(yard, more);
     }
+    let mut many = asked.len();
     while found.is_some() && many > few + 1 {
         let middle = few + (many - few) / 2;
         yard.rewind(base);
-        match fits(yard, 0, middle) {
+        match fits(yard, asked.get(..middle).unwrap_or_default()) {
             Some(place) => (many, found) = (middle, Some(place)),
             None => few = middle,
         }
     }
     yard.rewind(start);
     let found = found.map(|place| {
-        let needed = |(_, standing): &(usize, &&Standing<'_>)| standing.place(yard).meets(&place);
-        let victims = candidates.iter().enumerate().take(many).filter(needed);
-        let victims = victims.map(|(at, _)| at).collect();
-        (place, victims)
+        asked.truncate(many);
+        asked.retain(|(standing, _)| standing.place(yard).meets(&place));
+        (place, asked)
     });
     (found, tried)
 }
