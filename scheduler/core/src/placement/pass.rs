@@ -53,6 +53,9 @@ pub(super) struct Pass<'a> {
     standings: BTreeMap<&'a ProjectName, (Ask, Vec<Standing<'a>>)>,
     /// Jobs that may be stopped for other groups.
     losses: Losses<'a>,
+    /// The groups that may spare what a queue is owed, by guarantee or not, as of a revision of
+    /// the shares.
+    spares: BTreeMap<(&'a ProjectName, bool), (u64, BTreeSet<&'a ProjectName>)>,
     /// Jobs that this plan stops.
     stopped: BTreeSet<JobId>,
     shares: Shares<'a>,
@@ -90,6 +93,7 @@ impl<'a> Pass<'a> {
             pending,
             standings: BTreeMap::new(),
             losses: Losses::default(),
+            spares: BTreeMap::new(),
             stopped: BTreeSet::new(),
             shares: Shares::of(planner, now),
             reserved: Reservations::default(),
@@ -141,6 +145,9 @@ impl<'a> Pass<'a> {
             self.overdue = true;
             let look = self.consider(job, &Request::from(&job.resources));
             self.overdue = false;
+            if self.is_changed(job) {
+                return;
+            }
             all_fit &= look == Look::Takes;
             // The cluster is cleared for one job at a time, or each would keep the others waiting.
             // One that no cluster like this could serve keeps nobody.
@@ -157,13 +164,13 @@ impl<'a> Pass<'a> {
             if !self.afford() {
                 return;
             }
-            let own = self.changed.filter(|changed| changed.id == *next.job);
-            let look = match own {
-                Some(own) => self.consider(job, &Request::from(&own.resources)),
-                None => self.consider(job, next.request),
-            };
+            if self.is_changed(job) {
+                self.consider(job, &Request::from(&job.resources));
+                return;
+            }
+            let look = self.consider(job, next.request);
             all_fit &= look == Look::Takes;
-            self.go_on(&mut turns, next, look, own.is_some());
+            self.go_on(&mut turns, next, look);
         }
         if all_fit {
             self.grow();
@@ -182,14 +189,18 @@ impl<'a> Pass<'a> {
             || self.shares.owed(settings, job.resources.device, job.resources.gpus).is_some()
     }
 
-    fn go_on(&self, turns: &mut Turns<'a>, next: Next<'a>, look: Look, stands_in: bool) {
+    fn go_on(&self, turns: &mut Turns<'a>, next: Next<'a>, look: Look) {
         if look == Look::Takes {
             turns.changed(next.group, &self.shares);
         }
-        // Who stands in for another says nothing of those behind that one.
-        if look != Look::Misfit || stands_in {
+        if look != Look::Misfit {
             turns.step(next);
         }
+    }
+
+    /// Whether it is the job that was asked about: what comes after it is not the question.
+    fn is_changed(&self, job: &Waiting) -> bool {
+        self.changed.is_some_and(|changed| changed.id == job.id)
     }
 
     /// The job as it waits, or as it would.

@@ -7,7 +7,7 @@ mod herd;
 mod suppose;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     mem::take,
     sync::Arc,
 };
@@ -16,7 +16,7 @@ use trainyard_jobs::{
     DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId,
 };
 
-pub(super) use self::herd::{Ask, Loss};
+pub(super) use self::herd::{Ask, Holder, Loss};
 use self::{census::Census, herd::Herd};
 use super::{
     explain::Blocker,
@@ -24,7 +24,7 @@ use super::{
     order::{Lines, Settings},
     pass::Pass,
     running::{Progress, Running, Stop},
-    time::{History, Past, Seen},
+    time::{History, News, Past, Seen},
     view::{Delta, PlanNode, Waiting},
     yard::Yard,
 };
@@ -66,10 +66,10 @@ pub type Blockers = Arc<[Blocker]>;
 /// What waits, what runs and what is free, kept up to date by [`Planner::update`].
 #[derive(Debug, Clone, Default)]
 pub struct Planner {
-    waiting: BTreeMap<JobId, Waiting>,
+    waiting: HashMap<JobId, Waiting>,
     /// Those that wait, by project: those first that have not run.
     queued: BTreeMap<ProjectName, BTreeSet<(bool, JobId)>>,
-    running: BTreeMap<JobId, Running>,
+    running: HashMap<JobId, Running>,
     nodes: BTreeMap<NodeId, PlanNode>,
     unusable: BTreeMap<NodeId, BTreeMap<UnitId, String>>,
     queues: BTreeMap<ProjectName, QueueSpec>,
@@ -302,6 +302,7 @@ impl Planner {
         }
         self.census.advance(now, &mut self.history);
         for news in self.history.sum_up() {
+            self.tell_herds(&news);
             let projects = match &news.project {
                 Some(project) => self.queued.get_key_value(project).into_iter().collect(),
                 None => self.queued.iter().collect::<Vec<_>>(),
@@ -320,6 +321,19 @@ impl Planner {
                     }
                 }
             }
+        }
+        self.herds.values_mut().for_each(|herd| herd.advance(now, &self.history));
+    }
+
+    /// Something else is expected of jobs that run.
+    fn tell_herds(&mut self, news: &News) {
+        let Some(project) = &news.project else {
+            return self.herds.values_mut().for_each(|herd| herd.heed(true));
+        };
+        if let Some(settings) = self.settings.get(project)
+            && let Some(herd) = self.herds.get_mut(&settings.group)
+        {
+            herd.heed(false);
         }
     }
 
@@ -427,8 +441,8 @@ impl Planner {
         &self.nodes
     }
 
-    /// The jobs that hold units.
-    pub(super) const fn running(&self) -> &BTreeMap<JobId, Running> {
+    /// The jobs that hold units, in no order.
+    pub(super) const fn running(&self) -> &HashMap<JobId, Running> {
         &self.running
     }
 
@@ -475,6 +489,11 @@ impl Planner {
     /// The groups with running jobs that may be stopped for others.
     pub(super) fn groups(&self) -> impl Iterator<Item = &ProjectName> {
         self.herds.keys()
+    }
+
+    /// The running jobs that nobody stops.
+    pub(super) fn holders(&self, now: Timestamp) -> impl Iterator<Item = Holder<'_>> {
+        self.herds.values().flat_map(move |herd| herd.ends(now, &self.history))
     }
 
     /// The thousandths of units that a project used on average lately.

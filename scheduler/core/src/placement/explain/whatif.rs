@@ -1,14 +1,19 @@
 //! What would start a waiting job: the smallest changes, each found by supposing it and planning
 //! again. None is offered that was not seen to work.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap},
+    fmt,
+};
 
 use trainyard_jobs::{DeviceKind, JobId, NodeId, Timestamp, spec::Resources};
 
 use super::counted;
 use crate::placement::{
     fit::{Request, unit_word},
-    planner::Planner,
+    planner::{Holder, Planner},
+    running::Running,
     score::Terms,
     view::{PlanNode, Waiting},
 };
@@ -145,33 +150,27 @@ impl Planner {
     /// to end first.
     fn ends(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
         let request = Request::from(&job.resources);
-        let mut holders: Vec<(u32, Timestamp, JobId)> = self
-            .running()
-            .values()
-            .filter(|holder| !holder.stopping && overlaps(&request, &holder.resources))
-            .map(|holder| (holder.resources.gpus, holder.started, holder.id.clone()))
-            .collect();
         // One that has as many units is likely to do; of those the smallest.
-        holders.sort_by_key(|(ranks, started, id)| {
-            let enough = *ranks >= job.resources.gpus;
-            let order = if enough { *ranks } else { u32::MAX - *ranks };
-            (!enough, order, *started, id.clone())
+        let likely = |holder: Holder<'_>| {
+            let enough = holder.gpus >= job.resources.gpus;
+            let order = if enough { holder.gpus } else { u32::MAX - holder.gpus };
+            Reverse((!enough, order, holder.started, holder.job.clone()))
+        };
+        let mut ones: BinaryHeap<_> = self.holders(now).map(likely).collect();
+        let next = || ones.pop().map(|Reverse((.., id))| id);
+        let matters = |holder: &Running| overlaps(&request, &holder.resources);
+        let of_note = |id: &JobId| self.running().get(id).is_some_and(matters);
+        let few: Vec<JobId> = std::iter::from_fn(next).filter(of_note).take(HOLDERS).collect();
+        let one = few
+            .into_iter()
+            .map(|id| BTreeSet::from([id]))
+            .find(|one| self.would_fit(&Scenario { gone: one, ..Scenario::of(job) }));
+        let gone = one.or_else(|| {
+            let ends = |holder: Holder<'_>| Reverse((holder.ends, holder.job.clone()));
+            let mut ends: BinaryHeap<_> = self.holders(now).map(ends).collect();
+            let next = || ends.pop().map(|Reverse((_, id))| id);
+            self.fewest(job, std::iter::from_fn(next), matters)
         });
-        let few = holders.iter().take(HOLDERS).map(|(.., id)| BTreeSet::from([id.clone()]));
-        let mut gone = None;
-        for one in few {
-            if self.would_fit(&Scenario { gone: &one, ..Scenario::of(job) }) {
-                gone = Some(one);
-                break;
-            }
-        }
-        if gone.is_none() {
-            let running = holders.into_iter().filter_map(|(.., id)| self.running().get(&id));
-            let mut ends: Vec<_> = running.map(|j| (self.end_of(j, now), j.id.clone())).collect();
-            ends.sort_unstable();
-            let ids: Vec<JobId> = ends.into_iter().map(|(_, id)| id).collect();
-            gone = self.fewest(job, &ids);
-        }
         let gone = gone.filter(|gone| !gone.is_empty())?;
         if !self.works(&Scenario { gone: &gone, ..Scenario::of(job) }, now) {
             return None;
@@ -193,24 +192,6 @@ impl Planner {
         let text = format!("it would start when {who}{expected}");
         let change = Change::Ends(gone.into_iter().collect());
         Some(Counterfactual { change, micro_usd_per_hour: 0, text })
-    }
-
-    /// The fewest of these jobs, from the first on, whose end makes room: by bisection.
-    fn fewest(&mut self, job: &Waiting, ids: &[JobId]) -> Option<BTreeSet<JobId>> {
-        let first = |count: usize| -> BTreeSet<JobId> { ids.iter().take(count).cloned().collect() };
-        let (mut few, mut many) = (0, ids.len());
-        if !self.would_fit(&Scenario { gone: &first(many), ..Scenario::of(job) }) {
-            return None;
-        }
-        while many - few > 1 {
-            let middle = few + (many - few) / 2;
-            if self.would_fit(&Scenario { gone: &first(middle), ..Scenario::of(job) }) {
-                many = middle;
-            } else {
-                few = middle;
-            }
-        }
-        Some(first(many))
     }
 
     /// How many nodes more, of those that have most units of the kind.

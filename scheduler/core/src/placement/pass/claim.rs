@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use trainyard_jobs::{Policy, ProjectName, StopCause, Timestamp};
+use trainyard_jobs::{Policy, StopCause, Timestamp};
 
 use super::{Pass, reclaim::Reclaim};
 use crate::placement::{
@@ -42,11 +42,14 @@ impl<'a> Pass<'a> {
     ) -> bool {
         let claim = self.own(job, settings);
         let owed = self.owed(job, settings);
-        let spare = owed.map(|(owed, _)| self.spare(settings, owed)).unwrap_or_default();
-        let mut reclaim = owed.map(|owed| {
+        if let Some((owed, _)) = owed {
+            self.know_spare(owed);
+        }
+        let mut reclaim = owed.and_then(|owed| {
+            let (_, spare) = self.spares.get(&owed.0.key()).filter(|(_, s)| !s.is_empty())?;
             let passed = [&self.stopped, self.gone];
             let (planner, losses) = (self.planner, &mut self.losses);
-            Reclaim::of(planner, self.now, owed, &self.shares, losses, &spare, passed)
+            Some(Reclaim::of(planner, self.now, owed, &self.shares, losses, spare, passed))
         });
         let others = reclaim.iter_mut().flatten().map(|s| (s, StopCause::Reclaim));
         let known = self.standings.get(&settings.group).map_or(&[][..], |(_, known)| known);
@@ -108,11 +111,14 @@ impl<'a> Pass<'a> {
         Some((owed, if owed.guaranteed { u64::MAX } else { left() }))
     }
 
-    /// The groups from which a queue may take back what it is owed. They are known then.
-    fn spare(&mut self, settings: &'a Settings, owed: Owed<'a>) -> BTreeSet<&'a ProjectName> {
-        let planner = self.planner;
+    /// Knows the groups from which a queue may take back what it is owed.
+    fn know_spare(&mut self, owed: Owed<'a>) {
+        let (planner, revision) = (self.planner, self.shares.revision());
+        if self.spares.get(&owed.key()).is_some_and(|(known, _)| *known == revision) {
+            return;
+        }
         let mut spare = BTreeSet::new();
-        for group in planner.groups().filter(|group| **group != settings.group) {
+        for group in planner.groups() {
             let of_group = planner.settings_of(group);
             if of_group.is_some_and(|of_group| !self.shares.may_spare(of_group, owed)) {
                 continue;
@@ -122,7 +128,7 @@ impl<'a> Pass<'a> {
             }
             spare.insert(group);
         }
-        spare
+        self.spares.insert(owed.key(), (revision, spare));
     }
 
     /// A queue has as much as it may: jobs of it that go after this one by its policy make room.

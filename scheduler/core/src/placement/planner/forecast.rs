@@ -120,6 +120,10 @@ impl Planner {
         now: Timestamp,
     ) -> (Vec<Standing<'a>>, Option<Timestamp>) {
         let Some(herd) = self.herds.get(group) else { return (Vec::new(), None) };
+        if let Some(next) = herd.nobody(ask, now) {
+            debug_assert!(!herd.has(ask, now, &self.history), "somebody was left out");
+            return (Vec::new(), next);
+        }
         let (mut found, mut later) = (Vec::new(), None::<Timestamp>);
         let next = herd.search(ask, now, &self.history, |id| {
             let Some(job) = self.running.get(id).filter(|_| !gone.contains(id)) else { return };

@@ -47,6 +47,17 @@ impl Ask {
     }
 }
 
+/// A running job that nobody stops.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::placement) struct Holder<'a> {
+    pub(in crate::placement) job: &'a JobId,
+    /// The ranks that it asks for.
+    pub(in crate::placement) gpus: u32,
+    pub(in crate::placement) started: Timestamp,
+    /// When it is predicted to end.
+    pub(in crate::placement) ends: Timestamp,
+}
+
 /// One running job.
 #[derive(Debug, Clone)]
 struct Member {
@@ -71,11 +82,31 @@ struct Member {
     outlook: Outlook,
 }
 
+/// What is true of all of a group: it says of most jobs that nobody is stopped for them. It is so
+/// from some time until another, however time goes by in between.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    from: Timestamp,
+    until: Timestamp,
+    /// The lowest priority; none if nobody may be stopped.
+    priority: Option<i32>,
+    /// Nobody is worth more, after what the stop loses.
+    value: u64,
+    /// Nobody is stopped for a job that does not stay worth what it is for so long.
+    stretch: u64,
+    /// When time alone may change who may be stopped.
+    next: Option<Timestamp>,
+    /// What is expected of somebody does not come from runs of the own project.
+    borrows: bool,
+}
+
 /// All of one group, in no order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Herd {
     members: Vec<Member>,
     places: HashMap<JobId, usize>,
+    /// As long as nobody comes, goes, or is expected to take another time.
+    bounds: Option<Bounds>,
 }
 
 impl Member {
@@ -83,8 +114,42 @@ impl Member {
         now.since(self.kept).0.saturating_add(self.restart.0).saturating_mul(self.units)
     }
 
+    /// Unit-milliseconds that it has had.
+    fn attained(&self, now: Timestamp) -> u64 {
+        self.attained.saturating_add(now.since(self.started).0.saturating_mul(self.units))
+    }
+
+    /// The run time in which something was done.
+    fn ran(&self, now: Timestamp) -> u64 {
+        self.used.saturating_add(now.since(self.started).0).saturating_sub(self.lost)
+    }
+
+    /// When it leaves its bucket of attained service.
+    fn bucket_end(&self, now: Timestamp) -> Timestamp {
+        let attained = self.attained(now);
+        let whole = bucket_end(attained).saturating_sub(attained);
+        Timestamp(now.0.saturating_add(whole.div_ceil(self.units.max(1))))
+    }
+
+    /// Narrows what is true of all by what is true of it.
+    fn bound(&self, now: Timestamp, history: &History, bounds: &mut Bounds) {
+        bounds.priority =
+            Some(bounds.priority.map_or(self.priority, |lowest| lowest.min(self.priority)));
+        let (value, stretch, until) = if self.policy == Policy::Las {
+            (value(self.policy, self.attained(now), 0, self.gpus), 0, self.bucket_end(now))
+        } else {
+            let (within, cost) = (self.outlook.within(self.ran(now), history), self.cost(now));
+            bounds.borrows |= within.borrows;
+            let value = value(self.policy, 0, within.left, self.gpus).saturating_sub(cost);
+            (value, cost.saturating_add(1), Timestamp(now.0.saturating_add(within.lasts)))
+        };
+        bounds.value = bounds.value.max(value);
+        bounds.stretch = bounds.stretch.min(stretch);
+        bounds.until = bounds.until.min(until);
+    }
+
     /// Whether it may be among those that are asked for. It may turn out not to be.
-    fn may_be(&self, ask: &Ask, now: Timestamp, attained: u64, history: &History) -> bool {
+    fn may_be(&self, ask: &Ask, now: Timestamp, history: &History) -> bool {
         match ask {
             Ask::All => true,
             Ask::WorthLess(_) if !preempts(self.policy) => false,
@@ -92,12 +157,11 @@ impl Member {
                 self.priority < worth.priority
             }
             Ask::WorthLess(worth) if self.policy == Policy::Las => {
-                worth.value < value(self.policy, attained, 0, self.gpus)
+                worth.value < value(self.policy, self.attained(now), 0, self.gpus)
             }
             Ask::WorthLess(worth) => {
-                let ran = self.used.saturating_add(now.since(self.started).0);
-                let left = self.outlook.least(ran.saturating_sub(self.lost), history);
-                let value = value(self.policy, attained, left, self.gpus);
+                let left = self.outlook.least(self.ran(now), history);
+                let value = value(self.policy, 0, left, self.gpus);
                 let cost = self.cost(now);
                 worth.stretch > cost && worth.value.saturating_add(cost) < value
             }
@@ -138,16 +202,67 @@ impl Herd {
             lost,
             outlook,
         };
+        self.bounds = None;
         self.places.insert(job.id.clone(), self.members.len());
         self.members.push(member);
     }
 
     pub(super) fn remove(&mut self, job: &JobId) {
         let Some(at) = self.places.remove(job) else { return };
+        self.bounds = None;
         self.members.swap_remove(at);
         if let Some(moved) = self.members.get(at) {
             self.places.insert(moved.id.clone(), at);
         }
+    }
+
+    /// Something else is expected of jobs of a project, or of all.
+    pub(super) fn heed(&mut self, news_of_all: bool) {
+        self.bounds.take_if(|bounds| !news_of_all || bounds.borrows);
+    }
+
+    /// It is `now`: what is true of all is found out anew if it is not known.
+    pub(super) fn advance(&mut self, now: Timestamp, history: &History) {
+        if self.bounds.is_some_and(|bounds| bounds.from <= now && now < bounds.until) {
+            return;
+        }
+        let mut bounds = Bounds {
+            from: now,
+            until: Timestamp(u64::MAX),
+            priority: None,
+            value: 0,
+            stretch: u64::MAX,
+            next: None,
+            borrows: false,
+        };
+        for member in &self.members {
+            if member.rested <= now && preempts(member.policy) {
+                member.bound(now, history, &mut bounds);
+            }
+        }
+        bounds.next = self.next(now);
+        bounds.until = bounds.until.min(bounds.next.unwrap_or(bounds.until));
+        self.bounds = Some(bounds);
+    }
+
+    /// When time alone may change who may be stopped.
+    fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let moves = self.members.iter().filter(|member| member.rested > now || !member.special);
+        moves.map(|m| if m.rested > now { m.rested } else { m.bucket_end(now) }).min()
+    }
+
+    /// Whether it is known that nobody is among those that are asked for, and until when then.
+    pub(super) fn nobody(&self, ask: &Ask, now: Timestamp) -> Option<Option<Timestamp>> {
+        let bounds = self.bounds.filter(|bounds| bounds.from <= now && now < bounds.until)?;
+        let nobody = match (ask, bounds.priority) {
+            (Ask::All, _) => false,
+            (_, None) => true,
+            (Ask::WorthLess(worth), Some(lowest)) => {
+                let worth_less = worth.value < bounds.value && worth.stretch >= bounds.stretch;
+                worth.priority < lowest || (worth.priority == lowest && !worth_less)
+            }
+        };
+        nobody.then_some(bounds.next)
     }
 
     /// What the stop of each loses that has run for long enough, in no order, and when there will
@@ -165,6 +280,29 @@ impl Herd {
         (losses, next)
     }
 
+    /// Everybody with its ranks, its start, and when it is predicted to end.
+    pub(super) fn ends(
+        &self,
+        now: Timestamp,
+        history: &History,
+    ) -> impl Iterator<Item = Holder<'_>> {
+        self.members.iter().map(move |member| {
+            let left = member.outlook.remaining(member.ran(now), history);
+            Holder {
+                job: &member.id,
+                gpus: member.gpus,
+                started: member.started,
+                ends: Timestamp(now.0.saturating_add(left)),
+            }
+        })
+    }
+
+    /// Whether somebody is among those that are asked for, by a look at each.
+    pub(super) fn has(&self, ask: &Ask, now: Timestamp, history: &History) -> bool {
+        let mut rested = self.members.iter().filter(|member| member.rested <= now);
+        rested.any(|member| member.may_be(ask, now, history))
+    }
+
     /// Calls `found` with everybody who may be among those that are asked for, and says when time
     /// alone may change the answer.
     pub(super) fn search<'a>(
@@ -174,22 +312,14 @@ impl Herd {
         history: &History,
         mut found: impl FnMut(&'a JobId),
     ) -> Option<Timestamp> {
-        let mut next = u64::MAX;
         for member in &self.members {
-            if member.rested > now {
-                next = next.min(member.rested.0);
-                continue;
-            }
-            let ran = now.since(member.started).0;
-            let attained = member.attained.saturating_add(ran.saturating_mul(member.units));
-            if member.may_be(ask, now, attained, history) {
+            if member.rested <= now && member.may_be(ask, now, history) {
                 found(&member.id);
             }
-            if !member.special {
-                let whole = bucket_end(attained).saturating_sub(attained);
-                next = next.min(now.0.saturating_add(whole.div_ceil(member.units.max(1))));
-            }
         }
-        (next < u64::MAX).then_some(Timestamp(next))
+        match self.bounds {
+            Some(bounds) if bounds.from <= now && now < bounds.until => bounds.next,
+            _ => self.next(now),
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Questions to the planner that suppose something: answered on its own yard, which is as before
 //! afterwards.
 
+use std::collections::BTreeSet;
+
 use trainyard_jobs::{JobId, Timestamp};
 
 use super::{Blockers, Planner};
@@ -8,6 +10,8 @@ use crate::placement::{
     explain::Scenario,
     fit::{Hints, Request},
     pass::Pass,
+    running::Running,
+    view::{PlanNode, Waiting},
 };
 
 impl Planner {
@@ -27,37 +31,82 @@ impl Planner {
         scenario: &Scenario<'_>,
         now: Timestamp,
     ) -> bool {
-        for node in scenario.more {
-            self.yard.set(node, None);
-        }
-        let starts = self.pass(now, |planner, yard| {
-            let mut pass = Pass::new(planner, yard, now).supposing(scenario.job, scenario.gone);
-            pass.run();
-            pass.starts(&scenario.job.id)
-        });
-        for node in scenario.more {
-            self.yard.remove(&node.id);
-        }
-        starts
+        self.with(scenario.more, |planner| {
+            planner.pass(now, |planner, yard| {
+                let mut pass = Pass::new(planner, yard, now).supposing(scenario.job, scenario.gone);
+                pass.run();
+                pass.starts(&scenario.job.id)
+            })
+        })
     }
 
     /// Whether a job would find a place if it were the only one that waits: without that it need
     /// not be planned.
     pub(in crate::placement) fn would_fit(&mut self, scenario: &Scenario<'_>) -> bool {
-        let request = Request::from(&scenario.job.resources);
-        for node in scenario.more {
-            self.yard.set(node, None);
-        }
+        self.with(scenario.more, |planner| {
+            let mark = planner.yard.mark();
+            scenario.gone.iter().for_each(|id| planner.suppose_gone(id));
+            let fits = planner.would_place(scenario.job);
+            planner.yard.rewind(mark);
+            fits
+        })
+    }
+
+    /// The fewest of these jobs, from the first on, of those that matter, without which another
+    /// would find a place if it were the only one that waits. With twice as many each time, then
+    /// by bisection.
+    pub(in crate::placement) fn fewest(
+        &mut self,
+        job: &Waiting,
+        mut ids: impl Iterator<Item = JobId>,
+        matters: impl Fn(&Running) -> bool,
+    ) -> Option<BTreeSet<JobId>> {
         let mark = self.yard.mark();
-        for job in scenario.gone.iter().filter_map(|id| self.running.get(id)) {
+        let (mut gone, mut few): (Vec<JobId>, usize) = (Vec::new(), 0);
+        let mut fits = false;
+        while !fits {
+            few = gone.len();
+            let of_note = ids.by_ref().filter(|id| self.running.get(id).is_some_and(&matters));
+            gone.extend(of_note.take(few.max(1)));
+            let more = gone.get(few..).unwrap_or_default();
+            if more.is_empty() {
+                break;
+            }
+            more.iter().for_each(|id| self.suppose_gone(id));
+            fits = self.would_place(job);
+        }
+        let mut many = gone.len();
+        while fits && many > few + 1 {
+            let middle = few + (many - few) / 2;
+            self.yard.rewind(mark);
+            gone.iter().take(middle).for_each(|id| self.suppose_gone(id));
+            if self.would_place(job) {
+                many = middle;
+            } else {
+                few = middle;
+            }
+        }
+        self.yard.rewind(mark);
+        fits.then(|| gone.into_iter().take(many).collect())
+    }
+
+    /// With more nodes while something is done.
+    fn with<T>(&mut self, more: &[PlanNode], act: impl FnOnce(&mut Self) -> T) -> T {
+        more.iter().for_each(|node| self.yard.set(node, None));
+        let done = act(self);
+        more.iter().for_each(|node| self.yard.remove(&node.id));
+        done
+    }
+
+    fn suppose_gone(&mut self, job: &JobId) {
+        if let Some(job) = self.running.get(job) {
             let place = self.yard.placement(&job.assignments());
             self.yard.give_back(&place);
         }
-        let fits = self.yard.place(&request, &Hints::default()).is_some();
-        self.yard.rewind(mark);
-        for node in scenario.more {
-            self.yard.remove(&node.id);
-        }
-        fits
+    }
+
+    fn would_place(&mut self, job: &Waiting) -> bool {
+        let request = Request::from(&job.resources);
+        self.yard.place(&request, &Hints::default()).is_some()
     }
 }

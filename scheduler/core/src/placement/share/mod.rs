@@ -47,6 +47,8 @@ pub(super) struct Shares<'a> {
     /// Units that there are, by kind of device.
     total: [u64; 2],
     types: Types<'a>,
+    /// Counts what was counted since: equal numbers, equal shares.
+    revision: u64,
 }
 
 /// A queue that is owed units.
@@ -55,6 +57,13 @@ pub(super) struct Owed<'a> {
     pub(super) queue: &'a ProjectName,
     /// By a guarantee, and not only as its fair share.
     pub(super) guaranteed: bool,
+}
+
+impl<'a> Owed<'a> {
+    /// What tells it from what other queues are owed.
+    pub(super) const fn key(self) -> (&'a ProjectName, bool) {
+        (self.queue, self.guaranteed)
+    }
 }
 
 /// Why a queue may not have more.
@@ -89,7 +98,7 @@ impl<'a> Shares<'a> {
     /// The tree as it is at `now`.
     pub(super) fn of(planner: &'a Planner, now: Timestamp) -> Self {
         let mut shares =
-            Self { nodes: BTreeMap::new(), total: planner.capacity(), types: Types::of(planner) };
+            Self { nodes: BTreeMap::new(), total: planner.capacity(), types: Types::of(planner), revision: 0 };
         let waiting = planner.lines().groups();
         for (project, settings) in planner.all_settings() {
             let used = planner.used().get(project).copied().unwrap_or_default();
@@ -116,8 +125,14 @@ impl<'a> Shares<'a> {
         shares
     }
 
+    /// Changes when anything is counted.
+    pub(super) const fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// Units of a job of the project are becoming free.
     pub(super) fn going(&mut self, settings: &Settings, units: u64) {
+        self.revision += 1;
         for name in &settings.path {
             if let Some(node) = self.nodes.get_mut(name) {
                 node.going = node.going.saturating_add(units);
@@ -156,6 +171,7 @@ impl<'a> Shares<'a> {
         units: u64,
         more: bool,
     ) {
+        self.revision += 1;
         for name in &settings.path {
             let Some(used) =
                 self.nodes.get_mut(name).and_then(|node| node.used.get_mut(slot(device)))

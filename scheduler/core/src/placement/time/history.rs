@@ -258,6 +258,12 @@ impl History {
         class.and_then(|class| self.believed(class)).is_some()
     }
 
+    /// Whether what is expected of a job of these classes is what is expected of all.
+    pub(in crate::placement) fn borrows(&self, kin: &Kin) -> bool {
+        let [of_user, of_size, of_project, _] = kin;
+        [of_user, of_size, of_project].iter().all(|class| self.believed(**class).is_none())
+    }
+
     /// What is known of a class, if that is enough.
     fn believed(&self, class: usize) -> Option<&Lengths> {
         // Nothing is expected of anybody before enough are known.

@@ -3,7 +3,7 @@
 
 use super::{
     forecast::{Facts, LEAST, UNKNOWN, UNSURE, whole_by_progress},
-    history::{History, Kin},
+    history::{History, Kin, begin, bucket},
 };
 
 /// What a job's run time is expected to be by what was said of it.
@@ -14,6 +14,20 @@ enum Said {
     /// By its spec: nothing, once it has run for longer.
     Spec(u64),
     Nothing,
+}
+
+/// A job that is expected to run for longer the longer it runs is looked at again after so many
+/// milliseconds.
+const WINDOW: u64 = 60_000;
+
+/// What a job will need still at most, for some time to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::placement) struct Within {
+    pub(in crate::placement) left: u64,
+    /// For so many milliseconds that it runs.
+    pub(in crate::placement) lasts: u64,
+    /// This does not follow from runs of its own project.
+    pub(in crate::placement) borrows: bool,
 }
 
 /// How long a job will run, to be asked at any later time.
@@ -36,8 +50,18 @@ impl Outlook {
         Self { said, limit, kin }
     }
 
-    /// What [`super::least`] says once the job has run for so long.
+    /// What [`super::remaining`] says once the job has run for so long.
+    pub(in crate::placement) fn remaining(&self, ran: u64, history: &History) -> u64 {
+        self.left(ran, 1, history)
+    }
+
+    /// What [`super::least`] says then.
     pub(in crate::placement) fn least(&self, ran: u64, history: &History) -> u64 {
+        self.left(ran, UNSURE, history)
+    }
+
+    /// Of what others make one expect, that part.
+    fn left(&self, ran: u64, part: u64, history: &History) -> u64 {
         let left = self.limit.saturating_sub(ran);
         let guess = match self.said {
             Said::Steps(whole) => whole.saturating_sub(ran),
@@ -48,9 +72,72 @@ impl Outlook {
                     None if self.limit < u64::MAX => left / 2,
                     None => ran.max(UNKNOWN),
                 };
-                unsaid / UNSURE
+                unsaid / part
             }
         };
         guess.min(left).max(LEAST)
+    }
+
+    /// No more than this will [`Self::least`] say of the job for some time after it has run for so
+    /// long.
+    pub(in crate::placement) fn within(&self, ran: u64, history: &History) -> Within {
+        // It ends some day: what is left of that gets less.
+        let falls = |lasts| Within { left: self.least(ran, history), lasts, borrows: false };
+        match self.said {
+            Said::Steps(_) => return falls(u64::MAX),
+            Said::Spec(whole) if whole > ran => return falls(whole - ran),
+            Said::Spec(_) | Said::Nothing => {}
+        }
+        let lasts = begin(bucket(ran) + 1).saturating_sub(ran).max(1);
+        let known = history.effective_of(&self.kin, ran).is_some() || self.limit < u64::MAX;
+        let lasts = if known { lasts } else { lasts.min(WINDOW) };
+        let left = if known { ran } else { ran.saturating_add(lasts) };
+        Within { left: self.least(left, history), lasts, borrows: history.borrows(&self.kin) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use trainyard_jobs::Millis;
+
+    use super::*;
+    use crate::placement::time::{Past, Seen};
+
+    proptest! {
+        #[test]
+        fn what_is_said_for_some_time_holds_so_long(
+            runs in prop::collection::vec(1_u64..10_000_000, 0..30),
+            ran in 0_u64..20_000_000,
+            estimate in prop::option::of(1_u64..20_000_000),
+            time_left in prop::option::of(1_u64..20_000_000),
+            seen in prop::option::of((1_u64..100, 100_u64..200)),
+            after in 0.0..1.0_f64,
+        ) {
+            let project = "p".parse().unwrap();
+            let mut history = History::default();
+            for ran in runs {
+                let principal = "ada".to_owned();
+                let ran = Millis(ran);
+                history.learn(&Past { project: "p".parse().unwrap(), principal, gpus: 1, ran });
+            }
+            history.sum_up();
+            let kin = history.kin(&project, "ada", 1);
+            let facts = Facts {
+                project: &project,
+                principal: "ada",
+                gpus: 1,
+                ran,
+                estimate: estimate.map(Millis),
+                time_left: time_left.map(Millis),
+                seen: seen.map(|(done, total)| Seen { done, total: Some(total), ran }),
+            };
+            let outlook = Outlook::of(&facts, kin);
+            let within = outlook.within(ran, &history);
+            prop_assert!(within.lasts > 0);
+            let lasts = within.lasts.min(100_000_000);
+            let later = ran + (after * (lasts - 1) as f64) as u64;
+            prop_assert!(outlook.least(later, &history) <= within.left);
+        }
     }
 }
