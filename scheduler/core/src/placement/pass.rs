@@ -40,8 +40,8 @@ pub(super) struct Pass<'a> {
     planner: &'a Planner,
     yard: &'a mut Yard,
     now: Timestamp,
-    /// A job as it would be, in the place of the one of its id.
-    changed: Option<&'a Waiting>,
+    /// The job that is asked about, if only one is.
+    asked: Option<&'a JobId>,
     /// A job that would have ended.
     gone: &'a BTreeSet<JobId>,
     work: u64,
@@ -51,6 +51,8 @@ pub(super) struct Pass<'a> {
     pending: Vec<Placement>,
     /// Jobs that may be stopped for others of their group, the worst first.
     standings: BTreeMap<&'a ProjectName, (Ask, Vec<Standing<'a>>)>,
+    /// What was asked of groups in vain.
+    in_vain: Vec<(&'a ProjectName, Ask)>,
     /// Jobs that may be stopped for other groups.
     losses: Losses<'a>,
     /// The groups that may spare what a queue is owed, by guarantee or not, as of a revision of
@@ -86,12 +88,13 @@ impl<'a> Pass<'a> {
             planner,
             yard,
             now,
-            changed: None,
+            asked: None,
             gone: &NOBODY,
             work: u64::MAX,
             misfits: BTreeSet::new(),
             pending,
             standings: BTreeMap::new(),
+            in_vain: Vec::new(),
             losses: Losses::default(),
             spares: BTreeMap::new(),
             stopped: BTreeSet::new(),
@@ -116,9 +119,9 @@ impl<'a> Pass<'a> {
         self
     }
 
-    /// As if a job were another, and running ones had ended.
-    pub(super) fn supposing(mut self, changed: &'a Waiting, gone: &'a BTreeSet<JobId>) -> Self {
-        self.changed = Some(changed);
+    /// For one job, as if running ones had ended.
+    pub(super) fn asking(mut self, job: &'a JobId, gone: &'a BTreeSet<JobId>) -> Self {
+        self.asked = Some(job);
         self.gone = gone;
         for job in gone.iter().filter_map(|id| self.planner.running().get(id)) {
             let place = self.yard.placement(&job.assignments());
@@ -137,7 +140,7 @@ impl<'a> Pass<'a> {
         let mut seen: BTreeSet<&'a JobId> = BTreeSet::new();
         let mut all_fit = true;
         for id in planner.lines().overdue(self.now) {
-            let Some(job) = self.job(id).filter(|job| self.goes_first(job)) else { continue };
+            let Some(job) = planner.job(id).filter(|job| self.goes_first(job)) else { continue };
             if !self.afford() {
                 return;
             }
@@ -145,7 +148,7 @@ impl<'a> Pass<'a> {
             self.overdue = true;
             let look = self.consider(job, &Request::from(&job.resources));
             self.overdue = false;
-            if self.is_changed(job) {
+            if self.asked == Some(id) {
                 return;
             }
             all_fit &= look == Look::Takes;
@@ -157,18 +160,18 @@ impl<'a> Pass<'a> {
         }
         let mut turns = Turns::of(planner, &self.shares);
         while let Some(next) = turns.next() {
-            let Some(job) = self.job(next.job).filter(|_| !seen.contains(next.job)) else {
+            let Some(job) = planner.job(next.job).filter(|_| !seen.contains(next.job)) else {
                 turns.step(next);
                 continue;
             };
             if !self.afford() {
                 return;
             }
-            if self.is_changed(job) {
-                self.consider(job, &Request::from(&job.resources));
+            let look = self.consider(job, next.request);
+            // What comes after the one that is asked about is not the question.
+            if self.asked == Some(next.job) {
                 return;
             }
-            let look = self.consider(job, next.request);
             all_fit &= look == Look::Takes;
             self.go_on(&mut turns, next, look);
         }
@@ -196,16 +199,6 @@ impl<'a> Pass<'a> {
         if look != Look::Misfit {
             turns.step(next);
         }
-    }
-
-    /// Whether it is the job that was asked about: what comes after it is not the question.
-    fn is_changed(&self, job: &Waiting) -> bool {
-        self.changed.is_some_and(|changed| changed.id == job.id)
-    }
-
-    /// The job as it waits, or as it would.
-    fn job(&self, id: &JobId) -> Option<&'a Waiting> {
-        self.changed.filter(|job| job.id == *id).or_else(|| self.planner.job(id))
     }
 
     fn afford(&mut self) -> bool {
@@ -353,11 +346,14 @@ impl<'a> Pass<'a> {
     /// It may be some more.
     fn stand(&mut self, group: &'a ProjectName, ask: Ask) {
         if !self.standings.get(group).is_some_and(|(asked, _)| asked.covers(&ask)) {
-            let (found, next) = self.planner.standings(group, &ask, self.gone, self.now);
-            if let Some(next) = next {
+            let found = self.planner.standings(group, &ask, self.gone, self.now);
+            if let Some(next) = found.next {
                 self.again(next);
             }
-            self.standings.insert(group, (ask, found));
+            if found.in_vain {
+                self.in_vain.push((group, ask));
+            }
+            self.standings.insert(group, (ask, found.standings));
         }
     }
 
@@ -416,6 +412,12 @@ impl<'a> Pass<'a> {
     /// Whether the pass would start a job.
     pub(super) fn starts(&self, job: &JobId) -> bool {
         self.plan.starts.iter().any(|start| start.job == *job)
+    }
+
+    /// What was asked of groups in vain.
+    pub(super) fn in_vain(&mut self) -> Vec<(ProjectName, Ask)> {
+        let asked = std::mem::take(&mut self.in_vain).into_iter();
+        asked.map(|(group, ask)| (group.clone(), ask)).collect()
     }
 
     /// What the pass decided.

@@ -529,11 +529,17 @@ impl Planner {
     /// it decides comes back to it as changes of the state.
     #[must_use]
     pub fn plan(&mut self, now: Timestamp, budget: WorkBudget) -> Plan {
-        self.pass(now, |planner, yard| {
+        let (plan, in_vain) = self.pass(now, |planner, yard| {
             let mut pass = Pass::new(planner, yard, now).within(budget.0);
             pass.run();
-            pass.decided()
-        })
+            (pass.decided(), pass.in_vain())
+        });
+        for (group, ask) in in_vain {
+            if let Some(herd) = self.herds.get_mut(&group) {
+                herd.remember(ask);
+            }
+        }
+        plan
     }
 
     /// Why each job that would not start at `now` waits. The same pass as [`Planner::plan`], so

@@ -91,10 +91,7 @@ impl<'a> Pass<'a> {
 
     /// What the job may have jobs of its own group stopped for. Those of them are known then.
     fn own(&mut self, job: &Waiting, settings: &'a Settings) -> Claim {
-        let known = match self.changed.filter(|changed| changed.id == job.id) {
-            Some(_) => None,
-            None => self.planner.lines().merit(&job.id),
-        };
+        let known = self.planner.lines().merit(&job.id);
         let Merit { value, stretch, .. } = known.unwrap_or_else(|| self.planner.merit_of(job));
         let worth = Worth { priority: job.priority, value, attained: job.attained, stretch };
         let all = self.overdue && preempts(settings.policy);

@@ -24,6 +24,17 @@ fn bound(job: &Waiting, settings: &Settings, left: u64) -> u64 {
     length.saturating_mul(SLOWDOWN).max(settings.patience.0)
 }
 
+/// Running jobs of one group that may be stopped.
+#[derive(Debug, Default)]
+pub(in crate::placement) struct Found<'a> {
+    /// The worst first; it may be some more than those that were asked for.
+    pub(in crate::placement) standings: Vec<Standing<'a>>,
+    /// When that changes by time alone.
+    pub(in crate::placement) next: Option<Timestamp>,
+    /// All were looked at, and there is nobody like that.
+    pub(in crate::placement) in_vain: bool,
+}
+
 impl Planner {
     /// The wait that is too long for a job.
     pub(in crate::placement) fn bound(&self, job: &Waiting, settings: &Settings) -> u64 {
@@ -110,22 +121,22 @@ impl Planner {
         Outlook::of(&self.facts_of_running(job, job.started), kin)
     }
 
-    /// The running jobs of a group that may be stopped at `now`, of those that are asked for, the
-    /// worst first; it may be some more. And when that changes by time alone.
+    /// The running jobs of a group that may be stopped at `now`, of those that are asked for.
     pub(in crate::placement) fn standings<'a>(
         &'a self,
         group: &ProjectName,
         ask: &Ask,
         gone: &BTreeSet<JobId>,
         now: Timestamp,
-    ) -> (Vec<Standing<'a>>, Option<Timestamp>) {
-        let Some(herd) = self.herds.get(group) else { return (Vec::new(), None) };
+    ) -> Found<'a> {
+        let Some(herd) = self.herds.get(group) else { return Found::default() };
         if let Some(next) = herd.nobody(ask, now) {
             debug_assert!(!herd.has(ask, now, &self.history), "somebody was left out");
-            return (Vec::new(), next);
+            return Found { next, ..Found::default() };
         }
-        let (mut found, mut later) = (Vec::new(), None::<Timestamp>);
+        let (mut found, mut later, mut in_vain) = (Vec::new(), None::<Timestamp>, true);
         let next = herd.search(ask, now, &self.history, |id| {
+            in_vain = false;
             let Some(job) = self.running.get(id).filter(|_| !gone.contains(id)) else { return };
             match self.standing(job, now) {
                 Ok(standing) => found.extend(standing),
@@ -137,7 +148,7 @@ impl Planner {
                 |s: &Standing<'_>| (s.worth.priority, std::cmp::Reverse(s.worth.value), s.cost);
             key(a).cmp(&key(b)).then(b.sequence.cmp(&a.sequence))
         });
-        (found, next.into_iter().chain(later).min())
+        Found { standings: found, next: next.into_iter().chain(later).min(), in_vain }
     }
 
     /// What the stops of a group's running jobs lose, and when there is one more of them by time

@@ -98,7 +98,12 @@ struct Bounds {
     next: Option<Timestamp>,
     /// What is expected of somebody does not come from runs of the own project.
     borrows: bool,
+    /// Somebody is expected to need more the longer it runs.
+    grows: bool,
 }
+
+/// Asks that are remembered of a group because nobody was found.
+const REMEMBERED: usize = 4;
 
 /// All of one group, in no order.
 #[derive(Debug, Clone, Default)]
@@ -107,6 +112,8 @@ pub(super) struct Herd {
     places: HashMap<JobId, usize>,
     /// As long as nobody comes, goes, or is expected to take another time.
     bounds: Option<Bounds>,
+    /// Who was asked for in vain since then.
+    in_vain: Vec<Ask>,
 }
 
 impl Member {
@@ -140,6 +147,7 @@ impl Member {
         } else {
             let (within, cost) = (self.outlook.within(self.ran(now), history), self.cost(now));
             bounds.borrows |= within.borrows;
+            bounds.grows |= within.grows;
             let value = value(self.policy, 0, within.left, self.gpus).saturating_sub(cost);
             (value, cost.saturating_add(1), Timestamp(now.0.saturating_add(within.lasts)))
         };
@@ -234,6 +242,7 @@ impl Herd {
             stretch: u64::MAX,
             next: None,
             borrows: false,
+            grows: false,
         };
         for member in &self.members {
             if member.rested <= now && preempts(member.policy) {
@@ -243,6 +252,18 @@ impl Herd {
         bounds.next = self.next(now);
         bounds.until = bounds.until.min(bounds.next.unwrap_or(bounds.until));
         self.bounds = Some(bounds);
+        self.in_vain.clear();
+    }
+
+    /// Nobody was found of those that were asked for. As long as its bounds hold nobody gets more
+    /// likely to be: what a stop loses grows, what is left to do does not.
+    pub(super) fn remember(&mut self, ask: Ask) {
+        if self.bounds.is_some_and(|bounds| !bounds.grows) {
+            self.in_vain.retain(|known| !ask.covers(known));
+            if self.in_vain.len() < REMEMBERED {
+                self.in_vain.push(ask);
+            }
+        }
     }
 
     /// When time alone may change who may be stopped.
@@ -262,6 +283,7 @@ impl Herd {
                 worth.priority < lowest || (worth.priority == lowest && !worth_less)
             }
         };
+        let nobody = nobody || self.in_vain.iter().any(|known| known.covers(ask));
         nobody.then_some(bounds.next)
     }
 

@@ -11,7 +11,7 @@ use crate::placement::{
     fit::{Hints, Request},
     pass::Pass,
     running::Running,
-    view::{PlanNode, Waiting},
+    view::{Delta, Waiting},
 };
 
 impl Planner {
@@ -24,32 +24,39 @@ impl Planner {
         })
     }
 
-    /// Whether a job would start at `now` if things were as in `scenario`. The same pass as
-    /// [`Planner::plan`], on the same yard, which is as before afterwards: a copy in effect.
+    /// Whether a job would start at `now` if things were as in `scenario`. They are, for one pass
+    /// as in [`Planner::plan`]; afterwards they are as before.
     pub(in crate::placement) fn would_start(
         &mut self,
         scenario: &Scenario<'_>,
         now: Timestamp,
     ) -> bool {
-        self.with(scenario.more, |planner| {
-            planner.pass(now, |planner, yard| {
-                let mut pass = Pass::new(planner, yard, now).supposing(scenario.job, scenario.gone);
-                pass.run();
-                pass.starts(&scenario.job.id)
-            })
-        })
+        let waits = |job: &Waiting| Delta::Waits(Box::new(job.clone()));
+        let before = self.waiting.get(&scenario.job.id).filter(|job| *job != scenario.job).cloned();
+        if before.is_some() {
+            self.update(waits(scenario.job));
+        }
+        scenario.more.iter().for_each(|node| self.update(Delta::Node(Box::new(node.clone()))));
+        let starts = self.pass(now, |planner, yard| {
+            let mut pass = Pass::new(planner, yard, now).asking(&scenario.job.id, scenario.gone);
+            pass.run();
+            pass.starts(&scenario.job.id)
+        });
+        scenario.more.iter().for_each(|node| self.update(Delta::NodeGone(node.id.clone())));
+        before.iter().for_each(|job| self.update(waits(job)));
+        starts
     }
 
     /// Whether a job would find a place if it were the only one that waits: without that it need
     /// not be planned.
     pub(in crate::placement) fn would_fit(&mut self, scenario: &Scenario<'_>) -> bool {
-        self.with(scenario.more, |planner| {
-            let mark = planner.yard.mark();
-            scenario.gone.iter().for_each(|id| planner.suppose_gone(id));
-            let fits = planner.would_place(scenario.job);
-            planner.yard.rewind(mark);
-            fits
-        })
+        scenario.more.iter().for_each(|node| self.yard.set(node, None));
+        let mark = self.yard.mark();
+        scenario.gone.iter().for_each(|id| self.suppose_gone(id));
+        let fits = self.would_place(scenario.job);
+        self.yard.rewind(mark);
+        scenario.more.iter().for_each(|node| self.yard.remove(&node.id));
+        fits
     }
 
     /// The fewest of these jobs, from the first on, of those that matter, without which another
@@ -88,14 +95,6 @@ impl Planner {
         }
         self.yard.rewind(mark);
         fits.then(|| gone.into_iter().take(many).collect())
-    }
-
-    /// With more nodes while something is done.
-    fn with<T>(&mut self, more: &[PlanNode], act: impl FnOnce(&mut Self) -> T) -> T {
-        more.iter().for_each(|node| self.yard.set(node, None));
-        let done = act(self);
-        more.iter().for_each(|node| self.yard.remove(&node.id));
-        done
     }
 
     fn suppose_gone(&mut self, job: &JobId) {

@@ -97,8 +97,12 @@ impl<'a> Node<'a> {
 impl<'a> Shares<'a> {
     /// The tree as it is at `now`.
     pub(super) fn of(planner: &'a Planner, now: Timestamp) -> Self {
-        let mut shares =
-            Self { nodes: BTreeMap::new(), total: planner.capacity(), types: Types::of(planner), revision: 0 };
+        let mut shares = Self {
+            nodes: BTreeMap::new(),
+            total: planner.capacity(),
+            types: Types::of(planner),
+            revision: 0,
+        };
         let waiting = planner.lines().groups();
         for (project, settings) in planner.all_settings() {
             let used = planner.used().get(project).copied().unwrap_or_default();

@@ -28,6 +28,8 @@ pub(in crate::placement) struct Within {
     pub(in crate::placement) lasts: u64,
     /// This does not follow from runs of its own project.
     pub(in crate::placement) borrows: bool,
+    /// It will need more and more.
+    pub(in crate::placement) grows: bool,
 }
 
 /// How long a job will run, to be asked at any later time.
@@ -82,7 +84,8 @@ impl Outlook {
     /// long.
     pub(in crate::placement) fn within(&self, ran: u64, history: &History) -> Within {
         // It ends some day: what is left of that gets less.
-        let falls = |lasts| Within { left: self.least(ran, history), lasts, borrows: false };
+        let left = self.least(ran, history);
+        let falls = |lasts| Within { left, lasts, borrows: false, grows: false };
         match self.said {
             Said::Steps(_) => return falls(u64::MAX),
             Said::Spec(whole) if whole > ran => return falls(whole - ran),
@@ -90,9 +93,13 @@ impl Outlook {
         }
         let lasts = begin(bucket(ran) + 1).saturating_sub(ran).max(1);
         let known = history.effective_of(&self.kin, ran).is_some() || self.limit < u64::MAX;
-        let lasts = if known { lasts } else { lasts.min(WINDOW) };
-        let left = if known { ran } else { ran.saturating_add(lasts) };
-        Within { left: self.least(left, history), lasts, borrows: history.borrows(&self.kin) }
+        let borrows = history.borrows(&self.kin);
+        if known {
+            return Within { borrows, ..falls(lasts) };
+        }
+        let lasts = lasts.min(WINDOW);
+        let left = self.least(ran.saturating_add(lasts), history);
+        Within { left, lasts, borrows, grows: true }
     }
 }
 
