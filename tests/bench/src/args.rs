@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Slots that each system declares in `jobs`.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) slots: u32,
+    /// Jobs in a round of `start`.
+    #[arg(long, value_name = "JOBS", default_value_t = 50)]
+    pub(crate) starts: u32,
     /// Timed steps in a round of `ddp`, at width 512.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub(crate) steps: u32,
@@ -86,6 +89,8 @@ pub(crate) enum Bench {
     Ddp,
     /// The time without a leader after its death, beside etcd; what a lost worker costs.
     Failover,
+    /// From a submit to the start of its program, beside Slurm.
+    Start,
     /// Memory, start and answers of a scheduler with many jobs. Not part of `all`.
     Scale,
     /// Measures nothing: makes the page of results from what was kept.
@@ -95,7 +100,7 @@ pub(crate) enum Bench {
 impl Bench {
     pub(crate) fn each(self) -> Vec<Self> {
         match self {
-            Self::All => vec![Self::Submit, Self::Jobs, Self::Ddp, Self::Failover],
+            Self::All => vec![Self::Submit, Self::Jobs, Self::Start, Self::Ddp, Self::Failover],
             Self::Page => Vec::new(),
             one => vec![one],
         }

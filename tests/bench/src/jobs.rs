@@ -11,7 +11,7 @@ use crate::{
 };
 
 mod hyperqueue;
-mod slurm;
+pub(crate) mod slurm;
 mod yard;
 
 /// A round that takes longer than this has failed.

@@ -18,6 +18,7 @@ mod process;
 mod report;
 mod rounds;
 mod scale;
+mod start;
 mod submit;
 
 use args::{Args, Bench};
@@ -95,6 +96,7 @@ async fn measure(bench: Bench, args: &Args) -> anyhow::Result<Section> {
         Bench::Submit => submit::run(args).await,
         Bench::Jobs => jobs::run(args).await,
         Bench::Failover => failover::run(args).await,
+        Bench::Start => start::run(args).await,
         _ => ddp::run(args).await,
     }
 }

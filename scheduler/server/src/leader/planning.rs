@@ -14,7 +14,8 @@ use crate::{clock, decide::planning::Planning, error::Failure, machine::Events, 
 /// The pause after a proposal that could not be made.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Changes that come this close together are planned for together.
+/// Changes that come this soon after a plan are planned for together. The first after a quiet time
+/// waits for nothing.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// The planner is asked at least this often: time alone can make a job startable.
@@ -28,6 +29,7 @@ pub(super) async fn run(replica: Replica) {
         let (unusable, steps) = (replica.sessions.unusable(), replica.sessions.steps());
         let conditions = replica.sessions.conditions();
         let round = planning.round(unusable, conditions, steps, clock::now());
+        let planned = Instant::now();
         let stopped = stop(&replica, round.stops).await;
         if !propose(&replica, round.starts).await || !stopped {
             sleep(PAUSE).await;
@@ -38,7 +40,7 @@ pub(super) async fn run(replica: Replica) {
             () = replica.sessions.changed.notified() => {}
             () = sleep_until(wake) => {}
         }
-        sleep(GATHER).await;
+        sleep_until(planned + GATHER).await;
         drain(&replica, &mut planning, &mut events);
     }
 }

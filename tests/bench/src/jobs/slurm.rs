@@ -20,7 +20,7 @@ const START: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 
 /// A running cluster of one node. Ends with its data when dropped.
-pub(super) struct Slurm {
+pub(crate) struct Slurm {
     /// Ended in this order: node, controller, munge.
     daemons: Vec<Daemon>,
     controller: PathBuf,
@@ -36,7 +36,7 @@ impl Drop for Slurm {
 }
 
 impl Slurm {
-    pub(super) async fn start(data: &Path, slots: u32) -> anyhow::Result<Self> {
+    pub(crate) async fn start(data: &Path, slots: u32) -> anyhow::Result<Self> {
         let controller = find_program("slurmctld", "slurm-wlm")?;
         let node = find_program("slurmd", "slurm-wlm")?;
         let munge = find_program("munged", "munge")?;
@@ -89,6 +89,20 @@ impl Slurm {
 
     fn check(&mut self) -> anyhow::Result<()> {
         self.daemons.iter_mut().try_for_each(Daemon::check)
+    }
+
+    /// Submits a script of one line, and gives the job's number.
+    pub(crate) fn batch(&self, line: &str) -> anyhow::Result<String> {
+        output(self.client("sbatch").args(["--parsable", "--output=/dev/null", "--wrap", line]))
+    }
+
+    /// Whether no job waits or runs.
+    pub(crate) fn is_idle(&self) -> anyhow::Result<bool> {
+        Ok(output(self.client("squeue").arg("--noheader"))?.is_empty())
+    }
+
+    pub(crate) fn version(&self) -> String {
+        output(Command::new(&self.controller).arg("-V")).unwrap_or_else(|e| format!("{e:#}"))
     }
 
     fn client(&self, name: &str) -> Command {
@@ -161,6 +175,6 @@ impl Queue for Slurm {
     }
 
     fn version(&self) -> String {
-        output(Command::new(&self.controller).arg("-V")).unwrap_or_else(|e| format!("{e:#}"))
+        Self::version(self)
     }
 }

@@ -119,7 +119,7 @@ mod tests {
             estimate in prop::option::of(1_u64..20_000_000),
             time_left in prop::option::of(1_u64..20_000_000),
             seen in prop::option::of((1_u64..100, 100_u64..200)),
-            after in 0.0..1.0_f64,
+            after in 0_u64..=1000,
         ) {
             let project = "p".parse().unwrap();
             let mut history = History::default();
@@ -143,7 +143,7 @@ mod tests {
             let within = outlook.within(ran, &history);
             prop_assert!(within.lasts > 0);
             let lasts = within.lasts.min(100_000_000);
-            let later = ran + (after * (lasts - 1) as f64) as u64;
+            let later = ran + (lasts - 1) * after / 1000;
             prop_assert!(outlook.least(later, &history) <= within.left);
         }
     }
