@@ -25,6 +25,12 @@ const CHEAP_SNAPSHOT_BYTES: u64 = 4 << 20;
 /// And a larger one not before the log brought this much, which a start replays in seconds.
 const WORTH_A_SNAPSHOT: u64 = 256 << 20;
 
+/// Whether one more snapshot is worth its cost: the last one has so many bytes, and the log brought
+/// so many since.
+fn is_worth(last: u64, log: u64) -> bool {
+    last <= CHEAP_SNAPSHOT_BYTES || log >= last.saturating_mul(2).max(WORTH_A_SNAPSHOT)
+}
+
 impl Driver {
     pub(super) fn apply(
         &mut self,
@@ -114,9 +120,8 @@ impl Driver {
         if wanted {
             reached("raft: a snapshot is wanted by a peer");
         }
-        let worth = self.snapshot_bytes <= CHEAP_SNAPSHOT_BYTES
-            || self.applied_bytes >= self.snapshot_bytes.saturating_mul(2).max(WORTH_A_SNAPSHOT);
-        let due = (fresh >= self.snapshot_every || large) && worth;
+        let due = (fresh >= self.snapshot_every || large)
+            && is_worth(self.snapshot_bytes, self.applied_bytes);
         if !due && !wanted {
             self.hand_out_snapshot();
             return Ok(());
@@ -190,5 +195,20 @@ impl Driver {
                 ProposeError::Busy
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_waits_for_twice_what_the_last_one_holds() {
+        let (small, large) = (CHEAP_SNAPSHOT_BYTES, CHEAP_SNAPSHOT_BYTES + 1);
+        assert!(is_worth(small, 0));
+        assert!(!is_worth(large, WORTH_A_SNAPSHOT - 1));
+        assert!(is_worth(large, WORTH_A_SNAPSHOT));
+        assert!(!is_worth(WORTH_A_SNAPSHOT, 2 * WORTH_A_SNAPSHOT - 1));
+        assert!(is_worth(WORTH_A_SNAPSHOT, 2 * WORTH_A_SNAPSHOT));
     }
 }

@@ -272,7 +272,8 @@ impl Herd {
         moves.map(|m| if m.rested > now { m.rested } else { m.bucket_end(now) }).min()
     }
 
-    /// Whether it is known that nobody is among those that are asked for, and until when then.
+    /// When time alone may change who may be stopped, if it is known that nobody is among those
+    /// that are asked for.
     pub(super) fn nobody(&self, ask: &Ask, now: Timestamp) -> Option<Option<Timestamp>> {
         let bounds = self.bounds.filter(|bounds| bounds.from <= now && now < bounds.until)?;
         let nobody = match (ask, bounds.priority) {
