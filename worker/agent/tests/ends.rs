@@ -97,6 +97,8 @@ async fn ranks_that_are_stopped_from_outside_have_vanished_and_not_succeeded() {
     let agent = node.agent(&[scheduler.address]);
     let (first, first_ready) = ends_well(&node, &a);
     scheduler.send(1, 10, vec![first.clone(), desired(&b, "exec sleep 600")]);
+    // A rank runs before its shim has written down whom it started.
+    scheduler.started(&a).await;
     scheduler.started(&b).await;
     wait("the first rank", || first_ready.exists().then_some(())).await;
     for attempt in [&a, &b] {
