@@ -122,8 +122,21 @@ impl Authority {
     /// # Errors
     /// When no key can be made.
     pub fn issue(&self, subject: Subject, life: Duration) -> Result<Issued, PkiError> {
+        self.issue_with(&self.params(subject, life)?)
+    }
+
+    /// The same with a certificate whose time has been over for an hour.
+    #[cfg(test)]
+    pub(crate) fn issue_expired(&self, subject: Subject) -> Result<Issued, PkiError> {
+        let hour = Duration::from_secs(3600);
+        let mut params = self.params(subject, hour)?;
+        params.not_before -= 2 * hour;
+        params.not_after -= 2 * hour;
+        self.issue_with(&params)
+    }
+
+    fn issue_with(&self, params: &CertificateParams) -> Result<Issued, PkiError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let params = self.params(subject, life)?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Issued { certificate: self.chain(&certificate), key: key.serialize_pem() })
     }

@@ -35,12 +35,28 @@ fn person() -> Subject {
 
 /// A directory with a certificate by `authority`; its credentials stay when it goes.
 fn hold(dir: &PkiDir, authority: &Authority, subject: Subject, life: Duration) -> Credentials {
+    let issued = authority.issue(subject.clone(), life).unwrap();
+    hold_issued(dir, authority, &subject, &issued)
+}
+
+/// The same with a certificate whose time is over.
+fn hold_expired(dir: &PkiDir, authority: &Authority, subject: Subject) -> Credentials {
+    let issued = authority.issue_expired(subject.clone()).unwrap();
+    hold_issued(dir, authority, &subject, &issued)
+}
+
+fn hold_issued(
+    dir: &PkiDir,
+    authority: &Authority,
+    subject: &Subject,
+    issued: &Issued,
+) -> Credentials {
     let holder = match subject {
         Subject::Person { .. } => Holder::Person,
         _ => Holder::Node,
     };
     dir.write_roots(authority.certificate()).unwrap();
-    dir.write_issued(holder, &authority.issue(subject, life).unwrap()).unwrap();
+    dir.write_issued(holder, issued).unwrap();
     match holder {
         Holder::Node => Credentials::node(dir.path()).unwrap(),
         Holder::Person => Credentials::person(dir.path()).unwrap(),
@@ -139,8 +155,7 @@ async fn a_client_speaks_to_a_scheduler_of_its_cluster_alone() {
     let client = credentials(&lab, person());
     let dir = tempfile::tempdir().unwrap();
     let dir = PkiDir::new(dir.path());
-    let expired = hold(&dir, &lab, Subject::Scheduler(1), Duration::from_secs(1));
-    sleep(Duration::from_millis(2100)).await;
+    let expired = hold_expired(&dir, &lab, Subject::Scheduler(1));
     let twin = Authority::create(cluster(1), AUTHORITY_LIFE).unwrap();
     let cases = [
         (credentials(&other, Subject::Scheduler(1)), "another cluster's authority"),
@@ -205,9 +220,7 @@ async fn a_server_tells_a_client_of_another_cluster_why() {
     assert!(advice(&error).unwrap().contains("does not know the authority"), "{error}");
     server.refused("certificate", 1).await;
 
-    hold(&dir, &lab, person(), Duration::from_secs(1));
-    let expired = Credentials::person(dir.path()).unwrap();
-    sleep(Duration::from_millis(2100)).await;
+    let expired = hold_expired(&dir, &lab, person());
     let error = greet(&expired, Expected::AnyScheduler, server.port).await.unwrap_err();
     assert!(advice(&error).unwrap().contains("our certificate has expired"), "{error}");
     server.refused("certificate", 2).await;
@@ -244,15 +257,16 @@ async fn a_renewed_certificate_is_shown_without_a_restart() {
     let lab = authority(1);
     let dir = tempfile::tempdir().unwrap();
     let pki = PkiDir::new(dir.path());
-    let own = hold(&pki, &lab, Subject::Scheduler(1), Duration::from_secs(2));
+    let own = hold_expired(&pki, &lab, Subject::Scheduler(1));
     let client = credentials(&lab, person());
     let mut server = Server::start(&own, Clients::Anybody, Limits::default()).await;
+    let error = greet(&client, Expected::AnyScheduler, server.port).await.unwrap_err();
+    assert!(advice(&error).unwrap().contains("its certificate has expired"), "{error}");
     let before = own.valid_until().unwrap();
     let request = Request::new().unwrap();
     let signed = lab.sign(request.csr(), Subject::Scheduler(1), NODE_LIFE).unwrap();
     own.install(&request, signed).unwrap();
     assert!(own.valid_until().unwrap() > before);
-    sleep(Duration::from_millis(2100)).await;
     let (greeted, _) =
         tokio::join!(greet(&client, Expected::AnyScheduler, server.port), echo(&mut server.ready));
     greeted.unwrap();
