@@ -34,6 +34,15 @@ impl Drop for Shim {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A shim that was killed leaves its cgroup to the agent.
+        let started = fs::read(self.dir.started()).unwrap_or_default();
+        let started = serde_json::from_slice::<StartedRecord>(&started).ok();
+        if let Some(group) = started.and_then(|started| started.cgroup) {
+            let _ = fs::write(group.join("cgroup.kill"), "1");
+            wait_for("the cgroup's removal", || {
+                (!group.exists() || fs::remove_dir(&group).is_ok()).then_some(())
+            });
+        }
     }
 }
 
@@ -55,7 +64,7 @@ fn plan(scripts: &[&str]) -> Plan {
         grace: Millis(10_000),
         time_allowance: None,
         log_limit: Bytes(1 << 30),
-        cgroup: false,
+        cgroup: true,
     }
 }
 
@@ -255,19 +264,24 @@ fn what_was_started_once_is_never_started_again() {
 
 #[test]
 fn ranks_run_at_a_lower_priority_in_groups_of_their_own() {
-    let mut shim = Shim::start(plan(&["ps -o ni=,pgid=,sid= -p $$; echo $$"]));
-    shim.end();
-    let lines: Vec<String> = shim.log().into_iter().map(|record| record.l).collect();
-    let [figures, pid] = &lines[..] else { panic!("{lines:?}") };
-    let figures: Vec<&str> = figures.split_whitespace().collect();
-    assert_eq!(figures[1..], [pid, pid]);
-    assert!(figures[0].parse::<i32>().unwrap() >= 5, "{figures:?}");
+    let script = "ps -o ni=,pgid=,sid= -p $$; echo $$; while [ ! -e $DIR/go ]; do sleep 0.01; done";
+    for cgroup in [true, false] {
+        let mut shim = Shim::start(Plan { cgroup, ..plan(&[script]) });
+        let known = shim.started().ranks[&0].pid.to_string();
+        fs::write(shim.dir.path().join("go"), "").unwrap();
+        shim.end();
+        let lines: Vec<String> = shim.log().into_iter().map(|record| record.l).collect();
+        let [figures, pid] = &lines[..] else { panic!("{lines:?}") };
+        let figures: Vec<&str> = figures.split_whitespace().collect();
+        assert_eq!(figures[1..], [pid, pid]);
+        assert_eq!(*pid, known);
+        assert!(figures[0].parse::<i32>().unwrap() >= 5, "{figures:?}");
+    }
 }
 
 #[test]
 fn a_cgroup_of_its_own_is_gone_with_the_attempt() {
-    let mut shim =
-        Shim::start(Plan { cgroup: true, ..plan(&["sleep 0.2; cat /proc/self/cgroup"]) });
+    let mut shim = Shim::start(plan(&["cat /proc/self/cgroup"]));
     let group = shim.started().cgroup;
     let record = shim.end();
     assert_eq!(exits(&record), BTreeMap::from([(0, RankExit::Code { code: 0 })]));
@@ -282,11 +296,10 @@ fn a_cgroup_of_its_own_is_gone_with_the_attempt() {
 /// Two nodes of one attempt may live on one machine.
 #[test]
 fn the_end_of_one_share_of_an_attempt_is_not_the_end_of_another() {
-    let with_cgroup = |script| Plan { cgroup: true, ..plan(&[script]) };
     let wait = "echo ready > $DIR/ready; while [ ! -e $DIR/go ]; do sleep 0.01; done";
-    let mut stays = Shim::start(with_cgroup(wait));
+    let mut stays = Shim::start(plan(&[wait]));
     stays.wait_for_file("ready");
-    let mut ends = Shim::start(with_cgroup("true"));
+    let mut ends = Shim::start(plan(&["true"]));
     ends.end();
     fs::write(stays.dir.path().join("go"), "").unwrap();
     assert_eq!(exits(&stays.end()), BTreeMap::from([(0, RankExit::Code { code: 0 })]));

@@ -18,6 +18,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// waits for nothing.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// A plan that took little is followed by the next sooner: after so many times what it took.
+const REST: u32 = 16;
+
 /// The planner is asked at least this often: time alone can make a job startable.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -28,8 +31,10 @@ pub(super) async fn run(replica: Replica) {
     loop {
         let (unusable, steps) = (replica.sessions.unusable(), replica.sessions.steps());
         let conditions = replica.sessions.conditions();
+        let begun = Instant::now();
         let round = planning.round(unusable, conditions, steps, clock::now());
         let planned = Instant::now();
+        let rest = (REST * (planned - begun)).min(GATHER);
         let stopped = stop(&replica, round.stops).await;
         if !propose(&replica, round.starts).await || !stopped {
             sleep(PAUSE).await;
@@ -40,7 +45,7 @@ pub(super) async fn run(replica: Replica) {
             () = replica.sessions.changed.notified() => {}
             () = sleep_until(wake) => {}
         }
-        sleep_until(planned + GATHER).await;
+        sleep_until(planned + rest).await;
         drain(&replica, &mut planning, &mut events);
     }
 }

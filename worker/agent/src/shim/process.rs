@@ -2,10 +2,9 @@
 //! group of its own; it dies with the shim, and what it leaves behind dies with it.
 
 use std::{
-    fs::File,
-    io::{self, Write as _},
+    io::{self, PipeReader, PipeWriter, Read as _, Write as _},
     os::unix::process::CommandExt as _,
-    process::{Child, Command, Stdio},
+    process::{ChildStderr, ChildStdout, Command, Stdio},
 };
 
 use nix::{
@@ -18,17 +17,29 @@ use nix::{
 };
 use trainyard_jobs::RankExit;
 
-use super::plan::{Plan, RankPlan};
+use super::{
+    cgroup::{Entrance, Side},
+    plan::{Plan, RankPlan},
+};
 
 /// How much the ranks yield to the daemons.
 const NICE: libc::c_int = 5;
 
+/// A rank that has started.
+#[derive(Debug)]
+pub(super) struct Rank {
+    pub(super) pid: i32,
+    pub(super) stdout: Option<ChildStdout>,
+    pub(super) stderr: Option<ChildStderr>,
+}
+
 /// Starts one rank; its standard output and error are pipes. Must be called from a thread that
 /// lives as long as the shim: the rank is killed when that thread ends.
-pub(super) fn spawn(plan: &Plan, rank: &RankPlan, cgroup: Option<&File>) -> io::Result<Child> {
+pub(super) fn spawn(plan: &Plan, rank: &RankPlan, cgroup: Option<&Entrance>) -> io::Result<Rank> {
     let (program, arguments) =
         rank.argv.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
-    let cgroup = cgroup.map(File::try_clone).transpose()?;
+    let cgroup = cgroup.map(Entrance::try_clone).transpose()?;
+    let (twin, report) = io::pipe()?;
     let shim = Pid::this();
     let mut command = Command::new(program);
     command
@@ -39,17 +50,39 @@ pub(super) fn spawn(plan: &Plan, rank: &RankPlan, cgroup: Option<&File>) -> io::
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let prepare = move || prepare_child(shim, cgroup.as_ref());
+    let prepare = move || prepare_child(shim, cgroup.as_ref(), &report);
     // SAFETY: between fork and exec `prepare` makes system calls only; it allocates nothing and
     // takes no lock, so the state of the shim's other threads does not matter.
     #[expect(unsafe_code, reason = "a rank's session and death signal are set after fork")]
     unsafe {
         command.pre_exec(prepare);
     }
-    command.spawn()
+    let mut child = command.spawn()?;
+    // Else the pipe would never end.
+    drop(command);
+    let pid = match read_twin(twin)? {
+        Some(twin) => twin,
+        None => i32::try_from(child.id()).map_err(io::Error::other)?,
+    };
+    Ok(Rank { pid, stdout: child.stdout.take(), stderr: child.stderr.take() })
 }
 
-fn prepare_child(shim: Pid, mut cgroup: Option<&File>) -> io::Result<()> {
+/// Makes the forked child ready to become the rank. Where its twin in the cgroup does that, the
+/// child names it and ends.
+fn prepare_child(shim: Pid, cgroup: Option<&Entrance>, mut report: &PipeWriter) -> io::Result<()> {
+    match cgroup.map(Entrance::rebirth) {
+        Some(Ok(Side::Caller(twin))) => {
+            let told = report.write_all(&twin.to_ne_bytes());
+            // SAFETY: ends this process at once, with nothing of the shim's run again.
+            #[expect(unsafe_code, reason = "the libraries' exit runs what the shim registered")]
+            unsafe {
+                libc::_exit(i32::from(told.is_err()));
+            }
+        }
+        // A group that may not be joined is done without.
+        Some(Err(_)) => drop(cgroup.map(Entrance::enter)),
+        Some(Ok(Side::Twin)) | None => {}
+    }
     setsid()?;
     // The shim waits for its signals with them blocked, and what is blocked is inherited.
     SigSet::empty().thread_set_mask()?;
@@ -61,11 +94,15 @@ fn prepare_child(shim: Pid, mut cgroup: Option<&File>) -> io::Result<()> {
     // changed, and then the rank runs with the shim's.
     #[expect(unsafe_code, reason = "nix has no nice()")]
     let _ = unsafe { libc::nice(NICE) };
-    if let Some(group) = cgroup.as_mut() {
-        // A group that may not be joined is done without.
-        let _ = group.write_all(b"0");
-    }
     Ok(())
+}
+
+/// The process id of the twin that became the rank, if there is one.
+fn read_twin(mut report: PipeReader) -> io::Result<Option<i32>> {
+    let mut bytes = Vec::new();
+    report.read_to_end(&mut bytes)?;
+    let Ok(bytes) = <[u8; size_of::<libc::c_long>()]>::try_from(bytes) else { return Ok(None) };
+    i32::try_from(libc::c_long::from_ne_bytes(bytes)).map(Some).map_err(io::Error::other)
 }
 
 /// Sends `signal` to the group that process `leader` leads.

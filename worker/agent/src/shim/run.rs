@@ -7,7 +7,6 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
     path::Path,
-    process::Child,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -18,7 +17,7 @@ use serde_json::json;
 
 use super::{
     capture::Capture,
-    cgroup,
+    cgroup::{self, Entrance},
     paths::ShimDir,
     plan::{ExitRecord, FORMAT, Plan, StartedRecord},
     process,
@@ -149,22 +148,22 @@ fn listen() -> io::Result<Receiver<Event>> {
     Ok(events)
 }
 
-type Ranks = BTreeMap<u32, Child>;
+type Ranks = BTreeMap<u32, process::Rank>;
 
 fn start_ranks(plan: &Plan, capture: &mut Capture, cgroup: Option<&Path>) -> Result<Ranks, String> {
-    let entrance = cgroup.and_then(|group| cgroup::entrance(group).ok());
+    let entrance = cgroup.and_then(|group| Entrance::of(group).ok());
     let mut ranks = Ranks::new();
     for rank in &plan.ranks {
         let program = rank.argv.first().map_or("", String::as_str);
         let failed = |error: io::Error| cannot_start(program, &error, rank.env.get("PATH"));
-        let mut child = process::spawn(plan, rank, entrance.as_ref()).map_err(failed)?;
-        if let Some(pipe) = child.stdout.take() {
+        let mut started = process::spawn(plan, rank, entrance.as_ref()).map_err(failed)?;
+        if let Some(pipe) = started.stdout.take() {
             capture.read(rank.rank, false, pipe).map_err(failed)?;
         }
-        if let Some(pipe) = child.stderr.take() {
+        if let Some(pipe) = started.stderr.take() {
             capture.read(rank.rank, true, pipe).map_err(failed)?;
         }
-        ranks.insert(rank.rank, child);
+        ranks.insert(rank.rank, started);
     }
     Ok(ranks)
 }
@@ -181,17 +180,13 @@ fn cannot_start(program: &str, error: &io::Error, path: Option<&String>) -> Stri
     format!("cannot start `{program}`: {error}{hint}")
 }
 
-fn process_id(child: &Child) -> Option<super::plan::ProcessId> {
-    tree::identify(i32::try_from(child.id()).ok()?)
-}
-
 fn write_started(dir: &ShimDir, ranks: &Ranks, cgroup: Option<&Path>) -> io::Result<()> {
     let own = i32::try_from(std::process::id()).ok().and_then(tree::identify);
     let record = StartedRecord {
         format: FORMAT,
         shim: own.ok_or_else(|| io::Error::other("/proc does not list this process"))?,
         // A rank that has ended already has no identity any more, and needs none.
-        ranks: ranks.iter().filter_map(|(n, child)| Some((*n, process_id(child)?))).collect(),
+        ranks: ranks.iter().filter_map(|(n, rank)| Some((*n, tree::identify(rank.pid)?))).collect(),
         cgroup: cgroup.map(Path::to_owned),
     };
     durable::write_json(&dir.started(), &record)
@@ -199,8 +194,7 @@ fn write_started(dir: &ShimDir, ranks: &Ranks, cgroup: Option<&Path>) -> io::Res
 
 fn supervise(dir: &ShimDir, plan: &Plan, ranks: &Ranks, events: &Receiver<Event>) -> ExitRecord {
     let begin = Instant::now();
-    let by_pid: BTreeMap<i32, u32> =
-        ranks.iter().filter_map(|(n, c)| Some((i32::try_from(c.id()).ok()?, *n))).collect();
+    let by_pid: BTreeMap<i32, u32> = ranks.iter().map(|(n, rank)| (rank.pid, *n)).collect();
     let mut alive = by_pid.clone();
     let allowance = plan.time_allowance.map(Duration::from);
     let mut supervisor = Supervisor::new(ranks.keys().copied(), plan.grace.into(), allowance);
