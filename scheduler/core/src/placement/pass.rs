@@ -6,6 +6,7 @@ mod claim;
 mod expect;
 mod grow;
 mod merge;
+mod overdue;
 mod reclaim;
 mod why;
 
@@ -19,10 +20,10 @@ use self::{
     why::Why,
 };
 use super::{
-    explain::{Blocker, could_fit},
+    explain::Blocker,
     fit::{Hints, Request},
     order::{Settings, preempts},
-    planner::{Ask, PATIENCE, Plan, Planner},
+    planner::{Ask, Favours, PATIENCE, Plan, Planner},
     running::Stop,
     share::Shares,
     time::{Reservations, ends},
@@ -66,6 +67,8 @@ pub(super) struct Pass<'a> {
     ends: Option<Vec<(Timestamp, Placement)>>,
     /// The job that is looked at has waited too long.
     overdue: bool,
+    /// What groups have given to such jobs, of those that were looked at.
+    favours: BTreeMap<&'a ProjectName, Favours>,
     plan: Plan,
     why: Option<Why<'a>>,
 }
@@ -102,6 +105,7 @@ impl<'a> Pass<'a> {
             reserved: Reservations::default(),
             ends: None,
             overdue: false,
+            favours: BTreeMap::new(),
             plan: Plan { complete: true, ..Plan::default() },
             why: None,
         }
@@ -137,27 +141,7 @@ impl<'a> Pass<'a> {
     pub(super) fn run(&mut self) {
         self.stop_those_due();
         let planner = self.planner;
-        let mut seen: BTreeSet<&'a JobId> = BTreeSet::new();
-        let mut all_fit = true;
-        for id in planner.lines().overdue(self.now) {
-            let Some(job) = planner.job(id).filter(|job| self.goes_first(job)) else { continue };
-            if !self.afford() {
-                return;
-            }
-            seen.insert(id);
-            self.overdue = true;
-            let look = self.consider(job, &Request::from(&job.resources));
-            self.overdue = false;
-            if self.asked == Some(id) {
-                return;
-            }
-            all_fit &= look == Look::Takes;
-            // The cluster is cleared for one job at a time, or each would keep the others waiting.
-            // One that no cluster like this could serve keeps nobody.
-            if look == Look::Misfit && could_fit(self.yard, &Request::from(&job.resources)) {
-                break;
-            }
-        }
+        let Some((seen, mut all_fit)) = self.run_overdue() else { return };
         let mut turns = Turns::of(planner, &self.shares);
         while let Some(next) = turns.next() {
             let Some(job) = planner.job(next.job).filter(|_| !seen.contains(next.job)) else {
@@ -178,18 +162,6 @@ impl<'a> Pass<'a> {
         if all_fit {
             self.grow();
         }
-    }
-
-    /// Whether a job goes before all others: one that has waited too long does; one that has to
-    /// start now to be done in time only as far as its queue has less than its share, or every
-    /// job would have a deadline soon.
-    fn goes_first(&self, job: &Waiting) -> bool {
-        let Some(settings) = self.planner.settings_of(&job.project) else { return false };
-        let waited = self.now.since(job.since).0 >= self.planner.bound(job, settings);
-        let alone = settings.ordered_path().is_empty();
-        waited
-            || alone
-            || self.shares.owed(settings, job.resources.device, job.resources.gpus).is_some()
     }
 
     fn go_on(&self, turns: &mut Turns<'a>, next: Next<'a>, look: Look) {

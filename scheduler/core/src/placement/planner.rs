@@ -16,8 +16,11 @@ use trainyard_jobs::{
     DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId,
 };
 
-pub(super) use self::herd::{Ask, Holder, Loss};
 use self::{census::Census, herd::Herd};
+pub(super) use self::{
+    forecast::Favours,
+    herd::{Ask, Holder, Loss},
+};
 use super::{
     explain::Blocker,
     fit::Request,

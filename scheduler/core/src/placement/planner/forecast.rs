@@ -10,7 +10,7 @@ use crate::placement::{
     order::{Merit, Settings, Worth, value},
     running::Running,
     time::{Facts, Outlook, least, longest, remaining, stretch},
-    victims::{Standing, cost, notice, ready},
+    victims::{Standing, cost, earned, notice, ready},
     view::Waiting,
 };
 
@@ -22,6 +22,15 @@ const SLOWDOWN: u64 = 10;
 fn bound(job: &Waiting, settings: &Settings, left: u64) -> u64 {
     let length = job.used.0.saturating_add(left);
     length.saturating_mul(SLOWDOWN).max(settings.patience.0)
+}
+
+/// What a group gave to jobs that had waited too long.
+#[derive(Debug, Default)]
+pub(in crate::placement) struct Favours {
+    /// Since when each had, and its units.
+    pub(in crate::placement) given: Vec<(Timestamp, u64)>,
+    /// When the first of them may be stopped again.
+    pub(in crate::placement) next: Option<Timestamp>,
 }
 
 /// Running jobs of one group that may be stopped.
@@ -151,6 +160,30 @@ impl Planner {
         Found { standings: found, next: next.into_iter().chain(later).min(), in_vain }
     }
 
+    /// What a group has given to jobs that had waited too long, and may not be stopped for it yet.
+    pub(in crate::placement) fn favours(&self, group: &ProjectName, now: Timestamp) -> Favours {
+        let Some(herd) = self.herds.get(group) else { return Favours::default() };
+        let mut favours = Favours::default();
+        for job in herd.special().filter_map(|id| self.running.get(id)) {
+            let Some(settings) = self.settings.get(&job.project) else { continue };
+            match earned(job, self.bound_of_running(job, settings, now)) {
+                Some((since, until)) if until > now => {
+                    favours.given.push((since, job.units()));
+                    favours.next = Some(favours.next.map_or(until, |next| next.min(until)));
+                }
+                _ => {}
+            }
+        }
+        favours
+    }
+
+    /// The wait that was too long for a running job, by what is known of its length now.
+    fn bound_of_running(&self, job: &Running, settings: &Settings, now: Timestamp) -> u64 {
+        let left = remaining(&self.facts_of_running(job, now), &self.history);
+        let length = job.used.0.saturating_add(now.since(job.started).0).saturating_add(left);
+        length.saturating_mul(SLOWDOWN).max(settings.patience.0)
+    }
+
     /// What the stops of a group's running jobs lose, and when there is one more of them by time
     /// alone. Some of them may have rights beyond that.
     pub(in crate::placement) fn losses(
@@ -170,10 +203,7 @@ impl Planner {
         let Some(settings) = self.settings.get(&job.project) else { return Ok(None) };
         let ran = now.since(job.started).0;
         let facts = self.facts_of_running(job, now);
-        let left = remaining(&facts, &self.history);
-        let length = job.used.0.saturating_add(ran).saturating_add(left);
-        let bound = length.saturating_mul(SLOWDOWN).max(settings.patience.0);
-        let ready = ready(job, settings, bound, now);
+        let ready = ready(job, settings, self.bound_of_running(job, settings, now), now);
         if ready > now {
             return Err(ready);
         }

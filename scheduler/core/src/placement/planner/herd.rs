@@ -288,6 +288,11 @@ impl Herd {
         nobody.then_some(bounds.next)
     }
 
+    /// Those that may not be stopped for some time, perhaps, because they had waited too long.
+    pub(super) fn special(&self) -> impl Iterator<Item = &JobId> {
+        self.members.iter().filter(|member| member.special).map(|member| &member.id)
+    }
+
     /// What the stop of each loses that has run for long enough, in no order, and when there will
     /// be one more of those.
     pub(super) fn losses(&self, now: Timestamp) -> (Vec<Loss<'_>>, Option<Timestamp>) {

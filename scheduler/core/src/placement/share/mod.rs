@@ -277,6 +277,12 @@ impl<'a> Shares<'a> {
         !path.is_empty() && path.iter().all(stays)
     }
 
+    /// The units that a group may count on: the fair share of its queue, or all there are.
+    pub(super) fn entitled(&self, group: &Settings, device: DeviceKind) -> u64 {
+        let all = self.total.get(slot(device)).copied().unwrap_or_default();
+        group.ordered_path().last().map_or(all, |queue| self.fair(queue, device))
+    }
+
     /// A queue's fair share by weight of what there is for it and its siblings that use or want
     /// anything.
     fn fair(&self, name: &ProjectName, device: DeviceKind) -> u64 {

@@ -246,6 +246,25 @@ fn who_has_waited_too_long_goes_first() {
 }
 
 #[test]
+fn those_that_have_waited_too_long_get_a_part_of_the_cluster_and_no_more() {
+    let mut world = world(Policy::Srsf, 16);
+    world.queue("root", |queue| queue.patience = Some(Millis(24 * HOUR)));
+    let all = world.start(hours(16, 1));
+    let old: Vec<JobId> = (0..4).map(|_| world.submit(hours(2, 2))).collect();
+    world.now += 30 * HOUR;
+    let short: Vec<JobId> = (0..8).map(|_| world.submit(hours(2, 1))).collect();
+    world.exit_all(&all, 0);
+    let started: Vec<JobId> = world.plan().into_iter().map(|attempt| attempt.job).collect();
+    assert_eq!(started[0], old[0], "an eighth for the one that has waited longest");
+    assert_eq!(started[1..], short[..7]);
+    let again = world.look().again.unwrap();
+    assert!(again <= Timestamp(world.now + 3 * HOUR), "the next may have its turn then: {again:?}");
+    world.now += 3 * HOUR;
+    let others = world.look();
+    assert!(!others.stops.is_empty() && !others.stops.iter().any(|stop| stop.job == old[1]));
+}
+
+#[test]
 fn a_stop_that_was_planned_from_what_is_not_so_any_more_is_refused() {
     let mut world = world(Policy::Srsf, 1);
     let long = world.start(hours(1, 10));

@@ -66,9 +66,23 @@ pub(super) fn is_special(job: &Running, settings: &Settings) -> bool {
     waited(job) >= settings.patience.0 || job.disrupted.len() >= settings.max_disruptions
 }
 
+/// When it began to wait for its attempt.
+fn began(job: &Running) -> Timestamp {
+    job.disrupted.last().copied().unwrap_or(job.submitted)
+}
+
 /// How long it waited for its attempt.
 fn waited(job: &Running) -> u64 {
-    job.started.since(job.disrupted.last().copied().unwrap_or(job.submitted)).0
+    job.started.since(began(job)).0
+}
+
+/// What a job has earned that waited for too long, if it did: since when it had, and until when it
+/// is not stopped for it.
+pub(super) fn earned(job: &Running, bound: u64) -> Option<(Timestamp, Timestamp)> {
+    let waited = waited(job);
+    let until = job.started.0.saturating_add((waited / EARNED).min(DAY.0));
+    let since = began(job).0.saturating_add(bound);
+    (waited >= bound).then_some((Timestamp(since), Timestamp(until)))
 }
 
 /// When a running job may be stopped for another, as far as its own rights go: never before, and
@@ -77,9 +91,8 @@ fn waited(job: &Running) -> u64 {
 /// `bound` is the wait that would be too long for it. If it has waited so long for this attempt,
 /// it may go on for a good part of that, or it would have got nothing but its turn.
 pub(super) fn ready(job: &Running, settings: &Settings, bound: u64, now: Timestamp) -> Timestamp {
-    let waited = waited(job);
-    let earned = if waited >= bound { (waited / EARNED).min(DAY.0) } else { 0 };
-    let rested = rested(job, settings).max(Timestamp(job.started.0.saturating_add(earned)));
+    let earned = earned(job, bound).map_or(job.started, |(_, until)| until);
+    let rested = rested(job, settings).max(earned);
     let recent = job.disrupted.iter().rev().filter(|at| now.since(**at) < DAY);
     // Once the oldest of so many is a day old, there is room for one more.
     let oldest = settings.max_disruptions.checked_sub(1).map(|most| recent.clone().nth(most));
