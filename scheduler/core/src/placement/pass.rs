@@ -223,7 +223,7 @@ impl<'a> Pass<'a> {
             Err(_) => return self.over_quota(job, settings, asked),
         };
         let request = narrowed.as_ref().unwrap_or(asked);
-        let hints = Hints { avoid: Some(&job.failed_on), ..Hints::default() };
+        let hints = Hints { avoid: Some(&job.failed_on), ..Hints::of(&job.resources) };
         let known = self.misfits.contains(request);
         let place = if known { None } else { self.yard.place(request, &hints) };
         let place = place.or_else(|| self.backfill(job, request, &hints));

@@ -245,19 +245,21 @@ impl Planner {
     }
 
     fn take_in(&mut self, id: &JobId, progress: Progress) {
-        let ran = match (self.running.get(id), self.waiting.get(id)) {
+        let (ran, speed) = match (self.running.get(id), self.waiting.get(id)) {
             // Of an attempt before it, late: its time is not this one's.
             (Some(job), _) if progress.at < job.started => return,
             (Some(job), _) => {
                 let ran = job.used.0.saturating_add(progress.at.since(job.started).0);
-                ran.saturating_sub(self.restarting(&job.project, job.attempt.0))
+                (ran.saturating_sub(self.restarting(&job.project, job.attempt.0)), job.speed)
             }
             (None, Some(job)) => {
-                job.used.0.saturating_sub(self.restarting(&job.project, job.attempts))
+                let lost = self.restarting(&job.project, job.attempts);
+                (job.used.0.saturating_sub(lost), job.resources.least_speed())
             }
             (None, None) => return,
         };
-        let seen = Seen { done: progress.done, total: progress.total, ran };
+        let said = (progress.done, progress.total);
+        let seen = Seen::of(said, ran, speed, self.seen.get(id));
         self.seen.insert(id.clone(), seen);
         if let Some(job) = self.waiting.get(id) {
             self.lines.shift(id, self.merit_of(job));

@@ -2,7 +2,8 @@
 
 use trainyard_jobs::{
     AttemptNo, AttemptPhase, EndReason, JobId, Millis, NodeId, ProjectName, StopCause, Timestamp,
-    UnitId, spec::Resources,
+    UnitId,
+    spec::{Resources, Speed},
 };
 
 use crate::{command::Assignment, state::Job};
@@ -28,6 +29,8 @@ pub struct Running {
     pub leaves_for: Option<StopCause>,
     /// What it asks for.
     pub resources: Resources,
+    /// How fast it runs on what it has.
+    pub speed: Speed,
     /// The queue that it counts against.
     pub project: ProjectName,
     /// Who submitted it.
@@ -124,6 +127,7 @@ impl Running {
             leaves_by: attempt.leaving.as_ref().map(|leaving| leaving.by),
             leaves_for: attempt.leaving.as_ref().map(|leaving| leaving.cause),
             resources: job.spec.resources.clone(),
+            speed: attempt.speed(&job.spec.resources),
             project: job.spec.project.clone(),
             principal: job.principal.clone(),
             priority: job.spec.priority,

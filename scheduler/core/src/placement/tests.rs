@@ -4,6 +4,7 @@ mod bounded;
 mod elastic;
 mod preemption;
 mod shares;
+mod speeds;
 mod whatif;
 
 use std::collections::BTreeMap;

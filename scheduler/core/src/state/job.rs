@@ -7,6 +7,7 @@ use trainyard_jobs::{
     AttemptNo, AttemptPhase, AttemptRef, Bytes, CheckpointId, CheckpointPart, Digest, EndReason,
     FileEntry, Generation, JobId, JobPhase, JobSpec, Millis, ModelName, NodeId, RankExit, Revision,
     StopCause, Timestamp, UnitId,
+    spec::{Resources, Speed},
 };
 use trainyard_probe::planted;
 
@@ -95,6 +96,9 @@ pub struct Attempt {
     /// It was asked to save its state and is to be stopped then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<Leaving>,
+    /// Its GPUs by type, as their nodes called them when it was started.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gpu_types: BTreeMap<String, u32>,
 }
 
 /// An attempt that was asked to save its state, and is stopped once it has.
@@ -269,6 +273,12 @@ impl Attempt {
     pub fn world_size(&self) -> u32 {
         let ranks: usize = self.placements.iter().map(|p| p.units.len()).sum();
         u32::try_from(ranks).unwrap_or(u32::MAX)
+    }
+
+    /// How fast its job says that it runs on what it has.
+    #[must_use]
+    pub fn speed(&self, asked: &Resources) -> Speed {
+        asked.speed.of_gang(self.gpu_types.keys().map(String::as_str))
     }
 
     /// Its share on `node`.

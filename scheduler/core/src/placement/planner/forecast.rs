@@ -79,6 +79,7 @@ impl Planner {
             estimate: job.estimate,
             time_left: job.time_left,
             seen: self.seen.get(&job.id).copied(),
+            speed: job.resources.least_speed(),
         }
     }
 
@@ -96,6 +97,7 @@ impl Planner {
             estimate: job.estimate,
             time_left: job.time_left.map(|left| Millis(left.0.saturating_sub(ran))),
             seen: self.seen.get(&job.id).copied(),
+            speed: job.speed,
         }
     }
 

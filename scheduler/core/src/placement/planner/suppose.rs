@@ -106,6 +106,6 @@ impl Planner {
 
     fn would_place(&mut self, job: &Waiting) -> bool {
         let request = Request::from(&job.resources);
-        self.yard.place(&request, &Hints::default()).is_some()
+        self.yard.place(&request, &Hints::of(&job.resources)).is_some()
     }
 }
