@@ -182,6 +182,7 @@ impl Command {
         match self {
             // An older member refuses the keys that it does not know.
             Self::Submit(submit) if submit.spec.needs_level_4() => 4,
+            Self::SetQueue(set) if set.spec.as_ref().is_some_and(QueueSpec::needs_level_4) => 4,
             Self::Preempt(_) | Self::SetQueue(_) => 3,
             Self::Submit(submit) if submit.spec.needs_level_3() => 3,
             Self::RaiseFeatureLevel { .. }

@@ -2,6 +2,7 @@
 
 mod bounded;
 mod elastic;
+mod gavel;
 mod preemption;
 mod shares;
 mod speeds;

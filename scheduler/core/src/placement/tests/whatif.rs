@@ -2,7 +2,7 @@
 //! then starts.
 
 use proptest::prelude::*;
-use trainyard_jobs::{JobId, Timestamp};
+use trainyard_jobs::{JobId, Policy, Timestamp};
 
 use super::super::{Change, Counterfactual, Delta, Planner, Waiting, WorkBudget};
 use crate::{
@@ -111,8 +111,10 @@ proptest! {
         nodes in proptest::collection::vec((any::<bool>(), 1u32..9, any::<bool>()), 1..5),
         wishes in proptest::collection::vec(wish(), 1..14),
         late in 0usize..6,
+        policy in proptest::option::of(proptest::sample::select(Policy::ALL.to_vec())),
     ) {
         let mut world = World::new();
+        world.queue("root", |queue| queue.policy = policy);
         for (n, (h100, count, in_rack)) in (1..).zip(&nodes) {
             let model = if *h100 { "h100" } else { "a100" };
             let rack = if *in_rack { "a" } else { "b" };
