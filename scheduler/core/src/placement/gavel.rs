@@ -71,6 +71,11 @@ impl Gavel {
         }
     }
 
+    /// Whether no group is ordered so.
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     /// There may be other units.
     pub(super) fn unsettle(&mut self) {
         self.capacity = None;

@@ -67,8 +67,11 @@ pub(super) struct Pass<'a> {
     ends: Option<Vec<(Timestamp, Placement)>>,
     /// The job that is looked at has waited too long.
     overdue: bool,
-    /// What jobs wanted of the types that they should have, in vain.
-    closed: BTreeSet<Request>,
+    /// What jobs wanted of the types that they should have, in vain: the priority of the last, and
+    /// what it had had.
+    closed: BTreeMap<Request, (i32, u64)>,
+    /// Whether there are units enough for that at all.
+    reach: BTreeMap<Request, bool>,
     /// Some job was not helped there, and may be elsewhere.
     missed: bool,
     /// What is idle is handed out, and nobody is stopped: whom it would be for has had its turn.
@@ -109,7 +112,8 @@ impl<'a> Pass<'a> {
             reserved: Reservations::default(),
             ends: None,
             overdue: false,
-            closed: BTreeSet::new(),
+            closed: BTreeMap::new(),
+            reach: BTreeMap::new(),
             missed: false,
             idle_only: false,
             plan: Plan { complete: true, ..Plan::default() },

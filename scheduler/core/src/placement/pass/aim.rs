@@ -18,13 +18,23 @@ impl<'a> Pass<'a> {
         let settings = self.planner.settings_of(&job.project)?;
         let aim = self.planner.aim_of(job, settings).filter(|_| job.not_before <= self.now)?;
         let aimed = Request { types: aim.types, ..asked.clone() };
-        if !could_fit(self.yard, &aimed) {
+        if !self.is_in_reach(&aimed) {
             return None;
         }
         let hints = Hints { avoid: Some(&job.failed_on), speeds: Some(&aim.speeds) };
         let hits = self.hits(job, settings, aimed, &hints);
         self.missed |= !hits;
         Some(hits)
+    }
+
+    /// Whether a gang would fit if every unit that can be used were free.
+    fn is_in_reach(&mut self, aimed: &Request) -> bool {
+        if let Some(known) = self.reach.get(aimed) {
+            return *known;
+        }
+        let fits = could_fit(self.yard, aimed);
+        self.reach.insert(aimed.clone(), fits);
+        fits
     }
 
     /// Starts a job where it should run, or has others stopped there for it.
@@ -37,11 +47,15 @@ impl<'a> Pass<'a> {
     ) -> bool {
         let Ok(narrowed) = self.shares.within(settings, &aimed, false) else {
             // Room in its queue is made for one that has a place.
-            let has_place = self.yard.place(&aimed, hints).is_some();
-            return has_place && self.over_quota(job, settings, &aimed) == Look::Takes;
+            let known = self.misfits.contains(&aimed);
+            return !known
+                && self.yard.place(&aimed, hints).is_some()
+                && self.over_quota(job, settings, &aimed) == Look::Takes;
         };
         let request = narrowed.unwrap_or(aimed);
-        if self.closed.contains(&request) {
+        let had = self.planner.claim_of(job, settings).unwrap_or_default();
+        let in_vain = |(priority, least): &(i32, u64)| job.priority <= *priority && had >= *least;
+        if self.closed.get(&request).is_some_and(in_vain) {
             return false;
         }
         let known = self.misfits.contains(&request);
@@ -57,8 +71,8 @@ impl<'a> Pass<'a> {
             self.waits(job, |_| [Blocker::stopping()].into());
             return true;
         }
-        // Those behind it are worth no more to those that run.
-        self.closed.insert(request);
+        // Nobody is stopped for one either that is worth no more.
+        self.closed.insert(request, (job.priority, had));
         false
     }
 }

@@ -11,7 +11,8 @@ impl Planner {
     pub(super) fn set_node(&mut self, node: PlanNode) {
         self.yard.set(&node, self.unusable.get(&node.id));
         self.offer(&node, true);
-        if self.nodes.get(&node.id).is_none_or(|before| before.devices != node.devices) {
+        let known = self.nodes.get(&node.id).filter(|_| !self.gavel.is_empty());
+        if known.is_none_or(|before| before.devices != node.devices) {
             self.gavel.unsettle();
         }
         if let Some(before) = self.nodes.insert(node.id.clone(), node) {
