@@ -30,16 +30,21 @@ pub enum Policy {
     Las,
     /// Shortest remaining service first: predicted remaining time times units.
     Srsf,
+    /// As [`Self::Las`] where types of GPUs differ: each job is given the types that serve it best,
+    /// so that the least of what jobs get over an equal split is as much as can be (Gavel, OSDI
+    /// '20).
+    Gavel,
 }
 
 /// A text names no policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no policy: write `auto`, `fair`, `fifo`, `las` or `srsf`")]
+#[error("`{0}` is no policy: write `auto`, `fair`, `fifo`, `gavel`, `las` or `srsf`")]
 pub struct InvalidPolicy(String);
 
 impl Policy {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Auto, Self::Fifo, Self::Fair, Self::Las, Self::Srsf];
+    pub const ALL: [Self; 6] =
+        [Self::Auto, Self::Fifo, Self::Fair, Self::Las, Self::Srsf, Self::Gavel];
 
     /// The word that files and tables use.
     #[must_use]
@@ -50,6 +55,7 @@ impl Policy {
             Self::Fair => "fair",
             Self::Las => "las",
             Self::Srsf => "srsf",
+            Self::Gavel => "gavel",
         }
     }
 }
@@ -127,6 +133,12 @@ const MAX_WEIGHT: u32 = 1_000_000;
 const LONGEST: Millis = Millis(36_500 * 86_400_000);
 
 impl QueueSpec {
+    /// Whether it uses a word that a scheduler of feature level 3 does not know.
+    #[must_use]
+    pub fn needs_level_4(&self) -> bool {
+        self.policy == Some(Policy::Gavel)
+    }
+
     /// What is wrong with the settings of queue `name`, if anything. Whether the queue above
     /// exists is the state's to say.
     #[must_use]

@@ -13,6 +13,7 @@ mod error;
 mod number;
 mod read;
 mod schema;
+mod speed;
 mod tree;
 
 pub use check::{InvalidCanonical, InvalidSpec, MAX_CANONICAL, MAX_GPUS, Problem};
@@ -20,6 +21,7 @@ pub use error::{SpecError, SpecErrors};
 pub use number::{CostLimit, Param};
 pub use read::{Format, MAX_TEXT};
 pub use schema::{SCHEMA_ID, schema};
+pub use speed::{Speed, Speeds};
 
 /// One training job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -75,6 +77,11 @@ pub struct Resources {
     #[schemars(extend("examples" = [["h100", "a100"]]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gpu_type: Vec<String>,
+    /// How many times as fast the job runs on GPUs of these types as on any other: it goes where
+    /// its work costs least.
+    #[schemars(extend("maxProperties" = Speeds::MOST, "examples" = [{"h100": 3.0, "a100": 1.8}]))]
+    #[serde(skip_serializing_if = "Speeds::is_empty")]
+    pub speed: Speeds,
     /// The least memory that each GPU must have.
     #[schemars(extend("examples" = ["40GB"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +107,7 @@ impl Default for Resources {
             min_gpus: None,
             device: DeviceKind::Gpu,
             gpu_type: Vec::new(),
+            speed: Speeds::default(),
             min_gpu_memory: None,
             max_ranks_per_node: None,
             compact: false,
@@ -194,7 +202,8 @@ pub struct Schedule {
     #[schemars(extend("format" = "date-time", "examples" = ["2026-12-24T08:00:00+01:00"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_by: Option<String>,
-    /// How long the job is expected to run, with all its ranks. A hint: nothing ends at it.
+    /// How long the job is expected to run, with all its ranks, on GPUs of speed 1. A hint:
+    /// nothing ends at it.
     #[schemars(extend("examples" = ["6h"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub est_duration: Option<Millis>,
@@ -258,6 +267,12 @@ impl JobSpec {
     #[must_use]
     pub const fn needs_level_3(&self) -> bool {
         self.checkpoint.on_request || self.schedule.est_duration.is_some() || self.resources.compact
+    }
+
+    /// Whether it uses keys that a scheduler of feature level 3 does not know.
+    #[must_use]
+    pub fn needs_level_4(&self) -> bool {
+        !self.resources.speed.is_empty()
     }
 
     /// When it should be done.

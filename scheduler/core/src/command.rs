@@ -14,7 +14,7 @@ use trainyard_jobs::{
 use crate::placement::Stop;
 
 /// The highest feature level that this code can apply, and the one that a new cluster starts with.
-pub const FEATURE_LEVEL: u16 = 3;
+pub const FEATURE_LEVEL: u16 = 4;
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,8 +180,10 @@ impl Command {
     #[must_use]
     pub fn level(&self) -> u16 {
         match self {
-            Self::Preempt(_) | Self::SetQueue(_) => 3,
             // An older member refuses the keys that it does not know.
+            Self::Submit(submit) if submit.spec.needs_level_4() => 4,
+            Self::SetQueue(set) if set.spec.as_ref().is_some_and(QueueSpec::needs_level_4) => 4,
+            Self::Preempt(_) | Self::SetQueue(_) => 3,
             Self::Submit(submit) if submit.spec.needs_level_3() => 3,
             Self::RaiseFeatureLevel { .. }
             | Self::CreateToken(_)

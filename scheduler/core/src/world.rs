@@ -109,6 +109,18 @@ pub(crate) fn inventory(name: &str, slots: u32) -> Inventory {
     }
 }
 
+/// A node of GPUs.
+pub(crate) fn gpus(name: &str, model: &str, count: u32, labels: &[(&str, &str)]) -> Inventory {
+    let device = |index| {
+        let memory = Bytes(if model == "h100" { 80 } else { 40 } << 30);
+        let device = Device { kind: DeviceKind::Gpu, index, model: model.into(), memory };
+        (UnitId(format!("{name}-{index}")), device)
+    };
+    let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    let devices = (0..count).map(device).collect();
+    Inventory { devices, labels: labels.collect(), ..inventory(name, 0) }
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         Self::of(State::new(trainyard_jobs::ClusterId(Uuid::from_u128(1))))
@@ -195,13 +207,24 @@ impl World {
     }
 
     pub(crate) fn register(&mut self, n: u64, life: u128, slots: u32, running: &[&AttemptRef]) {
-        let command = Command::RegisterNode {
-            node: node_id(n),
-            session: session(life),
-            inventory: inventory(&format!("n{n}"), slots),
-            running: running.iter().map(|a| (*a).clone()).collect(),
-            gone: None,
-        };
+        self.register_with(n, life, inventory(&format!("n{n}"), slots), running);
+    }
+
+    /// A new node.
+    pub(crate) fn register_node(&mut self, n: u64, inventory: Inventory) {
+        self.register_with(n, u128::from(n), inventory, &[]);
+    }
+
+    pub(crate) fn register_with(
+        &mut self,
+        n: u64,
+        life: u128,
+        inventory: Inventory,
+        running: &[&AttemptRef],
+    ) {
+        let (node, session) = (node_id(n), session(life));
+        let running = running.iter().map(|a| (*a).clone()).collect();
+        let command = Command::RegisterNode { node, session, inventory, running, gone: None };
         self.apply(command).expect("registers");
     }
 

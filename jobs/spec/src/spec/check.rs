@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::{DeviceKind, JobSpec, Millis, name::is_valid_name};
 
-use super::{Resources, Run, Schedule};
+use super::{Resources, Run, Schedule, Speeds};
 
 /// The largest gang, in ranks.
 pub const MAX_GPUS: u32 = 65_536;
@@ -133,23 +133,39 @@ fn resources(resources: &Resources, problems: &mut Problems) {
         problems.add("resources.max_ranks_per_node", message, "write 1 or more, or leave it out");
     }
     for kind in &resources.gpu_type {
-        let lower = kind.trim().to_lowercase();
-        if lower.is_empty() {
-            let message = "a GPU type is empty";
-            problems.add("resources.gpu_type", message, "write a type such as `h100`");
-        } else if lower != *kind {
-            let message = format!("no GPU is of type `{kind}`");
-            problems.add("resources.gpu_type", message, format!("write `{lower}`"));
-        }
+        gpu_type("resources.gpu_type", kind, problems);
+    }
+    let speeds = &resources.speed.0;
+    for kind in speeds.keys() {
+        gpu_type(&format!("resources.speed.{kind}"), kind, problems);
+    }
+    if speeds.len() > Speeds::MOST {
+        let message = format!("{} GPU types have a speed", speeds.len());
+        let help = format!("name {} at most: on all others the speed is 1", Speeds::MOST);
+        problems.add("resources.speed", message, help);
     }
     if resources.device == DeviceKind::Cpu {
         let help = "leave it out, or leave `device` out to run on GPUs";
         if !resources.gpu_type.is_empty() {
             problems.add("resources.gpu_type", "a CPU slot has no GPU type", help);
         }
+        if !speeds.is_empty() {
+            problems.add("resources.speed", "a CPU slot has no GPU type", help);
+        }
         if resources.min_gpu_memory.is_some() {
             problems.add("resources.min_gpu_memory", "a CPU slot has no GPU memory", help);
         }
+    }
+}
+
+/// A GPU type is written as workers report it.
+fn gpu_type(path: &str, kind: &str, problems: &mut Problems) {
+    let lower = kind.trim().to_lowercase();
+    if lower.is_empty() {
+        problems.add(path, "a GPU type is empty", "write a type such as `h100`");
+    } else if lower != *kind {
+        let message = format!("no GPU is of type `{kind}`");
+        problems.add(path, message, format!("write `{lower}`"));
     }
 }
 

@@ -36,16 +36,20 @@ prop_compose! {
         elastic in any::<bool>(),
         device in prop_oneof![Just(DeviceKind::Gpu), Just(DeviceKind::Cpu)],
         gpu_type in collection::vec("[a-z][a-z0-9]{0,8}", 0..3),
+        speed in collection::btree_map("[a-z][a-z0-9]{0,8}", 1..=1_000_000u64, 0..3),
         memory in option::of(any::<u64>().prop_map(Bytes)),
         max_ranks_per_node in option::of(1u32..),
         node_labels in labels(),
     ) -> Resources {
         let gpu = device == DeviceKind::Gpu;
+        let speed = speed.into_iter().map(|(kind, n)| (kind, Speed::from_milli(n).unwrap()));
+        let speed = speed.collect();
         Resources {
             gpus,
             min_gpus: elastic.then_some(gpus.div_ceil(2)),
             device,
             gpu_type: if gpu { gpu_type } else { Vec::new() },
+            speed: Speeds(if gpu { speed } else { BTreeMap::new() }),
             min_gpu_memory: memory.filter(|_| gpu),
             max_ranks_per_node,
             compact: elastic,

@@ -25,7 +25,7 @@ pub(crate) struct SetArgs {
     /// The queue above; `root` for none
     #[arg(long, value_name = "QUEUE")]
     parent: Option<ProjectName>,
-    /// The order of its jobs: auto, fair, fifo, las, srsf
+    /// The order of its jobs: auto, fair, fifo, gavel, las, srsf
     #[arg(long, value_name = "POLICY")]
     policy: Option<Policy>,
     /// Its share beside its siblings'

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
-    AttemptNo, AttemptPhase, AttemptRef, EndReason, Generation, JobPhase, NodeId, RankExit,
+    AttemptNo, AttemptPhase, AttemptRef, DeviceKind, EndReason, Generation, JobPhase, NodeId,
+    RankExit,
 };
 use trainyard_probe::{planted, reached};
 
@@ -17,6 +18,9 @@ use crate::{
 
 /// Generations that one epoch may give out.
 const GENERATIONS: u32 = 1 << 16;
+
+/// The feature level from which an attempt's types of GPUs are kept.
+const TYPES_LEVEL: u16 = 4;
 
 /// The feature level from which elastic jobs start with fewer ranks than they ask for.
 pub(crate) const ELASTIC_LEVEL: u16 = 3;
@@ -32,6 +36,7 @@ impl State {
         let job = self.check_job(&start)?;
         self.check_limits(job, &start)?;
         let placements = self.check_placements(&start)?;
+        let gpu_types = self.gpu_types(&start);
         let revision = self.revision();
         let time = self.time;
         let master = start.placements.first().and_then(|p| self.nodes.get(&p.node));
@@ -52,6 +57,7 @@ impl State {
             resume: start.resume,
             end: None,
             leaving: None,
+            gpu_types,
         });
         job.phase = JobPhase::Running;
         job.version += 1;
@@ -122,6 +128,22 @@ impl State {
             first_rank += u32::try_from(assignment.units.len()).unwrap_or(u32::MAX);
         }
         Ok(placements)
+    }
+
+    /// The GPUs of a gang by type. What a node offers may be another thing one day.
+    fn gpu_types(&self, start: &StartAttempt) -> BTreeMap<String, u32> {
+        let mut types = BTreeMap::new();
+        if self.feature_level < TYPES_LEVEL {
+            return types;
+        }
+        for assignment in &start.placements {
+            let Some(node) = self.node(&assignment.node) else { continue };
+            let devices = assignment.units.iter().filter_map(|u| node.inventory.devices.get(u));
+            for device in devices.filter(|device| device.kind == DeviceKind::Gpu) {
+                *types.entry(device.model.clone()).or_default() += 1;
+            }
+        }
+        types
     }
 
     pub(super) fn report_started(

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trainyard_jobs::{Bytes, Device, DeviceKind, NodeId, spec::Resources};
+use trainyard_jobs::{
+    Bytes, Device, DeviceKind, NodeId,
+    spec::{Resources, Speed, Speeds},
+};
 
 /// Thousandths of a unit: a rank that asks for a whole one asks for this many.
 pub const WHOLE: u16 = 1000;
@@ -38,8 +41,21 @@ pub struct Request {
 pub struct Hints<'a> {
     /// Nodes on which it failed: used when it fits nowhere else.
     pub avoid: Option<&'a BTreeSet<NodeId>>,
-    /// How fast it runs on units of a type, in thousandths of what it does on the others.
-    pub speeds: Option<&'a BTreeMap<String, u64>>,
+    /// How fast it runs on units of each type.
+    pub speeds: Option<&'a Speeds>,
+}
+
+impl<'a> Hints<'a> {
+    /// How fast it runs, and nothing else.
+    #[must_use]
+    pub const fn of(resources: &'a Resources) -> Self {
+        Self { avoid: None, speeds: Some(&resources.speed) }
+    }
+
+    /// How fast it runs on units of a type.
+    pub(super) fn speed(&self, model: &str) -> Speed {
+        self.speeds.map_or(Speed::ONE, |speeds| speeds.on(model))
+    }
 }
 
 impl From<&Resources> for Request {

@@ -3,6 +3,7 @@
 
 mod explain;
 mod fit;
+mod gavel;
 mod health;
 mod order;
 mod pass;

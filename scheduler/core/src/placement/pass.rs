@@ -2,6 +2,7 @@
 //! whole, or lays its hand on units that are becoming free, or has others stopped for it, or
 //! waits. What did not fit does not fit later in the same pass, so a line ends at its first misfit.
 
+mod aim;
 mod claim;
 mod expect;
 mod grow;
@@ -69,6 +70,15 @@ pub(super) struct Pass<'a> {
     overdue: bool,
     /// What groups have given to such jobs, of those that were looked at.
     favours: BTreeMap<&'a ProjectName, Favours>,
+    /// What jobs wanted of the types that they should have, in vain: the priority of the last, and
+    /// what it had had.
+    closed: BTreeMap<Request, (i32, u64)>,
+    /// Whether there are units enough for that at all.
+    reach: BTreeMap<Request, bool>,
+    /// Some job was not helped there, and may be elsewhere.
+    missed: bool,
+    /// What is idle is handed out, and nobody is stopped: whom it would be for has had its turn.
+    idle_only: bool,
     plan: Plan,
     why: Option<Why<'a>>,
 }
@@ -106,6 +116,10 @@ impl<'a> Pass<'a> {
             ends: None,
             overdue: false,
             favours: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            reach: BTreeMap::new(),
+            missed: false,
+            idle_only: false,
             plan: Plan { complete: true, ..Plan::default() },
             why: None,
         }
@@ -141,27 +155,54 @@ impl<'a> Pass<'a> {
     pub(super) fn run(&mut self) {
         self.stop_those_due();
         let planner = self.planner;
-        let Some((seen, mut all_fit)) = self.run_overdue() else { return };
-        let mut turns = Turns::of(planner, &self.shares);
-        while let Some(next) = turns.next() {
-            let Some(job) = planner.job(next.job).filter(|_| !seen.contains(next.job)) else {
-                turns.step(next);
-                continue;
-            };
-            if !self.afford() {
-                return;
-            }
-            let look = self.consider(job, next.request);
-            // What comes after the one that is asked about is not the question.
-            if self.asked == Some(next.job) {
-                return;
-            }
-            all_fit &= look == Look::Takes;
-            self.go_on(&mut turns, next, look);
+        let Some((mut seen, mut all_fit)) = self.run_overdue() else { return };
+        let turns = Turns::of(planner, &self.shares);
+        let Some(fit) = self.go_round(turns, &mut seen, true) else { return };
+        all_fit &= fit;
+        if self.missed {
+            self.idle_only = true;
+            let turns = Turns::among(planner, &self.shares, |group| planner.has_targets(group));
+            let Some(fit) = self.go_round(turns, &mut seen, false) else { return };
+            all_fit &= fit;
         }
         if all_fit {
             self.grow();
         }
+    }
+
+    /// One round of turns. Says whether all could be helped; nothing if the pass is over.
+    fn go_round(
+        &mut self,
+        mut turns: Turns<'a>,
+        seen: &mut BTreeSet<&'a JobId>,
+        aimed: bool,
+    ) -> Option<bool> {
+        let mut all_fit = true;
+        while let Some(next) = turns.next() {
+            let Some(job) = self.planner.job(next.job).filter(|_| !seen.contains(next.job)) else {
+                turns.step(next);
+                continue;
+            };
+            if !self.afford() {
+                return None;
+            }
+            let hits = if aimed { self.aim(job, next.request) } else { None };
+            let look = match hits {
+                Some(false) => Look::Waits,
+                Some(true) => Look::Takes,
+                None => self.consider(job, next.request),
+            };
+            // What comes after the one that is asked about is not the question.
+            if self.asked == Some(next.job) && hits != Some(false) {
+                return None;
+            }
+            if look == Look::Takes {
+                seen.insert(next.job);
+            }
+            all_fit &= look == Look::Takes || hits == Some(false);
+            self.go_on(&mut turns, next, look);
+        }
+        Some(all_fit)
     }
 
     fn go_on(&self, turns: &mut Turns<'a>, next: Next<'a>, look: Look) {
@@ -195,14 +236,14 @@ impl<'a> Pass<'a> {
             Err(_) => return self.over_quota(job, settings, asked),
         };
         let request = narrowed.as_ref().unwrap_or(asked);
-        let hints = Hints { avoid: Some(&job.failed_on), ..Hints::default() };
+        let hints = Hints { avoid: Some(&job.failed_on), ..Hints::of(&job.resources) };
         let known = self.misfits.contains(request);
         let place = if known { None } else { self.yard.place(request, &hints) };
         let place = place.or_else(|| self.backfill(job, request, &hints));
         let place = place.or_else(|| self.shrunk(job, request, &hints));
         let Some(place) = place else {
             self.misfits.insert(request.clone());
-            if self.claim(job, settings, request, &hints) {
+            if !self.idle_only && self.claim(job, settings, request, &hints) {
                 self.waits(job, |_| [Blocker::stopping()].into());
                 return Look::Takes;
             }
@@ -258,7 +299,7 @@ impl<'a> Pass<'a> {
             self.counts(job, settings);
             return Look::Takes;
         };
-        if self.make_room(job, settings, &over) {
+        if !self.idle_only && self.make_room(job, settings, &over) {
             self.waits(job, |_| [Blocker::stopping()].into());
             self.counts(job, settings);
             return Look::Takes;

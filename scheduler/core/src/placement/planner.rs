@@ -1,9 +1,11 @@
 //! The planner itself: what it was told, and the faces that it shows. What a pass over the queue
 //! does stands in `pass`.
 
+mod aim;
 mod census;
 mod forecast;
 mod herd;
+mod nodes;
 mod suppose;
 
 use std::{
@@ -24,6 +26,7 @@ pub(super) use self::{
 use super::{
     explain::Blocker,
     fit::Request,
+    gavel::Gavel,
     order::{Lines, Settings},
     pass::Pass,
     running::{Progress, Running, Stop},
@@ -95,6 +98,8 @@ pub struct Planner {
     usage: BTreeMap<ProjectName, Usage>,
     /// Units that there are: CPU slots, GPUs.
     capacity: [u64; 2],
+    /// What jobs should have on which type, in the groups whose policy asks for that.
+    gavel: Gavel,
     /// Whether the cluster's feature level lets elastic jobs run with fewer ranks.
     elastic: bool,
 }
@@ -198,20 +203,8 @@ impl Planner {
             Delta::Usage(name, usage) => {
                 self.usage.insert(name, usage);
             }
-            Delta::Node(node) => {
-                self.yard.set(&node, self.unusable.get(&node.id));
-                self.offer(&node, true);
-                if let Some(before) = self.nodes.insert(node.id.clone(), *node) {
-                    self.offer(&before, false);
-                }
-            }
-            Delta::NodeGone(node) => {
-                if let Some(before) = self.nodes.remove(&node) {
-                    self.offer(&before, false);
-                }
-                self.unusable.remove(&node);
-                self.yard.remove(&node);
-            }
+            Delta::Node(node) => self.set_node(*node),
+            Delta::NodeGone(node) => self.remove_node(&node),
             Delta::Unusable(node, units) => self.set_unusable(node, units),
             Delta::Condition(node, condition) => {
                 if self.yard.note(&node, condition)
@@ -223,44 +216,22 @@ impl Planner {
         }
     }
 
-    /// Counts what a node offers.
-    fn offer(&mut self, node: &PlanNode, more: bool) {
-        for device in node.devices.values() {
-            if let Some(units) = self.capacity.get_mut(slot(device.kind)) {
-                *units = if more { units.saturating_add(1) } else { units.saturating_sub(1) };
-            }
-        }
-    }
-
-    fn set_unusable(&mut self, node: NodeId, units: BTreeMap<UnitId, String>) {
-        let known = self.unusable.get(&node);
-        if known.map_or(units.is_empty(), |known| *known == units) {
-            return;
-        }
-        if let Some(node) = self.nodes.get(&node) {
-            self.yard.set(node, Some(&units));
-        }
-        if units.is_empty() {
-            self.unusable.remove(&node);
-        } else {
-            self.unusable.insert(node, units);
-        }
-    }
-
     fn take_in(&mut self, id: &JobId, progress: Progress) {
-        let ran = match (self.running.get(id), self.waiting.get(id)) {
+        let (ran, speed) = match (self.running.get(id), self.waiting.get(id)) {
             // Of an attempt before it, late: its time is not this one's.
             (Some(job), _) if progress.at < job.started => return,
             (Some(job), _) => {
                 let ran = job.used.0.saturating_add(progress.at.since(job.started).0);
-                ran.saturating_sub(self.restarting(&job.project, job.attempt.0))
+                (ran.saturating_sub(self.restarting(&job.project, job.attempt.0)), job.speed)
             }
             (None, Some(job)) => {
-                job.used.0.saturating_sub(self.restarting(&job.project, job.attempts))
+                let lost = self.restarting(&job.project, job.attempts);
+                (job.used.0.saturating_sub(lost), job.resources.least_speed())
             }
             (None, None) => return,
         };
-        let seen = Seen { done: progress.done, total: progress.total, ran };
+        let said = (progress.done, progress.total);
+        let seen = Seen::of(said, ran, speed, self.seen.get(id));
         self.seen.insert(id.clone(), seen);
         if let Some(job) = self.waiting.get(id) {
             self.lines.shift(id, self.merit_of(job));
@@ -304,6 +275,7 @@ impl Planner {
             self.count_all();
         }
         self.census.advance(now, &mut self.history);
+        self.aim();
         for news in self.history.sum_up() {
             self.tell_herds(&news);
             let projects = match &news.project {
@@ -343,6 +315,7 @@ impl Planner {
     /// Puts a waiting job into its line.
     fn line_up(&mut self, job: &Waiting) {
         self.settle(&job.project);
+        self.takes_part(&job.project, &job.resources, true);
         let merit = self.merit_of(job);
         let own = (job.priority, job.sequence, job.id.clone());
         let Some(settings) = self.settings.get(&job.project) else { return };
@@ -352,6 +325,7 @@ impl Planner {
     /// Settings changed: everybody's group may be another.
     fn regroup(&mut self) {
         self.settings.clear();
+        self.gavel.clear();
         self.herds.clear();
         self.used.clear();
         self.leaving.clear();
@@ -382,6 +356,7 @@ impl Planner {
 
     fn count(&mut self, job: &Running) {
         self.settle(&job.project);
+        self.takes_part(&job.project, &job.resources, true);
         let used = self.used.entry(job.project.clone()).or_default();
         if let Some(used) = used.get_mut(slot(job.resources.device)) {
             *used = used.saturating_add(job.units());
@@ -401,15 +376,17 @@ impl Planner {
         let outlook = self.outlook_of(job);
         let lost = self.restarting(&job.project, job.attempt.0);
         let Some(settings) = self.settings.get(&job.project) else { return };
+        let service = self.service_of_running(job, settings);
         let herd = match self.herds.get_mut(&settings.group) {
             Some(herd) => herd,
             None => self.herds.entry(settings.group.clone()).or_default(),
         };
-        herd.insert(job, settings, lost, outlook);
+        herd.insert(job, settings, lost, outlook, service);
     }
 
     fn forget(&mut self, id: &JobId) {
         if let Some(job) = self.waiting.remove(id) {
+            self.takes_part(&job.project, &job.resources, false);
             self.lines.remove(id);
             if let Some(queued) = self.queued.get_mut(&job.project) {
                 queued.remove(&(job.used.0 > 0, job.id));
@@ -419,6 +396,7 @@ impl Planner {
             }
         }
         let Some(job) = self.running.remove(id) else { return };
+        self.takes_part(&job.project, &job.resources, false);
         self.leaving.remove(id);
         self.small.remove(id);
         if let Some(settings) = self.settings.get(&job.project)

@@ -1,8 +1,11 @@
 //! What the planner sees of jobs that hold units, and what it says should be stopped.
 
+use std::collections::BTreeMap;
+
 use trainyard_jobs::{
     AttemptNo, AttemptPhase, EndReason, JobId, Millis, NodeId, ProjectName, StopCause, Timestamp,
-    UnitId, spec::Resources,
+    UnitId,
+    spec::{Resources, Speed},
 };
 
 use crate::{command::Assignment, state::Job};
@@ -28,6 +31,10 @@ pub struct Running {
     pub leaves_for: Option<StopCause>,
     /// What it asks for.
     pub resources: Resources,
+    /// The type of GPU that sets its pace, in lower case.
+    pub gpu_type: Option<String>,
+    /// How fast it runs on what it has.
+    pub speed: Speed,
     /// The queue that it counts against.
     pub project: ProjectName,
     /// Who submitted it.
@@ -38,6 +45,8 @@ pub struct Running {
     pub sequence: u64,
     /// When it was submitted.
     pub submitted: Timestamp,
+    /// Run time of the attempts before this one by the type of GPU, as far as it is known.
+    pub ran_on: BTreeMap<String, Millis>,
     /// Unit-milliseconds of the attempts before this one.
     pub attained: u64,
     /// Run time of the attempts before this one.
@@ -124,11 +133,14 @@ impl Running {
             leaves_by: attempt.leaving.as_ref().map(|leaving| leaving.by),
             leaves_for: attempt.leaving.as_ref().map(|leaving| leaving.cause),
             resources: job.spec.resources.clone(),
+            gpu_type: attempt.slowest(&job.spec.resources).map(str::to_ascii_lowercase),
+            speed: attempt.speed(&job.spec.resources),
             project: job.spec.project.clone(),
             principal: job.principal.clone(),
             priority: job.spec.priority,
             sequence: job.sequence,
             submitted: job.submitted,
+            ran_on: job.ran_on(),
             attained: job.attained(),
             used: job.used,
             checkpointed: job.newest_checkpoint().map(|c| c.created),

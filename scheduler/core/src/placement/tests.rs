@@ -2,8 +2,10 @@
 
 mod bounded;
 mod elastic;
+mod gavel;
 mod preemption;
 mod shares;
+mod speeds;
 mod whatif;
 
 use std::collections::BTreeMap;

@@ -74,6 +74,8 @@ pub struct Waiting {
     pub principal: String,
     /// Since when it waits: its submission, or the end of its last attempt.
     pub since: Timestamp,
+    /// Run time of its attempts by the type of GPU, as far as it is known.
+    pub ran_on: BTreeMap<String, Millis>,
     /// Unit-milliseconds of its attempts.
     pub attained: u64,
     /// Run time of its attempts.
@@ -179,6 +181,7 @@ impl From<&Job> for Waiting {
             project: job.spec.project.clone(),
             principal: job.principal.clone(),
             since: job.current().and_then(|a| a.ended).unwrap_or(job.submitted),
+            ran_on: job.ran_on(),
             attained: job.attained(),
             used: job.used,
             time_left: job.allowance(),

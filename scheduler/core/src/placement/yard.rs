@@ -18,7 +18,10 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trainyard_jobs::{NodeId, UnitId};
+use trainyard_jobs::{
+    NodeId, UnitId,
+    spec::{Speed, Speeds},
+};
 
 pub use self::census::Census;
 use self::{
@@ -217,6 +220,21 @@ impl Yard {
         };
         let load = Load { share: WHOLE, cpu_milli: 0, memory: 0 };
         Placement { parts: gang.iter().filter_map(part).collect(), load }
+    }
+
+    /// The kinds of a gang's units, rank by rank.
+    fn kinds_of(&self, placement: &Placement) -> impl Iterator<Item = KindId> {
+        placement.parts.iter().flat_map(|part| {
+            let units = self.spot(part.slot).map_or(&[][..], |spot| &spot.units);
+            part.units.iter().filter_map(|at| Some(units.get(usize::from(*at))?.kind))
+        })
+    }
+
+    /// How fast a gang would run that runs so fast on units of each type.
+    #[must_use]
+    pub fn pace(&self, placement: &Placement, speeds: &Speeds) -> Speed {
+        let kinds = self.kinds_of(placement).filter_map(|kind| self.kinds.get(kind));
+        speeds.of_gang(kinds.map(|kind| kind.model.as_str()))
     }
 
     /// A gang's place in the terms of the command that starts it.

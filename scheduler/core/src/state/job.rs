@@ -7,6 +7,7 @@ use trainyard_jobs::{
     AttemptNo, AttemptPhase, AttemptRef, Bytes, CheckpointId, CheckpointPart, Digest, EndReason,
     FileEntry, Generation, JobId, JobPhase, JobSpec, Millis, ModelName, NodeId, RankExit, Revision,
     StopCause, Timestamp, UnitId,
+    spec::{Resources, Speed},
 };
 use trainyard_probe::planted;
 
@@ -95,6 +96,9 @@ pub struct Attempt {
     /// It was asked to save its state and is to be stopped then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<Leaving>,
+    /// Its GPUs by type, as their nodes called them when it was started.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gpu_types: BTreeMap<String, u32>,
 }
 
 /// An attempt that was asked to save its state, and is stopped once it has.
@@ -249,6 +253,22 @@ impl Job {
         self.attained.unwrap_or_else(whole)
     }
 
+    /// Run time of the attempts whose GPUs are known, by the type that set their pace, in lower
+    /// case; of one with fewer ranks than the job asks for, that part.
+    #[must_use]
+    pub fn ran_on(&self) -> BTreeMap<String, Millis> {
+        let asked = &self.spec.resources;
+        let mut ran_on: BTreeMap<String, Millis> = BTreeMap::new();
+        for attempt in &self.attempts {
+            let Some((ended, model)) = attempt.ended.zip(attempt.slowest(asked)) else { continue };
+            let ranks = u64::from(attempt.world_size());
+            let ran = ended.since(attempt.started).0.saturating_mul(ranks);
+            let sum = ran_on.entry(model.to_ascii_lowercase()).or_default();
+            sum.0 = sum.0.saturating_add(ran / u64::from(asked.gpus.max(1)));
+        }
+        ran_on
+    }
+
     /// The run time that is left to it, if it has a limit.
     #[must_use]
     pub fn allowance(&self) -> Option<Millis> {
@@ -269,6 +289,19 @@ impl Attempt {
     pub fn world_size(&self) -> u32 {
         let ranks: usize = self.placements.iter().map(|p| p.units.len()).sum();
         u32::try_from(ranks).unwrap_or(u32::MAX)
+    }
+
+    /// The type of its GPUs that sets its pace, if they are known.
+    #[must_use]
+    pub fn slowest(&self, asked: &Resources) -> Option<&str> {
+        let models = self.gpu_types.keys().map(String::as_str);
+        models.min_by_key(|model| asked.speed.on(model))
+    }
+
+    /// How fast its job says that it runs on what it has.
+    #[must_use]
+    pub fn speed(&self, asked: &Resources) -> Speed {
+        asked.speed.of_gang(self.gpu_types.keys().map(String::as_str))
     }
 
     /// Its share on `node`.

@@ -1,7 +1,7 @@
 //! Each rule refuses what breaks it, at the right key, and nothing else.
 
 use super::*;
-use crate::spec::Param;
+use crate::spec::{Param, Speed};
 
 fn good() -> JobSpec {
     let bytes = br#"{"name":"a","run":{"command":["true"]},"resources":{"gpus":4}}"#;
@@ -41,14 +41,31 @@ fn resources_lie_within_bounds() {
     }
 }
 
+fn speeds(types: impl IntoIterator<Item = String>) -> Speeds {
+    Speeds(types.into_iter().map(|kind| (kind, Speed::ONE)).collect())
+}
+
+#[test]
+fn speeds_are_of_few_types_that_exist() {
+    for kind in ["H100", "", " h100"] {
+        let paths = blamed(|spec| spec.resources.speed = speeds([kind.to_owned()]));
+        assert_eq!(paths, [format!("resources.speed.{kind}")]);
+    }
+    let many =
+        |n: usize| blamed(|spec| spec.resources.speed = speeds((0..n).map(|n| n.to_string())));
+    assert_eq!(many(Speeds::MOST), [""; 0]);
+    assert_eq!(many(Speeds::MOST + 1), ["resources.speed"]);
+}
+
 #[test]
 fn cpu_slots_have_no_gpus() {
     let paths = blamed(|spec| {
         spec.resources.device = DeviceKind::Cpu;
         spec.resources.gpu_type = vec!["h100".into()];
+        spec.resources.speed = speeds(["h100".into()]);
         spec.resources.min_gpu_memory = Some(crate::Bytes(1));
     });
-    assert_eq!(paths, ["resources.gpu_type", "resources.min_gpu_memory"]);
+    assert_eq!(paths, ["resources.gpu_type", "resources.speed", "resources.min_gpu_memory"]);
 }
 
 #[test]

@@ -45,6 +45,12 @@ shows!(wrong_type, "job.toml", &toml_with("[checkpoint]\nevery = 10\n"));
 shows!(wrong_number, "job.toml", &toml_with("[resources]\ngpus = \"eight\"\n"));
 shows!(negative_number, "job.toml", &toml_with("[limits]\nmax_restarts = -1\n"));
 shows!(bad_duration, "job.toml", &toml_with("[checkpoint]\nevery = \"10 minutes\"\n"));
+shows!(no_speed, "job.toml", &toml_with("[resources]\nspeed = { h100 = nan, a100 = \"2x\" }\n"));
+shows!(
+    odd_speeds,
+    "job.toml",
+    &toml_with("[resources.speed]\nh100 = 0\nA100 = 1.8\nv100 = -1\nt4 = 1e9\n")
+);
 shows!(bad_name, "job.toml", "name = \"Char GPT\"\n[run]\nrecipe = \"gpt\"\n");
 shows!(bad_choice, "job.toml", &toml_with("[resources]\ndevice = \"CPU\"\n"));
 shows!(bare_command, "job.toml", "name = \"a\"\n[run]\ncommand = \"python train.py\"\n");

@@ -9,7 +9,7 @@ use trainyard_jobs::{AttemptRef, JobId, JobPhase, Policy, StopCause, Timestamp};
 use crate::{
     Command, codec,
     command::Preempt,
-    world::{World, node_id, ranks},
+    world::{World, gpus, node_id, ranks, spec},
 };
 
 use super::{
@@ -20,7 +20,9 @@ use super::{
 #[derive(Debug, Clone)]
 enum Act {
     Submit { ranks: u32, model: bool },
+    SubmitFast { ranks: u32, h100: u32 },
     Register { node: u64, slots: u32, keeps: bool },
+    RegisterGpus { node: u64, h100: bool, gpus: u32, keeps: bool },
     Lose { node: u64 },
     Plan,
     Started { pick: usize },
@@ -46,8 +48,11 @@ fn act() -> impl Strategy<Value = Act> {
     let token = 0u64..4;
     prop_oneof![
         3 => (1u32..5, any::<bool>()).prop_map(|(ranks, model)| Act::Submit { ranks, model }),
+        2 => (1u32..5, 1u32..40).prop_map(|(ranks, h100)| Act::SubmitFast { ranks, h100 }),
         3 => (node.clone(), 1u32..4, any::<bool>())
             .prop_map(|(node, slots, keeps)| Act::Register { node, slots, keeps }),
+        2 => (node.clone(), any::<bool>(), 1u32..4, any::<bool>())
+            .prop_map(|(node, h100, gpus, keeps)| Act::RegisterGpus { node, h100, gpus, keeps }),
         1 => node.clone().prop_map(|node| Act::Lose { node }),
         5 => Just(Act::Plan),
         3 => pick.clone().prop_map(|pick| Act::Started { pick }),
@@ -153,7 +158,8 @@ impl History {
         assert_eq!(applied.is_ok(), may, "{applied:?}");
     }
 
-    fn step(&mut self, act: Act) {
+    /// Something comes: a job, or a node.
+    fn arrive(&mut self, act: Act) {
         match act {
             Act::Submit { ranks: n, model } => {
                 let spec = if model { with_model(n) } else { ranks(n) };
@@ -164,6 +170,28 @@ impl History {
                 let running: Vec<_> = self.attempts.iter().filter(|_| keeps).collect();
                 self.world.register(node, self.lives, slots, &running);
             }
+            Act::SubmitFast { ranks, h100 } => {
+                let speed = f64::from(h100) / 10.0;
+                let text = format!("[resources]\ngpus = {ranks}\nspeed = {{ h100 = {speed} }}\n");
+                self.jobs.push(self.world.submit(spec(&text)));
+            }
+            Act::RegisterGpus { node, h100, gpus: count, keeps } => {
+                self.lives += 1;
+                let model = if h100 { "h100" } else { "v100" };
+                let offers = gpus(&format!("n{node}"), model, count, &[]);
+                let running: Vec<_> = self.attempts.iter().filter(|_| keeps).collect();
+                self.world.register_with(node, self.lives, offers, &running);
+            }
+            _ => unreachable!("nothing comes"),
+        }
+    }
+
+    fn step(&mut self, act: Act) {
+        match act {
+            act @ (Act::Submit { .. }
+            | Act::SubmitFast { .. }
+            | Act::Register { .. }
+            | Act::RegisterGpus { .. }) => self.arrive(act),
             Act::Lose { node } => drop(self.world.lose(node)),
             Act::Plan => self.attempts.extend(self.world.plan()),
             Act::Started { pick } => {

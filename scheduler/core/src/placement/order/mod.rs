@@ -7,4 +7,4 @@ mod value;
 
 pub(super) use lines::{Lines, Merit, Rank};
 pub(super) use settings::Settings;
-pub(super) use value::{Worth, bucket_end, preempts, stops_for, value};
+pub(super) use value::{Worth, bucket_end, by_service, preempts, stops_for, value};

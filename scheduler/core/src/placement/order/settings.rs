@@ -37,7 +37,7 @@ pub(in crate::placement) struct Settings {
 
 /// Whether a policy orders the jobs of all queues below as one.
 const fn is_pooled(policy: Policy) -> bool {
-    matches!(policy, Policy::Fifo | Policy::Las | Policy::Srsf)
+    matches!(policy, Policy::Fifo | Policy::Las | Policy::Srsf | Policy::Gavel)
 }
 
 impl Settings {

@@ -3,7 +3,7 @@
 
 use trainyard_jobs::Policy;
 
-/// Unit-milliseconds of the first bucket of [`Policy::Las`]: a unit-hour.
+/// Unit-milliseconds of the first bucket of [`Policy::Las`] and [`Policy::Gavel`]: a unit-hour.
 const FIRST_BUCKET: u64 = 3_600_000;
 
 /// A job as its policy sees it.
@@ -13,7 +13,7 @@ pub(in crate::placement) struct Worth {
     pub(in crate::placement) priority: i32,
     /// Among equals the lower goes first.
     pub(in crate::placement) value: u64,
-    /// Unit-milliseconds that the job has had.
+    /// Unit-milliseconds that the job has had, as its policy counts them.
     pub(in crate::placement) attained: u64,
     /// Unit-milliseconds in which it stays worth that.
     pub(in crate::placement) stretch: u64,
@@ -31,7 +31,12 @@ pub(in crate::placement) fn bucket_end(attained: u64) -> u64 {
     1_u64.checked_shl(bucket).unwrap_or(u64::MAX).saturating_mul(FIRST_BUCKET)
 }
 
-/// The number that the policy orders by: for `las` the bucket, for `srsf` and `auto` the
+/// Whether a policy orders by what jobs have had.
+pub(in crate::placement) const fn by_service(policy: Policy) -> bool {
+    matches!(policy, Policy::Las | Policy::Gavel)
+}
+
+/// The number that the policy orders by: for `las` and `gavel` the bucket, for `srsf` and `auto` the
 /// unit-milliseconds that the job is predicted to need still.
 pub(in crate::placement) fn value(
     policy: Policy,
@@ -41,14 +46,14 @@ pub(in crate::placement) fn value(
 ) -> u64 {
     match policy {
         Policy::Fifo | Policy::Fair => 0,
-        Policy::Las => bucket(attained),
+        Policy::Las | Policy::Gavel => bucket(attained),
         Policy::Srsf | Policy::Auto => remaining.saturating_mul(u64::from(units)),
     }
 }
 
 /// Whether a policy stops jobs for others of their queue.
 pub(in crate::placement) const fn preempts(policy: Policy) -> bool {
-    matches!(policy, Policy::Las | Policy::Srsf | Policy::Auto)
+    matches!(policy, Policy::Las | Policy::Gavel | Policy::Srsf | Policy::Auto)
 }
 
 /// Whether a running job may be stopped for a waiting one of its queue, if that costs `cost`
@@ -68,7 +73,7 @@ pub(in crate::placement) fn stops_for(
         return true;
     }
     match policy {
-        Policy::Las => {
+        Policy::Las | Policy::Gavel => {
             let gain = bucket_end(waiting.attained).saturating_sub(waiting.attained);
             waiting.value < running.value && gain > cost
         }

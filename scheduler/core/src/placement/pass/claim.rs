@@ -93,7 +93,11 @@ impl<'a> Pass<'a> {
     fn own(&mut self, job: &Waiting, settings: &'a Settings) -> Claim {
         let known = self.planner.lines().merit(&job.id);
         let Merit { value, stretch, .. } = known.unwrap_or_else(|| self.planner.merit_of(job));
-        let worth = Worth { priority: job.priority, value, attained: job.attained, stretch };
+        let (value, attained) = match self.planner.claim_of(job, settings) {
+            Some(service) => (self::value(settings.policy, service, 0, 0), service),
+            None => (value, self.planner.service_of(job)),
+        };
+        let worth = Worth { priority: job.priority, value, attained, stretch };
         let all = self.overdue && preempts(settings.policy);
         self.stand(&settings.group, if all { Ask::All } else { Ask::WorthLess(worth) });
         Claim { policy: settings.policy, worth, all }

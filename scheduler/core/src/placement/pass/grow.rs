@@ -1,7 +1,7 @@
 //! Elastic jobs that run with fewer ranks than they ask for grow into what is idle, at a
 //! checkpoint, once nobody else waits for it and if the time that they save is worth a restart.
 
-use trainyard_jobs::{StopCause, Timestamp};
+use trainyard_jobs::{StopCause, Timestamp, spec::Speed};
 
 use super::Pass;
 use crate::placement::{
@@ -35,9 +35,12 @@ impl Pass<'_> {
                 self.again(at);
                 continue;
             }
-            let more = self.room(job);
+            let (more, pace) = self.room(job);
             let left = planner.end_of(job, self.now).since(self.now).0;
-            let saved = left.saturating_sub(left.saturating_mul(has) / more.max(1));
+            // The new gang may be on a slower type, or on a faster one.
+            let rate = |ranks: u64, pace: Speed| u128::from(ranks) * u128::from(pace.milli());
+            let then = u128::from(left) * rate(has, job.speed) / rate(more, pace).max(1);
+            let saved = left.saturating_sub(u64::try_from(then).unwrap_or(u64::MAX));
             let lost = cost(job, settings, self.now) / has.max(1);
             if more <= has || saved <= lost.saturating_mul(MARGIN) {
                 continue;
@@ -54,8 +57,9 @@ impl Pass<'_> {
         }
     }
 
-    /// The ranks with which a running job would fit if it were placed anew.
-    fn room(&mut self, job: &Running) -> u64 {
+    /// The ranks with which a running job would fit if it were placed anew, and how fast it would
+    /// run there.
+    fn room(&mut self, job: &Running) -> (u64, Speed) {
         let mark = self.yard.mark();
         let own = self.yard.placement(&job.assignments());
         self.yard.give_back(&own);
@@ -65,10 +69,12 @@ impl Pass<'_> {
             shares.count(settings, job.resources.device, job.units(), false);
         }
         let with = |ranks| Request { ranks, ..Request::from(&job.resources) };
-        let fits = |ranks: u32| {
+        let place = |ranks: u32| {
             let within = settings.is_none_or(|s| shares.within(s, &with(ranks), false).is_ok());
-            within && self.yard.place(&with(ranks), &Hints::default()).is_some()
+            let place = || self.yard.place(&with(ranks), &Hints::of(&job.resources));
+            if within { place() } else { None }
         };
+        let fits = |ranks| place(ranks).is_some();
         let mut few = u32::try_from(job.units()).unwrap_or(u32::MAX);
         let mut many = job.resources.gpus;
         if !fits(many) {
@@ -78,7 +84,8 @@ impl Pass<'_> {
             }
             many = few;
         }
+        let pace = place(many).map(|place| self.yard.pace(&place, &job.resources.speed));
         self.yard.rewind(mark);
-        u64::from(many)
+        (u64::from(many), pace.unwrap_or(Speed::ONE))
     }
 }

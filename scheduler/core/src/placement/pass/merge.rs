@@ -63,11 +63,20 @@ pub(super) struct Next<'a> {
 
 impl<'a> Turns<'a> {
     pub(super) fn of(planner: &'a Planner, shares: &Shares<'a>) -> Self {
-        let groups = planner.lines().groups();
-        let merges = groups.iter().map(|(group, lines)| (group, Merge::of(lines))).collect();
+        Self::among(planner, shares, |_| true)
+    }
+
+    /// Of some groups alone.
+    pub(super) fn among(
+        planner: &'a Planner,
+        shares: &Shares<'a>,
+        takes_part: impl Fn(&ProjectName) -> bool,
+    ) -> Self {
+        let groups = || planner.lines().groups().iter().filter(|(group, _)| takes_part(group));
+        let merges = groups().map(|(group, lines)| (group, Merge::of(lines))).collect();
         let (order, keys) = (BTreeSet::new(), BTreeMap::new());
         let mut turns = Self { planner, merges, order, keys, alike: BTreeMap::new() };
-        for group in groups.keys() {
+        for (group, _) in groups() {
             turns.put(group, shares);
             if let Some(top) = turns.top(group) {
                 turns.alike.entry(top).or_default().push(group);

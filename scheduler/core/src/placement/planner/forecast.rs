@@ -59,7 +59,7 @@ impl Planner {
         let (left, gpus) = (remaining(&facts, &self.history), job.resources.gpus);
         let patience = Timestamp(job.since.0.saturating_add(bound(job, settings, left)));
         Merit {
-            value: value(settings.policy, job.attained, left, gpus),
+            value: value(settings.policy, self.service_of(job), left, gpus),
             stretch: stretch(&facts, &self.history).saturating_mul(u64::from(gpus)),
             patience: self.latest_start(job, left).map_or(patience, |latest| latest.min(patience)),
         }
@@ -88,6 +88,7 @@ impl Planner {
             estimate: job.estimate,
             time_left: job.time_left,
             seen: self.seen.get(&job.id).copied(),
+            speed: job.resources.least_speed(),
         }
     }
 
@@ -105,6 +106,7 @@ impl Planner {
             estimate: job.estimate,
             time_left: job.time_left.map(|left| Millis(left.0.saturating_sub(ran))),
             seen: self.seen.get(&job.id).copied(),
+            speed: job.speed,
         }
     }
 
@@ -207,7 +209,8 @@ impl Planner {
         if ready > now {
             return Err(ready);
         }
-        let attained = job.attained.saturating_add(ran.saturating_mul(job.units()));
+        let (before, rate) = self.service_of_running(job, settings);
+        let attained = before.saturating_add(ran.saturating_mul(rate) / 1000);
         Ok(Some(Standing {
             job: job.id.clone(),
             version: job.version,

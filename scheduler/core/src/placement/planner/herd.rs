@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::HashMap};
 use trainyard_jobs::{JobId, Millis, Policy, Timestamp};
 
 use crate::placement::{
-    order::{Settings, Worth, bucket_end, preempts, value},
+    order::{Settings, Worth, bucket_end, by_service, preempts, value},
     running::Running,
     time::{History, Outlook},
     victims,
@@ -74,8 +74,10 @@ struct Member {
     /// What has been done since is lost when it is stopped.
     kept: Timestamp,
     restart: Millis,
-    /// Unit-milliseconds of the attempts before.
+    /// What its policy counts of the attempts before.
     attained: u64,
+    /// Thousandths that it counts of each millisecond of this one.
+    rate: u64,
     /// Run time of the attempts before, and what of all is not to be counted.
     used: u64,
     lost: u64,
@@ -121,9 +123,10 @@ impl Member {
         now.since(self.kept).0.saturating_add(self.restart.0).saturating_mul(self.units)
     }
 
-    /// Unit-milliseconds that it has had.
+    /// What it has had, as its policy counts.
     fn attained(&self, now: Timestamp) -> u64 {
-        self.attained.saturating_add(now.since(self.started).0.saturating_mul(self.units))
+        let ran = now.since(self.started).0;
+        self.attained.saturating_add(ran.saturating_mul(self.rate) / 1000)
     }
 
     /// The run time in which something was done.
@@ -133,16 +136,20 @@ impl Member {
 
     /// When it leaves its bucket of attained service.
     fn bucket_end(&self, now: Timestamp) -> Timestamp {
+        if self.rate == 0 {
+            return Timestamp(u64::MAX);
+        }
         let attained = self.attained(now);
         let whole = bucket_end(attained).saturating_sub(attained);
-        Timestamp(now.0.saturating_add(whole.div_ceil(self.units.max(1))))
+        let left = whole.saturating_mul(1000).div_ceil(self.rate);
+        Timestamp(now.0.saturating_add(left))
     }
 
     /// Narrows what is true of all by what is true of it.
     fn bound(&self, now: Timestamp, history: &History, bounds: &mut Bounds) {
         bounds.priority =
             Some(bounds.priority.map_or(self.priority, |lowest| lowest.min(self.priority)));
-        let (value, stretch, until) = if self.policy == Policy::Las {
+        let (value, stretch, until) = if by_service(self.policy) {
             (value(self.policy, self.attained(now), 0, self.gpus), 0, self.bucket_end(now))
         } else {
             let (within, cost) = (self.outlook.within(self.ran(now), history), self.cost(now));
@@ -164,7 +171,7 @@ impl Member {
             Ask::WorthLess(worth) if self.priority != worth.priority => {
                 self.priority < worth.priority
             }
-            Ask::WorthLess(worth) if self.policy == Policy::Las => {
+            Ask::WorthLess(worth) if by_service(self.policy) => {
                 worth.value < value(self.policy, self.attained(now), 0, self.gpus)
             }
             Ask::WorthLess(worth) => {
@@ -189,6 +196,7 @@ impl Herd {
         settings: &Settings,
         lost: u64,
         outlook: Outlook,
+        (attained, rate): (u64, u64),
     ) {
         self.remove(&job.id);
         let kept = job.checkpointed.map_or(job.started, |at| at.max(job.started));
@@ -205,7 +213,8 @@ impl Herd {
             // Who saves its state when it is asked to loses nothing.
             kept: if job.on_request { Timestamp(u64::MAX) } else { kept },
             restart: settings.restart_cost,
-            attained: job.attained,
+            attained,
+            rate,
             used: job.used.0,
             lost,
             outlook,

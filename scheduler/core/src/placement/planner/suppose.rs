@@ -37,11 +37,13 @@ impl Planner {
             self.update(waits(scenario.job));
         }
         scenario.more.iter().for_each(|node| self.update(Delta::Node(Box::new(node.clone()))));
+        self.take_part(scenario.gone, false);
         let starts = self.pass(now, |planner, yard| {
             let mut pass = Pass::new(planner, yard, now).asking(&scenario.job.id, scenario.gone);
             pass.run();
             pass.starts(&scenario.job.id)
         });
+        self.take_part(scenario.gone, true);
         scenario.more.iter().for_each(|node| self.update(Delta::NodeGone(node.id.clone())));
         before.iter().for_each(|job| self.update(waits(job)));
         starts
@@ -106,6 +108,6 @@ impl Planner {
 
     fn would_place(&mut self, job: &Waiting) -> bool {
         let request = Request::from(&job.resources);
-        self.yard.place(&request, &Hints::default()).is_some()
+        self.yard.place(&request, &Hints::of(&job.resources)).is_some()
     }
 }

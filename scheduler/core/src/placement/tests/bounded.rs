@@ -9,15 +9,18 @@ use trainyard_jobs::{AttemptRef, JobId, Millis, Policy, Timestamp};
 use super::super::{Delta, Progress, WorkBudget};
 use crate::{
     Command,
-    world::{World, spec},
+    world::{World, gpus, spec},
 };
 
 const MINUTE: u64 = 60_000;
 
 #[derive(Debug, Clone)]
 struct Load {
-    /// Minutes until the next job comes, its ranks, its minutes of run time.
-    jobs: Vec<(u64, u32, u64)>,
+    /// Minutes until the next job comes, its ranks, its minutes of run time, how many tenths as fast
+    /// it runs on the better GPUs.
+    jobs: Vec<(u64, u32, u64, u32)>,
+    /// Whether they run on GPUs of two types.
+    typed: bool,
     policy: Policy,
     /// Whether jobs say in their spec how long they take, and whether they tell their progress.
     estimates: bool,
@@ -25,15 +28,12 @@ struct Load {
 }
 
 fn load() -> impl Strategy<Value = Load> {
-    let job = (0u64..40, prop_oneof![4 => 1u32..3, 1 => 3u32..5], 1u64..300);
+    let job = (0u64..40, prop_oneof![4 => 1u32..3, 1 => 3u32..5], 1u64..300, 1u32..50);
     let jobs = proptest::collection::vec(job, 1..40);
     let policy = proptest::sample::select(Policy::ALL.to_vec());
-    (jobs, policy, any::<bool>(), any::<bool>()).prop_map(|(jobs, policy, estimates, tells)| Load {
-        jobs,
-        policy,
-        estimates,
-        tells,
-    })
+    (jobs, any::<bool>(), policy, any::<bool>(), any::<bool>()).prop_map(
+        |(jobs, typed, policy, estimates, tells)| Load { jobs, typed, policy, estimates, tells },
+    )
 }
 
 struct Replay {
@@ -119,8 +119,13 @@ proptest! {
             queue.notice = Some(Millis(0));
             queue.patience = Some(Millis(24 * 60 * MINUTE));
         });
-        world.register(1, 1, 3, &[]);
-        world.register(2, 1, 1, &[]);
+        if load.typed {
+            world.register_node(1, gpus("n1", "h100", 3, &[]));
+            world.register_node(2, gpus("n2", "v100", 1, &[]));
+        } else {
+            world.register(1, 1, 3, &[]);
+            world.register(2, 1, 1, &[]);
+        }
         let (left, total, running) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let tells = load.tells;
         let mut replay = Replay { world, left, total, running, tells, stops: 0 };
@@ -128,15 +133,19 @@ proptest! {
         let mut next = arrivals.next();
         let mut arrives = replay.world.now;
         for _ in 0..4000 {
-            if let Some((wait, gpus, minutes)) = next.filter(|_| replay.world.now >= arrives) {
+            if let Some((wait, ranks, minutes, tenths)) = next.filter(|_| replay.world.now >= arrives) {
                 let estimate = if load.estimates {
                     format!("[schedule]\nest_duration = \"{minutes}m\"\n")
                 } else {
                     String::new()
                 };
-                let job = replay.world.submit(spec(&format!(
-                    "[resources]\ngpus = {gpus}\ndevice = \"cpu\"\n{estimate}"
-                )));
+                let kind = if load.typed {
+                    format!("speed = {{ h100 = {} }}", f64::from(*tenths) / 10.0)
+                } else {
+                    "device = \"cpu\"".to_owned()
+                };
+                let text = format!("[resources]\ngpus = {ranks}\n{kind}\n{estimate}");
+                let job = replay.world.submit(spec(&text));
                 replay.left.insert(job.clone(), minutes * MINUTE);
                 replay.total.insert(job, minutes * MINUTE);
                 arrives = replay.world.now + wait * MINUTE;

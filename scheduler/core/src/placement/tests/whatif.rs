@@ -1,15 +1,13 @@
 //! Every change that an explanation offers is made, for real and in a state of its own, and the job
 //! then starts.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
-use trainyard_jobs::{Bytes, Device, DeviceKind, JobId, Timestamp, UnitId};
+use trainyard_jobs::{JobId, Policy, Timestamp};
 
 use super::super::{Change, Counterfactual, Delta, Planner, Waiting, WorkBudget};
 use crate::{
-    Command, State,
-    world::{World, inventory, node_id, session, spec},
+    State,
+    world::{World, gpus, spec},
 };
 
 /// What a change makes of a job's wishes.
@@ -45,7 +43,7 @@ fn starts(world: &World, id: &JobId, change: &Change) -> bool {
             for n in 0..u64::from(*count) {
                 let mut inventory = like.clone();
                 inventory.name = format!("more-{n}").parse().unwrap();
-                register(&mut copy, 1000 + n, inventory);
+                copy.register_node(1000 + n, inventory);
             }
         }
         _ => {}
@@ -56,28 +54,6 @@ fn starts(world: &World, id: &JobId, change: &Change) -> bool {
     plan.starts.iter().any(|start| start.job == *id)
 }
 
-fn register(world: &mut World, n: u64, inventory: trainyard_jobs::Inventory) {
-    let (node, session) = (node_id(n), session(u128::from(n)));
-    let running = std::collections::BTreeSet::new();
-    let command = Command::RegisterNode { node, session, inventory, running, gone: None };
-    world.apply(command).unwrap();
-}
-
-fn gpus(name: &str, model: &str, count: u32, labels: &[(&str, &str)]) -> trainyard_jobs::Inventory {
-    let device = |index| {
-        let memory = Bytes(if model == "h100" { 80 } else { 40 } << 30);
-        let device = Device { kind: DeviceKind::Gpu, index, model: model.into(), memory };
-        (UnitId(format!("{name}-{index}")), device)
-    };
-    let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    let devices = (0..count).map(device).collect();
-    trainyard_jobs::Inventory {
-        devices,
-        labels: labels.collect::<BTreeMap<_, _>>(),
-        ..inventory(name, 0)
-    }
-}
-
 #[derive(Debug, Clone)]
 struct Wish {
     ranks: u32,
@@ -85,13 +61,23 @@ struct Wish {
     memory: bool,
     spread: Option<u32>,
     label: bool,
+    speed: Option<&'static str>,
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
     let model = proptest::option::of(prop_oneof![Just("h100"), Just("a100")]);
     let spread = proptest::option::weighted(0.2, 1u32..3);
-    (1u32..10, model, any::<bool>(), spread, proptest::bool::weighted(0.2)).prop_map(
-        |(ranks, model, memory, spread, label)| Wish { ranks, model, memory, spread, label },
+    let speed = prop_oneof![Just("h100 = 3"), Just("a100 = 1.5, h100 = 0.5")];
+    let speed = proptest::option::of(speed);
+    (1u32..10, model, any::<bool>(), spread, proptest::bool::weighted(0.2), speed).prop_map(
+        |(ranks, model, memory, spread, label, speed)| Wish {
+            ranks,
+            model,
+            memory,
+            spread,
+            label,
+            speed,
+        },
     )
 }
 
@@ -110,6 +96,9 @@ impl Wish {
         if self.label {
             text += "node_labels = { rack = \"a\" }\n";
         }
+        if let Some(speed) = self.speed {
+            text += &format!("speed = {{ {speed} }}\n");
+        }
         spec(&text)
     }
 }
@@ -122,12 +111,14 @@ proptest! {
         nodes in proptest::collection::vec((any::<bool>(), 1u32..9, any::<bool>()), 1..5),
         wishes in proptest::collection::vec(wish(), 1..14),
         late in 0usize..6,
+        policy in proptest::option::of(proptest::sample::select(Policy::ALL.to_vec())),
     ) {
         let mut world = World::new();
+        world.queue("root", |queue| queue.policy = policy);
         for (n, (h100, count, in_rack)) in (1..).zip(&nodes) {
             let model = if *h100 { "h100" } else { "a100" };
             let rack = if *in_rack { "a" } else { "b" };
-            register(&mut world, n, gpus(&format!("n{n}"), model, *count, &[("rack", rack)]));
+            world.register_node(n, gpus(&format!("n{n}"), model, *count, &[("rack", rack)]));
         }
         let (first, rest) = wishes.split_at(wishes.len().saturating_sub(late));
         for wish in first {
@@ -155,8 +146,8 @@ proptest! {
 fn the_whole_story_in_words() {
     let mut world = World::new();
     let price = ("usd_per_unit_hour", "2.5");
-    register(&mut world, 1, gpus("n1", "h100", 8, &[price]));
-    register(&mut world, 2, gpus("n2", "a100", 8, &[]));
+    world.register_node(1, gpus("n1", "h100", 8, &[price]));
+    world.register_node(2, gpus("n2", "a100", 8, &[]));
     let text = "[resources]\ngpus = 6\ngpu_type = [\"h100\"]\n";
     let first = world.submit(spec(text));
     assert_eq!(world.plan().len(), 1);

@@ -2,7 +2,7 @@
 //! earlier runs like it; else from its limit. Each is worse than the one before, and none is
 //! believed once the job has shown it to be wrong.
 
-use trainyard_jobs::{Millis, ProjectName};
+use trainyard_jobs::{Millis, ProjectName, spec::Speed};
 
 use super::history::History;
 
@@ -21,6 +21,8 @@ pub(in crate::placement) struct Seen {
     pub(in crate::placement) done: u64,
     pub(in crate::placement) total: Option<u64>,
     pub(in crate::placement) ran: u64,
+    /// What it did in that run time: the milliseconds that it would have taken at speed 1.
+    pub(in crate::placement) work: u64,
 }
 
 /// What is known of a job.
@@ -31,10 +33,43 @@ pub(in crate::placement) struct Facts<'a> {
     pub(in crate::placement) gpus: u32,
     /// Its run time so far, over all attempts.
     pub(in crate::placement) ran: u64,
+    /// What its spec says of its run time at speed 1.
     pub(in crate::placement) estimate: Option<Millis>,
     /// Run time that its limit leaves it.
     pub(in crate::placement) time_left: Option<Millis>,
     pub(in crate::placement) seen: Option<Seen>,
+    /// How fast it runs, or can be counted on to run.
+    pub(in crate::placement) speed: Speed,
+}
+
+impl Seen {
+    /// What a job says now that has run for `ran` in all, at this speed since it said something
+    /// the last time.
+    pub(in crate::placement) fn of(
+        (done, total): (u64, Option<u64>),
+        ran: u64,
+        speed: Speed,
+        before: Option<&Self>,
+    ) -> Self {
+        let (ran_then, work_then) = before.map_or((0, 0), |seen| (seen.ran, seen.work));
+        let more = times(ran.saturating_sub(ran_then), speed.milli(), 1000);
+        let less = times(ran_then.saturating_sub(ran), speed.milli(), 1000);
+        let work = work_then.saturating_add(more).saturating_sub(less);
+        Self { done, total, ran, work }
+    }
+}
+
+impl Facts<'_> {
+    /// The run time that its spec makes one expect where it runs.
+    pub(super) fn estimated(&self) -> Option<u64> {
+        self.estimate.map(|estimate| times(estimate.0, 1000, self.speed.milli()))
+    }
+}
+
+/// So many times a span.
+fn times(span: u64, by: u64, of: u64) -> u64 {
+    let span = u128::from(span) * u128::from(by) / u128::from(of.max(1));
+    u64::try_from(span).unwrap_or(u64::MAX)
 }
 
 /// The milliseconds that the job has still to run with its whole gang.
@@ -88,7 +123,7 @@ pub(in crate::placement) fn longest(facts: &Facts<'_>, history: &History) -> u64
     facts.time_left.map_or(most, |left| most.min(left.0))
 }
 
-/// The rate so far goes on.
+/// The rate so far goes on, as fast as it runs now.
 fn by_progress(facts: &Facts<'_>) -> Option<u64> {
     whole_by_progress(facts).map(|whole| whole.saturating_sub(facts.ran))
 }
@@ -96,15 +131,15 @@ fn by_progress(facts: &Facts<'_>) -> Option<u64> {
 /// The run time with which the job will be done if its rate so far goes on. Nothing is said by one
 /// that is behind its own total.
 pub(super) fn whole_by_progress(facts: &Facts<'_>) -> Option<u64> {
-    let Seen { done, total, ran } = facts.seen?;
+    let Seen { done, total, ran, work } = facts.seen?;
     let total = total.filter(|total| *total >= done && done > 0)?;
-    let left = u128::from(ran) * u128::from(total - done) / u128::from(done);
-    Some(u64::try_from(left).unwrap_or(u64::MAX).saturating_add(ran))
+    let left = times(times(work, total - done, done), 1000, facts.speed.milli());
+    Some(left.saturating_add(ran))
 }
 
 /// A job that runs for longer than its spec says has shown the estimate to be wrong.
 fn by_estimate(facts: &Facts<'_>) -> Option<u64> {
-    facts.estimate.and_then(|estimate| estimate.0.checked_sub(facts.ran)).filter(|left| *left > 0)
+    facts.estimated().and_then(|whole| whole.checked_sub(facts.ran)).filter(|left| *left > 0)
 }
 
 #[cfg(test)]
@@ -123,6 +158,7 @@ mod tests {
             estimate: None,
             time_left: None,
             seen: None,
+            speed: Speed::ONE,
         };
         let left = |facts: Facts<'_>| remaining(&facts, &history);
         assert_eq!(left(bare), UNKNOWN);
@@ -131,11 +167,41 @@ mod tests {
         let estimated = Facts { estimate: Some(Millis(130_000)), ..bare };
         assert_eq!(left(estimated), 30_000);
         assert_eq!(left(Facts { ran: 200_000, ..estimated }), UNKNOWN, "it was wrong");
-        let seen = Some(Seen { done: 10, total: Some(40), ran: 100_000 });
+        let seen = Some(Seen { done: 10, total: Some(40), ran: 100_000, work: 100_000 });
         assert_eq!(left(Facts { seen, ..estimated }), 300_000);
         assert_eq!(left(Facts { seen, ran: 150_000, ..bare }), 250_000, "it went on since");
         assert_eq!(left(Facts { seen, time_left: Some(Millis(70_000)), ..bare }), 70_000);
-        let lost = Some(Seen { done: 50, total: Some(40), ran: 100_000 });
+        let lost = Some(Seen { done: 50, total: Some(40), ran: 100_000, work: 100_000 });
         assert_eq!(left(Facts { seen: lost, ..bare }), UNKNOWN, "behind its own total");
+    }
+
+    #[test]
+    fn what_was_seen_on_one_type_says_how_long_it_takes_on_another() {
+        let project = "p".parse().unwrap();
+        let at = |milli| Speed::from_milli(milli).unwrap();
+        let facts = |seen, ran, milli| Facts {
+            project: &project,
+            principal: "ada",
+            gpus: 1,
+            ran,
+            estimate: Some(Millis(120_000)),
+            time_left: None,
+            seen,
+            speed: at(milli),
+        };
+        let left = |seen, ran, milli| remaining(&facts(seen, ran, milli), &History::default());
+        assert_eq!(left(None, 0, 1000), 120_000);
+        assert_eq!(left(None, 10_000, 3000), 30_000, "an estimate is for speed 1");
+        // A quarter in 60 s at speed 1: three quarters take 180 s there, 60 s at speed 3.
+        let slow = Seen::of((25, Some(100)), 60_000, at(1000), None);
+        assert_eq!(left(Some(slow), 60_000, 1000), 180_000);
+        assert_eq!(left(Some(slow), 60_000, 3000), 60_000);
+        // 20 s at speed 3 make another quarter.
+        let fast = Seen::of((50, Some(100)), 80_000, at(3000), Some(&slow));
+        assert_eq!(left(Some(fast), 80_000, 3000), 40_000);
+        assert_eq!(left(Some(fast), 90_000, 3000), 30_000);
+        assert_eq!(left(Some(fast), 80_000, 1000), 120_000);
+        let late = Seen::of((25, Some(100)), 60_000, at(1000), Some(&fast));
+        assert_eq!((late.work, late.ran), (100_000, 60_000), "an older word");
     }
 }

@@ -43,9 +43,9 @@ pub(in crate::placement) struct Outlook {
 
 impl Outlook {
     pub(in crate::placement) fn of(facts: &Facts<'_>, kin: Kin) -> Self {
-        let said = match (whole_by_progress(facts), facts.estimate) {
+        let said = match (whole_by_progress(facts), facts.estimated()) {
             (Some(whole), _) => Said::Steps(whole),
-            (None, Some(estimate)) => Said::Spec(estimate.0),
+            (None, Some(whole)) => Said::Spec(whole),
             (None, None) => Said::Nothing,
         };
         let limit = facts.time_left.map_or(u64::MAX, |left| left.0.saturating_add(facts.ran));
@@ -106,7 +106,7 @@ impl Outlook {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use trainyard_jobs::Millis;
+    use trainyard_jobs::{Millis, spec::Speed};
 
     use super::*;
     use crate::placement::time::{Past, Seen};
@@ -119,9 +119,11 @@ mod tests {
             estimate in prop::option::of(1_u64..20_000_000),
             time_left in prop::option::of(1_u64..20_000_000),
             seen in prop::option::of((1_u64..100, 100_u64..200)),
+            speed in 1_u64..10_000,
             after in 0_u64..=1000,
         ) {
             let project = "p".parse().unwrap();
+            let speed = Speed::from_milli(speed).unwrap();
             let mut history = History::default();
             for ran in runs {
                 let principal = "ada".to_owned();
@@ -137,7 +139,8 @@ mod tests {
                 ran,
                 estimate: estimate.map(Millis),
                 time_left: time_left.map(Millis),
-                seen: seen.map(|(done, total)| Seen { done, total: Some(total), ran }),
+                seen: seen.map(|(done, total)| Seen::of((done, Some(total)), ran, speed, None)),
+                speed,
             };
             let outlook = Outlook::of(&facts, kin);
             let within = outlook.within(ran, &history);

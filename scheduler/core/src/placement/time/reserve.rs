@@ -90,7 +90,7 @@ impl Reservations {
                 yard.give_back(place);
             }
             tried += 1;
-            yard.place(request, &Hints::default())
+            yard.place(request, &Hints::of(&job.resources))
         };
         // The more have ended, the sooner it fits: the fewest by bisection.
         let (mut few, mut many) = (0, ends.len());

@@ -58,7 +58,14 @@ impl Search<'_> {
         if self.request.share == 0 {
             return self.without_units();
         }
-        self.on_one_node().or_else(|| self.on_several())
+        let Some(one) = self.on_one_node() else { return self.on_several() };
+        if self.request.compact || self.request.share != WHOLE || !self.has_speeds() {
+            return Some(one);
+        }
+        // On a faster type the same work may cost less, although it takes several nodes.
+        let cost = self.cost_of(&one);
+        let several = self.on_several().filter(|several| self.cost_of(several) < cost);
+        Some(several.unwrap_or(one))
     }
 
     fn on_one_node(&self) -> Option<Placement> {

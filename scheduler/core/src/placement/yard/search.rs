@@ -1,9 +1,9 @@
 //! One search for a place, and its second half: a gang that no node can take whole goes to few
 //! nodes that are near to each other.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
-use trainyard_jobs::Bytes;
+use trainyard_jobs::{Bytes, spec::Speed};
 
 use super::{
     Part, Placement, Yard,
@@ -85,10 +85,26 @@ impl Search<'_> {
 
     /// What an hour's work of so many ranks costs on units of a kind.
     pub(super) fn hours(&self, kind: KindId, ranks: usize, slowdown: u64) -> i128 {
+        self.hours_at(kind, ranks, slowdown, self.speed(kind))
+    }
+
+    /// The same at the pace of a gang that has slower units too.
+    fn hours_at(&self, kind: KindId, ranks: usize, slowdown: u64, pace: Speed) -> i128 {
         let Some(kind) = self.yard.kinds.get(kind) else { return 0 };
-        let speed = self.hints.speeds.and_then(|speeds| speeds.get(&kind.model)).copied();
-        let hour = kind.terms.hour(kind.strained, slowdown, speed.unwrap_or(1000));
+        let hour = kind.terms.hour(kind.strained, slowdown, pace.milli());
         i128::from(hour).saturating_mul(i128::try_from(ranks).unwrap_or(i128::MAX))
+    }
+
+    /// How fast the job runs on units of a kind.
+    fn speed(&self, kind: KindId) -> Speed {
+        self.yard.kinds.get(kind).map_or(Speed::ONE, |kind| self.hints.speed(&kind.model))
+    }
+
+    /// Whether it matters to the job which of the kinds it gets.
+    pub(super) fn has_speeds(&self) -> bool {
+        let mut speeds = self.kinds.iter().map(|kind| self.speed(*kind));
+        let first = speeds.next();
+        speeds.any(|speed| Some(speed) != first)
     }
 
     /// On several nodes: of one kind, or of several that differ in price or strain alone, as is
@@ -99,7 +115,10 @@ impl Search<'_> {
             found.extend(self.mixed(alike));
         }
         if found.is_empty() && self.kinds.len() > 1 {
-            found.extend(self.mixed(self.kinds));
+            // One slow rank slows all: the fastest types first, and no slower one than must be.
+            let mut kinds = self.kinds.to_vec();
+            kinds.sort_by_key(|kind| Reverse(self.speed(*kind)));
+            found.extend(self.mixed(&kinds));
         }
         found.into_iter().min_by_key(|(cost, _)| *cost).map(|(_, place)| place)
     }
@@ -154,16 +173,13 @@ impl Search<'_> {
     }
 
     /// What an hour's work costs on a place, and on how many nodes it is.
-    fn cost_of(&self, place: &Placement) -> (i128, usize) {
+    pub(super) fn cost_of(&self, place: &Placement) -> (i128, usize) {
         let span = self.yard.index.domains.common(self.nodes_of(place));
         let slowdown = span.slowdown(place.parts.len());
-        let of_part = |part: &Part| {
-            let units = self.yard.spot(part.slot).into_iter().flat_map(|spot| {
-                part.units.iter().filter_map(move |at| spot.units.get(usize::from(*at)))
-            });
-            units.map(|unit| self.hours(unit.kind, 1, slowdown)).sum::<i128>()
-        };
-        (place.parts.iter().map(of_part).sum(), place.parts.len())
+        let pace = self.yard.kinds_of(place).map(|kind| self.speed(kind)).min();
+        let pace = pace.unwrap_or(Speed::ONE);
+        let hours = |kind| self.hours_at(kind, 1, slowdown, pace);
+        (self.yard.kinds_of(place).map(hours).sum(), place.parts.len())
     }
 
     /// The cheapest spread over nodes of one kind: the fewest nodes of the tightest racks, fabrics

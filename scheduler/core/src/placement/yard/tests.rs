@@ -5,7 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use trainyard_jobs::{Bytes, Device, DeviceKind, JobId, NodeId, UnitId};
+use trainyard_jobs::{
+    Bytes, Device, DeviceKind, JobId, NodeId, UnitId,
+    spec::{Speed, Speeds},
+};
 
 use super::{Condition, Placement, Yard};
 use crate::placement::{
@@ -47,6 +50,12 @@ fn gang(ranks: u32) -> Request {
         memory: Bytes(0),
         labels: BTreeMap::new(),
     }
+}
+
+fn speeds(of: &[(&str, u64)]) -> Speeds {
+    let speed =
+        |(model, milli): &(&str, u64)| ((*model).to_owned(), Speed::from_milli(*milli).unwrap());
+    Speeds(of.iter().map(speed).collect())
 }
 
 fn yard(nodes: &[PlanNode]) -> Yard {
@@ -194,11 +203,49 @@ fn the_faster_type_is_taken_when_it_is_worth_its_price() {
     let fast = node(2, 8, &[("usd_per_unit_hour", "2")]);
     let yard = yard(&[slow, fast]);
     let at = |speed| {
-        let speeds = BTreeMap::from([("h100".to_owned(), speed)]);
+        let speeds = speeds(&[("h100", speed)]);
         let hints = Hints { speeds: Some(&speeds), ..Hints::default() };
         names(&yard, &yard.place(&gang(1), &hints).unwrap())[0].0
     };
     assert_eq!((at(1100), at(3000)), (1, 2));
+}
+
+#[test]
+fn several_fast_nodes_are_better_than_a_slow_one_if_that_is_worth_it() {
+    let mut slow = node(1, 8, &[]);
+    for device in slow.devices.values_mut() {
+        device.model = "a100".into();
+    }
+    let yard = yard(&[slow, node(2, 4, &[]), node(3, 4, &[])]);
+    let at = |speed, compact| {
+        let speeds = speeds(&[("h100", speed)]);
+        let hints = Hints { speeds: Some(&speeds), ..Hints::default() };
+        let request = Request { compact, ..gang(8) };
+        let parts = names(&yard, &yard.place(&request, &hints).unwrap());
+        parts.into_iter().map(|(node, _)| node).collect::<Vec<_>>()
+    };
+    assert_eq!(at(1000, false), [1]);
+    assert_eq!(at(1300, false), [1], "the network costs more than that");
+    assert_eq!(at(3000, false), [2, 3]);
+    assert_eq!(at(3000, true), [1], "on no more nodes than it needs");
+}
+
+#[test]
+fn a_gang_of_several_types_has_no_slower_units_than_it_must() {
+    let of = |n, gpus, model: &str| {
+        let mut node = node(n, gpus, &[]);
+        for device in node.devices.values_mut() {
+            device.model = model.into();
+        }
+        node
+    };
+    let yard = yard(&[of(1, 4, "v100"), of(2, 4, "h100"), of(3, 4, "a100")]);
+    let speeds = speeds(&[("h100", 3000), ("a100", 1800)]);
+    let hints = Hints { speeds: Some(&speeds), ..Hints::default() };
+    let place = yard.place(&gang(8), &hints).unwrap();
+    let nodes: BTreeSet<_> = names(&yard, &place).into_iter().map(|(node, _)| node).collect();
+    assert_eq!(nodes, BTreeSet::from([2, 3]));
+    assert_eq!(yard.pace(&place, &speeds).milli(), 1800);
 }
 
 #[test]

@@ -1,0 +1,55 @@
+//! What nodes offer, as the planner and its yard are told of it.
+
+use std::collections::BTreeMap;
+
+use trainyard_jobs::{NodeId, UnitId};
+
+use super::{Planner, slot};
+use crate::placement::view::PlanNode;
+
+impl Planner {
+    pub(super) fn set_node(&mut self, node: PlanNode) {
+        self.yard.set(&node, self.unusable.get(&node.id));
+        self.offer(&node, true);
+        let known = self.nodes.get(&node.id).filter(|_| !self.gavel.is_empty());
+        if known.is_none_or(|before| before.devices != node.devices) {
+            self.gavel.unsettle();
+        }
+        if let Some(before) = self.nodes.insert(node.id.clone(), node) {
+            self.offer(&before, false);
+        }
+    }
+
+    pub(super) fn remove_node(&mut self, node: &NodeId) {
+        if let Some(before) = self.nodes.remove(node) {
+            self.gavel.unsettle();
+            self.offer(&before, false);
+        }
+        self.unusable.remove(node);
+        self.yard.remove(node);
+    }
+
+    /// Counts what a node offers.
+    fn offer(&mut self, node: &PlanNode, more: bool) {
+        for device in node.devices.values() {
+            if let Some(units) = self.capacity.get_mut(slot(device.kind)) {
+                *units = if more { units.saturating_add(1) } else { units.saturating_sub(1) };
+            }
+        }
+    }
+
+    pub(super) fn set_unusable(&mut self, node: NodeId, units: BTreeMap<UnitId, String>) {
+        let known = self.unusable.get(&node);
+        if known.map_or(units.is_empty(), |known| *known == units) {
+            return;
+        }
+        if let Some(node) = self.nodes.get(&node) {
+            self.yard.set(node, Some(&units));
+        }
+        if units.is_empty() {
+            self.unusable.remove(&node);
+        } else {
+            self.unusable.insert(node, units);
+        }
+    }
+}
