@@ -32,6 +32,7 @@ impl State {
         let job = self.check_job(&start)?;
         self.check_limits(job, &start)?;
         let placements = self.check_placements(&start)?;
+        self.check_reserved(job, &start)?;
         let revision = self.revision();
         let time = self.time;
         let master = start.placements.first().and_then(|p| self.nodes.get(&p.node));

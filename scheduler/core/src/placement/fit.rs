@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trainyard_jobs::{Bytes, Device, DeviceKind, NodeId, spec::Resources};
+use trainyard_jobs::{Bytes, Device, DeviceKind, NodeId, ReservationName, spec::Resources};
+
+use super::windows::During;
 
 /// Thousandths of a unit: a rank that asks for a whole one asks for this many.
 pub const WHOLE: u16 = 1000;
@@ -31,6 +33,8 @@ pub struct Request {
     pub memory: Bytes,
     /// Only nodes that carry all of these.
     pub labels: BTreeMap<String, String>,
+    /// The reservations that are for the job: they are not in its way.
+    pub entitled: BTreeSet<ReservationName>,
 }
 
 /// What is known of the job beside its request.
@@ -40,6 +44,8 @@ pub struct Hints<'a> {
     pub avoid: Option<&'a BTreeSet<NodeId>>,
     /// How fast it runs on units of a type, in thousandths of what it does on the others.
     pub speeds: Option<&'a BTreeMap<String, u64>>,
+    /// When it would run, where nodes are reserved.
+    pub during: Option<During<'a>>,
 }
 
 impl From<&Resources> for Request {
@@ -58,6 +64,7 @@ impl From<&Resources> for Request {
             cpu_milli: 0,
             memory: Bytes(0),
             labels: r.node_labels.clone(),
+            entitled: BTreeSet::new(),
         }
     }
 }

@@ -3,10 +3,12 @@
 //! waits. What did not fit does not fit later in the same pass, so a line ends at its first misfit.
 
 mod claim;
+mod clear;
 mod expect;
 mod grow;
 mod merge;
 mod reclaim;
+mod slip;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +18,7 @@ use trainyard_jobs::{JobId, NodeId, ProjectName, StopCause, Timestamp};
 use self::{
     merge::{Next, Turns},
     reclaim::Losses,
+    slip::Misfits,
     why::Why,
 };
 use super::{
@@ -28,6 +31,7 @@ use super::{
     time::{Reservations, ends},
     victims::Standing,
     view::Waiting,
+    windows::During,
     yard::{Placement, Yard},
 };
 use crate::command::StartAttempt;
@@ -45,8 +49,8 @@ pub(super) struct Pass<'a> {
     /// A job that would have ended.
     gone: &'a BTreeSet<JobId>,
     work: u64,
-    /// Requests that found no place among what is free: units only go.
-    misfits: BTreeSet<Request>,
+    /// What found no place among what is free: units only go.
+    misfits: Misfits<'a>,
     /// What will be free without anybody's doing, and nobody has laid a hand on.
     pending: Vec<Placement>,
     /// Jobs that may be stopped for others of their group, the worst first.
@@ -91,7 +95,7 @@ impl<'a> Pass<'a> {
             asked: None,
             gone: &NOBODY,
             work: u64::MAX,
-            misfits: BTreeSet::new(),
+            misfits: Misfits::default(),
             pending,
             standings: BTreeMap::new(),
             in_vain: Vec::new(),
@@ -136,6 +140,7 @@ impl<'a> Pass<'a> {
     /// Goes through the queue.
     pub(super) fn run(&mut self) {
         self.stop_those_due();
+        self.clear();
         let planner = self.planner;
         let mut seen: BTreeSet<&'a JobId> = BTreeSet::new();
         let mut all_fit = true;
@@ -146,7 +151,8 @@ impl<'a> Pass<'a> {
             }
             seen.insert(id);
             self.overdue = true;
-            let look = self.consider(job, &Request::from(&job.resources));
+            let request = planner.request_of(job);
+            let look = self.consider(job, &request);
             self.overdue = false;
             if self.asked == Some(id) {
                 return;
@@ -154,7 +160,8 @@ impl<'a> Pass<'a> {
             all_fit &= look == Look::Takes;
             // The cluster is cleared for one job at a time, or each would keep the others waiting.
             // One that no cluster like this could serve keeps nobody.
-            if look == Look::Misfit && could_fit(self.yard, &Request::from(&job.resources)) {
+            let hints = Hints { during: planner.during(job, self.now), ..Hints::default() };
+            if look == Look::Misfit && could_fit(self.yard, &request, &hints) {
                 break;
             }
         }
@@ -223,20 +230,21 @@ impl<'a> Pass<'a> {
             Err(_) => return self.over_quota(job, settings, asked),
         };
         let request = narrowed.as_ref().unwrap_or(asked);
-        let hints = Hints { avoid: Some(&job.failed_on), ..Hints::default() };
-        let known = self.misfits.contains(request);
+        let during = self.planner.during(job, self.now);
+        let hints = Hints { avoid: Some(&job.failed_on), during, ..Hints::default() };
+        let known = self.misfits.has(request, &hints);
         let place = if known { None } else { self.yard.place(request, &hints) };
         let place = place.or_else(|| self.backfill(job, request, &hints));
         let place = place.or_else(|| self.shrunk(job, request, &hints));
         let Some(place) = place else {
-            self.misfits.insert(request.clone());
-            if self.claim(job, settings, request, &hints) {
+            self.misfits.note(request, &hints);
+            let behind = self.misfits.is_behind(&settings.group, asked);
+            if !behind && self.claim(job, settings, request, &hints) {
                 self.waits(job, |_| [Blocker::stopping()].into());
                 return Look::Takes;
             }
-            self.does_not_fit(job, settings, asked, request);
-            // One behind it may be gone before what is kept is needed.
-            let may = self.reserved.may_backfill(self.yard, request, &hints);
+            self.does_not_fit(job, settings, (asked, request), &hints);
+            let may = self.may_follow(settings, (asked, request), &hints);
             return if may { Look::Waits } else { Look::Misfit };
         };
         let turn = job.sequence.wrapping_add(u64::from(job.attempts));
@@ -307,12 +315,15 @@ impl<'a> Pass<'a> {
     }
 
     /// A place for as many ranks as there is room for, of a job that may do with fewer.
-    fn shrunk(&mut self, job: &Waiting, request: &Request, hints: &Hints<'_>) -> Option<Placement> {
+    fn shrunk(&mut self, job: &Waiting, request: &Request, hints: &Hints<'a>) -> Option<Placement> {
         let least = job.resources.min_gpus.filter(|least| *least < request.ranks)?;
         if !self.planner.elastic() {
             return None;
         }
         let with = |ranks| Request { ranks, ..request.clone() };
+        // With fewer ranks it runs for longer, with the fewest for longest.
+        let slower = |during: During<'a>| during.longer(request.ranks, least);
+        let hints = &Hints { during: hints.during.map(slower), ..*hints };
         let mut found = self.yard.place(&with(least), hints)?;
         // What fits, fits with fewer too: the most by bisection.
         let (mut fits, mut too_many) = (least, request.ranks);
@@ -390,10 +401,10 @@ impl<'a> Pass<'a> {
         &mut self,
         job: &'a Waiting,
         settings: &'a Settings,
-        asked: &Request,
-        request: &Request,
+        (asked, request): (&Request, &Request),
+        hints: &Hints<'_>,
     ) {
-        self.does_not_fit_because(job, settings, asked);
+        self.does_not_fit_because(job, settings, asked, hints);
         // Where it may have others stopped, those that go ahead of it do not delay it.
         if !self.reserved.may_take(job) || preempts(settings.policy) {
             return;
@@ -404,7 +415,8 @@ impl<'a> Pass<'a> {
         }
         let known = self.ends.take();
         let ends = known.unwrap_or_else(|| ends(self.planner, self.yard, self.gone, self.now));
-        let tried = self.reserved.take(self.yard, &self.pending, &ends, job, request);
+        let during = hints.during;
+        let tried = self.reserved.take(self.yard, &self.pending, &ends, job, (request, during));
         self.ends = Some(ends);
         self.work = self.work.saturating_sub(tried);
     }

@@ -5,6 +5,7 @@ mod census;
 mod forecast;
 mod herd;
 mod suppose;
+mod windows;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,12 +21,12 @@ pub(super) use self::herd::{Ask, Holder, Loss};
 use self::{census::Census, herd::Herd};
 use super::{
     explain::Blocker,
-    fit::Request,
     order::{Lines, Settings},
     pass::Pass,
     running::{Progress, Running, Stop},
     time::{History, News, Past, Seen},
     view::{Delta, PlanNode, Waiting},
+    windows::Windows,
     yard::Yard,
 };
 use crate::{State, apply::ELASTIC_LEVEL, command::StartAttempt, state::Usage};
@@ -79,6 +80,7 @@ pub struct Planner {
     /// The time of the last pass.
     clock: Timestamp,
     yard: Yard,
+    windows: Windows,
     lines: Lines,
     settings: BTreeMap<ProjectName, Settings>,
     /// The running jobs of each group that may be stopped for others.
@@ -108,6 +110,7 @@ impl PartialEq for Planner {
             && self.usage == other.usage
             && self.capacity == other.capacity
             && self.yard == other.yard
+            && self.windows == other.windows
     }
 }
 
@@ -137,6 +140,9 @@ impl Planner {
         }
         for name in state.usage().keys() {
             planner.update(Delta::of_usage(state, name));
+        }
+        for name in state.reservations().keys() {
+            planner.update(Delta::of_reservation(state, name));
         }
         for job in state.live_jobs() {
             planner.update(Delta::of_job(state, &job.id));
@@ -195,8 +201,9 @@ impl Planner {
             Delta::Usage(name, usage) => {
                 self.usage.insert(name, usage);
             }
+            Delta::Reservation(name, spec) => self.reserve(&name, spec.map(|spec| *spec)),
             Delta::Node(node) => {
-                self.yard.set(&node, self.unusable.get(&node.id));
+                self.put(&node);
                 self.offer(&node, true);
                 if let Some(before) = self.nodes.insert(node.id.clone(), *node) {
                     self.offer(&before, false);
@@ -207,7 +214,7 @@ impl Planner {
                     self.offer(&before, false);
                 }
                 self.unusable.remove(&node);
-                self.yard.remove(&node);
+                self.drop_node(&node);
             }
             Delta::Unusable(node, units) => self.set_unusable(node, units),
             Delta::Condition(node, condition) => {
@@ -343,7 +350,7 @@ impl Planner {
         let merit = self.merit_of(job);
         let own = (job.priority, job.sequence, job.id.clone());
         let Some(settings) = self.settings.get(&job.project) else { return };
-        self.lines.insert(&settings.group, Request::from(&job.resources), own, merit);
+        self.lines.insert(&settings.group, self.request_of(job), own, merit);
     }
 
     /// Settings changed: everybody's group may be another.

@@ -5,6 +5,7 @@ mod elastic;
 mod preemption;
 mod shares;
 mod whatif;
+mod windows;
 
 use std::collections::BTreeMap;
 

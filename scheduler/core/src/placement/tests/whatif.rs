@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use trainyard_jobs::{Bytes, Device, DeviceKind, JobId, Timestamp, UnitId};
+use trainyard_jobs::{Bytes, Device, DeviceKind, JobId, Millis, Purpose, Timestamp, UnitId};
 
 use super::super::{Change, Counterfactual, Delta, Planner, Waiting, WorkBudget};
 use crate::{
@@ -23,13 +23,14 @@ fn altered(state: &State, id: &JobId, change: &Change) -> Waiting {
         Change::AnyMemory => r.min_gpu_memory = None,
         Change::AnySpread => r.max_ranks_per_node = None,
         Change::AnyNode => r.node_labels.clear(),
-        Change::Ends(_) | Change::Nodes { .. } => {}
+        Change::Within(left) => job.time_left = Some(*left),
+        Change::Ends(_) | Change::Nodes { .. } | Change::Unreserved(_) => {}
     }
     job
 }
 
 /// Makes the change and plans, with a planner that never heard of the question.
-fn starts(world: &World, id: &JobId, change: &Change) -> bool {
+pub(super) fn starts(world: &World, id: &JobId, change: &Change) -> bool {
     let mut copy = World::of(world.state.clone());
     copy.now = world.now;
     match change {
@@ -48,6 +49,7 @@ fn starts(world: &World, id: &JobId, change: &Change) -> bool {
                 register(&mut copy, 1000 + n, inventory);
             }
         }
+        Change::Unreserved(name) => drop(copy.unreserve(name.as_str())),
         _ => {}
     }
     let mut planner = Planner::of(&copy.state);
@@ -76,6 +78,12 @@ fn gpus(name: &str, model: &str, count: u32, labels: &[(&str, &str)]) -> trainya
         labels: labels.collect::<BTreeMap<_, _>>(),
         ..inventory(name, 0)
     }
+}
+
+/// For a project that has no jobs.
+fn nobody_here() -> Purpose {
+    let projects = std::collections::BTreeSet::from(["other".parse().unwrap()]);
+    Purpose::For { projects, users: std::collections::BTreeSet::new() }
 }
 
 #[derive(Debug, Clone)]
@@ -122,12 +130,19 @@ proptest! {
         nodes in proptest::collection::vec((any::<bool>(), 1u32..9, any::<bool>()), 1..5),
         wishes in proptest::collection::vec(wish(), 1..14),
         late in 0usize..6,
+        reserved in proptest::collection::vec((0u64..10_000_000, 1usize..5, any::<bool>()), 0..3),
     ) {
         let mut world = World::new();
         for (n, (h100, count, in_rack)) in (1..).zip(&nodes) {
             let model = if *h100 { "h100" } else { "a100" };
             let rack = if *in_rack { "a" } else { "b" };
             register(&mut world, n, gpus(&format!("n{n}"), model, *count, &[("rack", rack)]));
+        }
+        for (n, (begins, node, maintenance)) in reserved.into_iter().enumerate() {
+            let purpose = if maintenance { Purpose::Maintenance } else { nobody_here() };
+            let (node, span) = (format!("n{node}"), (Millis(begins), Millis(1_000_000)));
+            // A node that there is not is not reserved.
+            let _ = world.reserve(&format!("r{n}"), &[&node], span, purpose);
         }
         let (first, rest) = wishes.split_at(wishes.len().saturating_sub(late));
         for wish in first {
