@@ -1,8 +1,9 @@
 //! Compiles the `.proto` files with protox, so that no protoc is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["types", "client", "worker", "raft", "access", "join", "cluster", "queue"]
-        .map(|name| format!("proto/trainyard/v1/{name}.proto"));
+    let files =
+        ["types", "client", "worker", "raft", "access", "join", "cluster", "queue", "reservation"]
+            .map(|name| format!("proto/trainyard/v1/{name}.proto"));
     for file in &files {
         println!("cargo::rerun-if-changed={file}");
     }

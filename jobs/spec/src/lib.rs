@@ -12,6 +12,7 @@ pub mod lifecycle;
 pub mod model;
 pub mod name;
 pub mod queue;
+pub mod reservation;
 pub mod role;
 pub mod spec;
 mod text;
@@ -27,8 +28,9 @@ pub use ids::{
 pub use inventory::{Device, DeviceKind, Inventory, UnitId};
 pub use lifecycle::{AttemptPhase, EndReason, JobPhase, RankExit, StopCause};
 pub use model::{Lineage, ModelVersion};
-pub use name::{JobName, ModelName, NodeName, ProjectName};
+pub use name::{JobName, ModelName, NodeName, ProjectName, ReservationName};
 pub use queue::{Policy, QueueSpec, Quota};
+pub use reservation::{NodeSelection, Purpose, ReservationSpec};
 pub use role::Role;
 pub use spec::JobSpec;
 pub use token::{JoinRole, Projects, Secret, Token, TokenKind};

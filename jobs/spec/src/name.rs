@@ -1,6 +1,6 @@
 //! Names that people give: checked once, when they enter.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr};
 
 use crate::text::serde_as_text;
 
@@ -16,7 +16,7 @@ pub struct InvalidName {
     text: String,
 }
 
-/// Whether `text` may name a job, project, node or model.
+/// Whether `text` may name a job, project, node, model or reservation.
 #[must_use]
 pub fn is_valid_name(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
@@ -91,7 +91,19 @@ name! {
     /// A worker node's name, unique in the cluster.
     NodeName
 }
+
+/// Sorts and hashes as its text does.
+impl Borrow<str> for NodeName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 name! {
     /// A registered model; its versions are numbered from 1.
     ModelName
+}
+name! {
+    /// A reservation of nodes, unique in the cluster.
+    ReservationName
 }

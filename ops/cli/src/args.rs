@@ -28,6 +28,7 @@ See what there is:
   gpu         GPUs and CPU slots: list
   cluster     Schedulers: status, members, add, snapshot, audit, …
   queue       Projects' quotas, shares and policies: list, get, set
+  reservation Maintenance windows, nodes for some: create, list, delete
   token       Tokens of people and machines: create, list, revoke
 
 Run a cluster:
@@ -160,6 +161,9 @@ pub(crate) enum Command {
     /// Queues: who may use what, and who goes first
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Reservations: nodes on which nobody runs for some time, or only some do
+    #[command(subcommand)]
+    Reservation(ReservationCommand),
     /// Tokens: who may do what
     #[command(subcommand)]
     Token(TokenCommand),
@@ -276,6 +280,18 @@ pub(crate) enum QueueCommand {
     Set(Box<cmd::queue::SetArgs>),
 }
 
+/// `yard reservation …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReservationCommand {
+    /// Reserve nodes for maintenance, or for some projects and users
+    Create(Box<cmd::reservation::CreateArgs>),
+    /// List reservations, the next first
+    #[command(visible_alias = "ls")]
+    List,
+    /// End a reservation, or one that has not begun
+    Delete(cmd::reservation::DeleteArgs),
+}
+
 /// `yard token …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
@@ -308,6 +324,7 @@ impl Command {
                 | Self::Gpu(_)
                 | Self::Cluster(ClusterCommand::Status | ClusterCommand::Members)
                 | Self::Queue(QueueCommand::List | QueueCommand::Get(_))
+                | Self::Reservation(ReservationCommand::List)
                 | Self::Token(TokenCommand::List)
         )
     }

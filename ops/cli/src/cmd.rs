@@ -37,6 +37,7 @@ pub(crate) mod model_verify;
 pub(crate) mod node;
 pub(crate) mod node_release;
 pub(crate) mod queue;
+pub(crate) mod reservation;
 pub(crate) mod run;
 pub(crate) mod scheduler;
 pub(crate) mod schema;
@@ -123,6 +124,7 @@ async fn ask(app: &App, command: Command) -> Result<Exit, CliError> {
         Command::Gpu(GpuCommand::List(args)) => gpu::run(app, &args).await,
         Command::Cluster(command) => ask_cluster(app, command).await,
         Command::Queue(command) => queue::run(app, command).await,
+        Command::Reservation(command) => reservation::run(app, command).await,
         Command::Token(command) => token::run(app, command).await,
         Command::Dev(args) => dev::run(app, &args).await,
         Command::Scheduler(_)

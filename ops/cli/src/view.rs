@@ -10,6 +10,7 @@ pub(crate) mod member;
 pub(crate) mod model;
 pub(crate) mod node;
 pub(crate) mod queue;
+pub(crate) mod reservation;
 pub(crate) mod sim;
 pub(crate) mod token;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use trainyard_jobs::{
     AttemptNo, AttemptRef, CheckpointId, CheckpointPart, Digest, FileEntry, IdempotencyKey,
     Inventory, JobId, JobSpec, JoinRole, Millis, NodeId, ProjectName, QueueSpec, RankExit,
-    SessionId, StopCause, Timestamp, TokenId, TokenKind, UnitId,
+    ReservationName, ReservationSpec, SessionId, StopCause, Timestamp, TokenId, TokenKind, UnitId,
 };
 
 use crate::placement::Stop;
@@ -172,6 +172,15 @@ pub enum Command {
     Preempt(Box<Preempt>),
     /// Set a queue's settings, or take them back.
     SetQueue(Box<SetQueue>),
+    /// Reserve nodes.
+    CreateReservation(Box<CreateReservation>),
+    /// End a reservation before its time.
+    DeleteReservation {
+        /// Names this mutation.
+        mutation: Mutation,
+        /// The reservation.
+        name: ReservationName,
+    },
 }
 
 impl Command {
@@ -180,6 +189,7 @@ impl Command {
     #[must_use]
     pub fn level(&self) -> u16 {
         match self {
+            Self::CreateReservation(_) | Self::DeleteReservation { .. } => 4,
             // An older member refuses the keys that it does not know.
             Self::Submit(submit) if submit.spec.needs_level_4() => 4,
             Self::SetQueue(set) if set.spec.as_ref().is_some_and(QueueSpec::needs_level_4) => 4,
@@ -296,6 +306,17 @@ pub struct SetQueue {
     /// The queue's version that these settings were made from, to refuse what would undo another's
     /// change; any when absent.
     pub version: Option<u64>,
+}
+
+/// Reserve nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateReservation {
+    /// Names this mutation.
+    pub mutation: Mutation,
+    /// The reservation's name.
+    pub name: ReservationName,
+    /// Which nodes, when and what for.
+    pub spec: ReservationSpec,
 }
 
 /// One node's share of a gang.

@@ -2,6 +2,7 @@
 
 use trainyard_jobs::{
     AttemptRef, CheckpointId, EndReason, JobId, JobPhase, ModelName, NodeId, ProjectName,
+    ReservationName,
 };
 
 /// A change of the replicated state. Events are derived from commands and never stored.
@@ -52,6 +53,8 @@ pub enum Event {
     Queue(ProjectName),
     /// What a project used was counted.
     Usage(ProjectName),
+    /// A reservation was made, deleted, or is over.
+    Reservation(ReservationName),
     /// The schedulers changed.
     Members,
     /// A model version was registered.
@@ -79,6 +82,7 @@ impl Event {
             Self::Node(_)
             | Self::Queue(_)
             | Self::Usage(_)
+            | Self::Reservation(_)
             | Self::Members
             | Self::Model { .. }
             | Self::Restored => None,

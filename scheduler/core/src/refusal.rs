@@ -1,7 +1,7 @@
 //! Why a command changed nothing.
 
 use serde::{Deserialize, Serialize};
-use trainyard_jobs::{AttemptRef, JobId, NodeId, TokenId};
+use trainyard_jobs::{AttemptRef, JobId, NodeId, ReservationName, TokenId};
 
 /// Why a command changed nothing. Refusing is deterministic: every replica refuses alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -77,6 +77,25 @@ pub enum Refusal {
     /// The queue cannot be set so.
     #[error("{0}")]
     Queue(String),
+    /// Nodes cannot be reserved so.
+    #[error("{0}")]
+    Reservation(String),
+    /// The name is taken.
+    #[error("there is a reservation {0}: delete it first, or take another name")]
+    ReservationTaken(ReservationName),
+    /// No such reservation.
+    #[error("there is no reservation {0}: `yard reservation list` lists them")]
+    NoReservation(ReservationName),
+    /// The node is reserved, and not for the job.
+    #[error("node {node} is reserved for {purpose} ({name})")]
+    Reserved {
+        /// The node's name.
+        node: String,
+        /// What for.
+        purpose: String,
+        /// The reservation.
+        name: ReservationName,
+    },
     /// The command contradicts itself.
     #[error("malformed: {0}")]
     Malformed(String),

@@ -6,6 +6,7 @@ mod jobs;
 mod member;
 mod node;
 mod queue;
+mod reservation;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{
     ClusterId, Digest, IdempotencyKey, JobId, JobPhase, Millis, ModelName, ModelVersion, NodeId,
-    ProjectName, Revision, Timestamp, TokenId,
+    ProjectName, ReservationName, Revision, Timestamp, TokenId,
 };
 
 pub use job::{Attempt, Checkpoint, Job, Leaving, Outcome, Placement, PlacementState};
@@ -21,6 +22,7 @@ pub use jobs::Jobs;
 pub use member::Member;
 pub use node::{Node, NodeState};
 pub use queue::{HALF_LIFE, Queue, Usage};
+pub use reservation::Reservation;
 pub use token::{Redeemed, TokenRecord};
 
 use crate::{
@@ -68,6 +70,12 @@ pub struct State {
     /// What projects used lately. Kept from feature level 3 on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) usage: BTreeMap<ProjectName, Usage>,
+    /// Nodes that are reserved for some time. Any from feature level 4 on alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) reservations: BTreeMap<ReservationName, Reservation>,
+    /// Reservations by their end, so that forgetting those that are over costs nothing.
+    #[serde(skip)]
+    pub(crate) reservations_by_end: BTreeSet<(Timestamp, ReservationName)>,
     /// Keys by age, so that forgetting the old ones costs nothing while there are none.
     #[serde(skip)]
     pub(crate) keys_by_age: BTreeSet<(Timestamp, IdempotencyKey)>,
@@ -107,6 +115,8 @@ impl State {
             archive: ArchiveHead::default(),
             queues: BTreeMap::new(),
             usage: BTreeMap::new(),
+            reservations: BTreeMap::new(),
+            reservations_by_end: BTreeSet::new(),
             keys_by_age: BTreeSet::new(),
             outbox: Vec::new(),
         }
@@ -116,6 +126,9 @@ impl State {
     pub(crate) fn rebuild(&mut self) {
         let expiry = |(id, token): (&TokenId, &TokenRecord)| (token.expires, id.clone());
         self.tokens_by_expiry = self.tokens.iter().map(expiry).collect();
+        let end =
+            |(name, known): (&ReservationName, &Reservation)| (known.spec.until, name.clone());
+        self.reservations_by_end = self.reservations.iter().map(end).collect();
         // A key that carries no time was given by name: it is not forgotten for its age.
         let aged = self.keys.iter().filter(|(key, _)| drawn_at(**key).is_some());
         self.keys_by_age = aged.map(|(key, record)| (record.used, *key)).collect();
@@ -235,6 +248,13 @@ impl State {
         &self.usage
     }
 
+    /// The reservations, those too that are over and not forgotten yet: that is so until the next
+    /// command.
+    #[must_use]
+    pub const fn reservations(&self) -> &BTreeMap<ReservationName, Reservation> {
+        &self.reservations
+    }
+
     /// The half-life of a project's use: its own, or that of the nearest queue above that says one.
     #[must_use]
     pub fn half_life(&self, project: &ProjectName) -> Millis {
@@ -310,6 +330,8 @@ impl State {
             archive,
             queues,
             usage,
+            reservations,
+            reservations_by_end: _,
             tokens_by_expiry: _,
             keys_by_age: _,
             outbox: _,
@@ -331,6 +353,8 @@ impl State {
             archive: *archive,
             queues: queues.clone(),
             usage: usage.clone(),
+            reservations: reservations.clone(),
+            reservations_by_end: BTreeSet::new(),
             tokens_by_expiry: BTreeSet::new(),
             keys_by_age: BTreeSet::new(),
             outbox: Vec::new(),

@@ -10,15 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) use tokens::secret;
 use trainyard_jobs::{
     AttemptPhase, AttemptRef, Bytes, CheckpointPart, Device, DeviceKind, Digest, FileEntry,
-    IdempotencyKey, Inventory, JobId, JobPhase, JobSpec, NodeId, QueueSpec, RankExit, SessionId,
-    Timestamp, TokenId, UnitId,
+    IdempotencyKey, Inventory, JobId, JobPhase, JobSpec, Millis, NodeId, NodeSelection, Purpose,
+    QueueSpec, RankExit, ReservationSpec, SessionId, Timestamp, TokenId, UnitId,
 };
 use uuid::Uuid;
 
 use crate::{
     Command, Delta, Envelope, Event, Planner, Refusal, Reply, State,
     archive::{Archive, ArchiveHead, Archived},
-    command::{EndedReport, FEATURE_LEVEL, Mutation, SetQueue, Submit},
+    command::{CreateReservation, EndedReport, FEATURE_LEVEL, Mutation, SetQueue, Submit},
     placement::WorkBudget,
     state::Job,
 };
@@ -132,8 +132,9 @@ impl World {
             planner: Planner::of(&state),
             now: state.time.0.max(1_000_000_000_000),
             index: state.index,
+            // No key of the commands so far is drawn again.
+            drawn: state.index,
             state,
-            drawn: 0,
             ended: BTreeMap::new(),
             redeemed: BTreeMap::new(),
             revoked: BTreeSet::new(),
@@ -199,6 +200,29 @@ impl World {
         change(&mut spec);
         let set = SetQueue { mutation, queue, spec: Some(spec), version: None };
         self.apply(Command::SetQueue(Box::new(set))).expect("sets");
+    }
+
+    /// Reserves nodes, those of these names or all, so long from now and for so long.
+    pub(crate) fn reserve(
+        &mut self,
+        name: &str,
+        nodes: &[&str],
+        (begins, lasts): (Millis, Millis),
+        purpose: Purpose,
+    ) -> Result<Reply, Refusal> {
+        let names = nodes.iter().map(|name| name.parse().expect("a name")).collect();
+        let nodes = if nodes.is_empty() { NodeSelection::All } else { NodeSelection::Names(names) };
+        let from = Timestamp(self.now + begins.0);
+        let until = Timestamp(from.0 + lasts.0);
+        let spec = ReservationSpec { from, until, nodes, purpose, reason: String::new() };
+        let (mutation, name) = (self.mutation(), name.parse().expect("a name"));
+        self.apply(Command::CreateReservation(Box::new(CreateReservation { mutation, name, spec })))
+    }
+
+    /// Ends a reservation.
+    pub(crate) fn unreserve(&mut self, name: &str) -> Result<Reply, Refusal> {
+        let (mutation, name) = (self.mutation(), name.parse().expect("a name"));
+        self.apply(Command::DeleteReservation { mutation, name })
     }
 
     pub(crate) fn cancel(&mut self, job: &JobId) {

@@ -208,12 +208,15 @@ impl Failure {
 
 const fn refusal_code(refusal: &Refusal) -> Code {
     match refusal {
-        Refusal::KeyConflict | Refusal::IdTaken(_) | Refusal::NameTaken { .. } => {
-            Code::AlreadyExists
-        }
-        Refusal::NoJob(_) | Refusal::NoNode(_) | Refusal::NoMember(_) | Refusal::NoToken(_) => {
-            Code::NotFound
-        }
+        Refusal::KeyConflict
+        | Refusal::IdTaken(_)
+        | Refusal::NameTaken { .. }
+        | Refusal::ReservationTaken(_) => Code::AlreadyExists,
+        Refusal::NoJob(_)
+        | Refusal::NoNode(_)
+        | Refusal::NoMember(_)
+        | Refusal::NoToken(_)
+        | Refusal::NoReservation(_) => Code::NotFound,
         Refusal::BadToken => Code::Unauthenticated,
         Refusal::TooManyTokens(_) => Code::ResourceExhausted,
         Refusal::KeyExpired | Refusal::Malformed(_) => Code::InvalidArgument,
@@ -224,6 +227,8 @@ const fn refusal_code(refusal: &Refusal) -> Code {
         | Refusal::Members(_)
         | Refusal::Known(_)
         | Refusal::Queue(_)
+        | Refusal::Reservation(_)
+        | Refusal::Reserved { .. }
         | Refusal::TokenUsed(_) => Code::FailedPrecondition,
     }
 }

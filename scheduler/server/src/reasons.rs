@@ -97,7 +97,7 @@ impl Follower {
     /// Takes in what happened since; all of the state, if that was too much to follow.
     fn catch_up(&mut self, replica: &Replica) {
         let (mut jobs, mut nodes) = (BTreeSet::new(), BTreeSet::new());
-        let mut queues = BTreeSet::new();
+        let (mut queues, mut reservations) = (BTreeSet::new(), BTreeSet::new());
         loop {
             match self.events.try_recv() {
                 Ok(batch) if batch.contains(&Event::Restored) => {
@@ -109,6 +109,7 @@ impl Follower {
                         match event {
                             Event::Node(node) => drop(nodes.insert(node.clone())),
                             Event::Queue(queue) => drop(queues.insert(queue.clone())),
+                            Event::Reservation(name) => drop(reservations.insert(name.clone())),
                             _ => {}
                         }
                     }
@@ -126,6 +127,9 @@ impl Follower {
             }
             for queue in queues {
                 self.planner.update(Delta::of_queue(state, &queue));
+            }
+            for name in reservations {
+                self.planner.update(Delta::of_reservation(state, &name));
             }
         });
         let unusable = replica.sessions.unusable();

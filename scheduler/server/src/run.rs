@@ -18,7 +18,7 @@ use trainyard_proto::{
     v1::{
         access_server::AccessServer, client_server::ClientServer, cluster_server::ClusterServer,
         join_server::JoinServer, queues_server::QueuesServer, raft_server::RaftServer,
-        worker_server::WorkerServer,
+        reservations_server::ReservationsServer, worker_server::WorkerServer,
     },
 };
 use trainyard_raft::{RaftHandle, Role};
@@ -44,7 +44,7 @@ use crate::{
     seen::SeenBundles,
     services::{
         AccessService, ClientService, ClusterService, JoinService, QueuesService, RaftService,
-        WorkerService,
+        ReservationsService, WorkerService,
     },
     sessions::Sessions,
     transport::{LateHandle, Peers, Speaker},
@@ -260,6 +260,7 @@ async fn serve(
     let raft = RaftServer::new(RaftService(replica.clone()));
     let access = AccessServer::new(AccessService(replica.clone()));
     let queues = QueuesServer::new(QueuesService(replica.clone()));
+    let reservations = ReservationsServer::new(ReservationsService(replica.clone()));
     let join = JoinServer::new(JoinService(replica.clone()));
     let cluster = ClusterServer::new(ClusterService(replica.clone()));
     let server = Server::builder()
@@ -274,6 +275,7 @@ async fn serve(
         .add_service(raft.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(access)
         .add_service(queues)
+        .add_service(reservations)
         .add_service(join)
         .add_service(cluster.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .serve_with_incoming_shutdown(connections, stop.cancelled());

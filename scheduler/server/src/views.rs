@@ -112,6 +112,7 @@ pub(crate) fn node(node: &Node, live: Option<Live>, silent_after: std::time::Dur
         seen_ms_ago: age.map_or(u64::MAX, millis),
         registered_ms: node.registered.0,
         held,
+        reservation: None,
     }
 }
 

@@ -32,6 +32,29 @@ pub(crate) struct NodeView {
     devices: Vec<DeviceView>,
     /// What runs here although the cluster does not know it.
     held: Vec<HeldView>,
+    /// What holds on it now, or else comes next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reservation: Option<ReservedView>,
+}
+
+/// A reservation of a node.
+#[derive(Debug, Serialize)]
+struct ReservedView {
+    name: String,
+    maintenance: bool,
+    from_unix_ms: u64,
+    until_unix_ms: u64,
+}
+
+impl ReservedView {
+    /// `upgrade in 2h`, or `upgrade, 1h left`.
+    fn words(&self, now_ms: u64) -> String {
+        let name = &self.name;
+        match self.from_unix_ms.saturating_sub(now_ms) {
+            0 => format!("{name}, {} left", largest(self.until_unix_ms.saturating_sub(now_ms))),
+            left => format!("{name} in {}", largest(left)),
+        }
+    }
 }
 
 /// An attempt of a history that a recovery cut off.
@@ -80,6 +103,12 @@ impl From<v1::Node> for NodeView {
             jobs: owners.map(|attempt| attempt.job).collect(),
             devices,
             held: node.held.into_iter().map(HeldView::from).collect(),
+            reservation: node.reservation.map(|reservation| ReservedView {
+                name: reservation.name,
+                maintenance: reservation.maintenance,
+                from_unix_ms: reservation.from_ms,
+                until_unix_ms: reservation.until_ms,
+            }),
         }
     }
 }
@@ -148,6 +177,7 @@ impl Row for NodeView {
                 "DISK FREE",
                 "TELEMETRY",
                 "VERSION",
+                "RESERVED",
                 "JOBS",
             ]
         } else {
@@ -161,6 +191,7 @@ impl Row for NodeView {
             0..1000 => "now".to_owned(),
             ms => format!("{} ago", largest(ms)),
         };
+        let reserved = self.reservation.as_ref().map(|r| r.words(look.now_ms)).unwrap_or_default();
         let jobs: Vec<String> = self.jobs.iter().map(|id| short(id, look.id_chars)).collect();
         let mut cells = vec![
             if look.wide { Cell::new(self.name.as_str()) } else { Cell::cut(&self.name, 18) },
@@ -178,6 +209,7 @@ impl Row for NodeView {
                 Cell::number(size(self.disk_free_bytes.unwrap_or_default())),
                 Cell::cut(self.telemetry.as_deref().unwrap_or_default(), 40),
                 Cell::new(self.agent_version.as_str()),
+                Cell::new(reserved),
                 Cell::new(jobs.join(",")),
             ]);
         } else {

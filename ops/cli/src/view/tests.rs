@@ -152,6 +152,7 @@ fn node() -> v1::Node {
     };
     v1::Node {
         held: Vec::new(),
+        reservation: None,
         id: "7d0000000000".into(),
         inventory: Some(v1::Inventory {
             name: "worker-1".into(),

@@ -37,5 +37,6 @@ pub(crate) fn gang(ranks: u32) -> Request {
         cpu_milli: 0,
         memory: Bytes(0),
         labels: BTreeMap::new(),
+        entitled: BTreeSet::new(),
     }
 }

@@ -36,6 +36,7 @@ impl State {
         let job = self.check_job(&start)?;
         self.check_limits(job, &start)?;
         let placements = self.check_placements(&start)?;
+        self.check_reserved(job, &start)?;
         let gpu_types = self.gpu_types(&start);
         let revision = self.revision();
         let time = self.time;

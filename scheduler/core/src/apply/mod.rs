@@ -10,6 +10,7 @@ mod member;
 mod node;
 mod queue;
 mod quota;
+mod reservation;
 mod settle;
 mod submit;
 #[cfg(test)]
@@ -46,6 +47,9 @@ impl State {
         self.index = index;
         self.time = self.time.max(envelope.time);
         let applied = self.carry_out(envelope.command, archive, events);
+        if applied.is_ok() {
+            self.forget_reservations(events);
+        }
         self.jobs.settle();
         applied
     }
@@ -100,6 +104,10 @@ impl State {
             Command::Archive { jobs } => self.archive_jobs(&jobs),
             Command::Preempt(preempt) => self.preempt(*preempt, events),
             Command::SetQueue(set) => self.set_queue(*set, archive, events),
+            Command::CreateReservation(create) => self.create_reservation(*create, archive, events),
+            Command::DeleteReservation { mutation, name } => {
+                self.delete_reservation(&mutation, name, archive, events)
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "small test numbers")]
 
 mod histories;
+mod reservations;
 mod tokens;
 
 use trainyard_jobs::{EndReason, JobId, JobPhase, RankExit};

@@ -3,14 +3,15 @@
 
 mod whatif;
 
-use trainyard_jobs::{JobId, Timestamp, spec::Resources};
+use trainyard_jobs::{JobId, Purpose, ReservationSpec, Timestamp, spec::Resources};
 
 pub(super) use self::whatif::Scenario;
 pub use self::whatif::{Change, Counterfactual};
 use super::{
-    fit::{Request, unit_word},
+    fit::{Hints, Request, unit_word},
     planner::Planner,
     share::OverQuota,
+    windows::During,
     yard::{Census, Yard},
 };
 
@@ -44,6 +45,8 @@ pub enum BlockerKind {
     Stopping,
     /// Its queue, or one above, may not have more.
     Quota,
+    /// Units are reserved, and it would not be gone in time.
+    Reserved,
 }
 
 impl BlockerKind {
@@ -60,6 +63,7 @@ impl BlockerKind {
             Self::Ports => "ports",
             Self::Stopping => "stopping",
             Self::Quota => "quota",
+            Self::Reserved => "reserved",
         }
     }
 }
@@ -110,14 +114,21 @@ impl Blocker {
     }
 }
 
-/// Counts what stands between a request and its units.
-pub(super) fn blockers(planner: &Planner, yard: &Yard, request: &Resources) -> Vec<Blocker> {
+/// Counts what stands between a job and its units at `now`. What it asks for comes twice: in its
+/// own words, and with what is known of it.
+pub(super) fn blockers(
+    planner: &Planner,
+    yard: &Yard,
+    request: &Resources,
+    (asked, hints): (&Request, &Hints<'_>),
+    now: Timestamp,
+) -> Vec<Blocker> {
     let word = unit_word(request);
     if planner.nodes().is_empty() {
         let message = "no worker is up: start one with `yard worker`".into();
         return vec![Blocker { kind: BlockerKind::NoNodes, message }];
     }
-    let Census { all, busy, out, reachable, nodes, .. } = yard.census(&request.into());
+    let Census { all, busy, out, reachable, nodes, .. } = yard.census(asked);
     let needs = format!("needs {}", counted(request.gpus, &word));
     let spread = request
         .max_ranks_per_node
@@ -134,12 +145,54 @@ pub(super) fn blockers(planner: &Planner, yard: &Yard, request: &Resources) -> V
         let message = format!("{} cannot be used: {}", counted(out, &word), reasons(planner));
         list.push(Blocker { kind: BlockerKind::Unusable, message });
     }
+    if let Some(during) = hints.during {
+        list.extend(reserved(yard, asked, hints, during, now, &word));
+    }
     list
 }
 
-/// Whether the request would fit if every unit that can be used were free.
-pub(super) fn could_fit(yard: &Yard, request: &Request) -> bool {
-    yard.census(request).usable >= request.ranks
+/// The reservations that are in a job's way, at most so many of them.
+const SHOWN: usize = 4;
+
+fn reserved(
+    yard: &Yard,
+    asked: &Request,
+    hints: &Hints<'_>,
+    during: During<'_>,
+    now: Timestamp,
+    word: &str,
+) -> Vec<Blocker> {
+    let found = yard.reserved(asked, hints).by_name;
+    let mut known: Vec<_> = found
+        .iter()
+        .filter_map(|(name, counts)| Some((during.spec(name)?, name, counts)))
+        .collect();
+    known.sort_by_key(|(spec, name, _)| (spec.from, *name));
+    let blocker = |(spec, name, (units, nodes)): (&ReservationSpec, _, &(u32, u32))| {
+        let units = format!("{} on {}", counted(*units, word), counted(*nodes, "node"));
+        let are = if units.starts_with("1 ") { "is" } else { "are" };
+        let when = if spec.from <= now {
+            format!("for {} more", spec.until.since(now))
+        } else {
+            let (begins, lasts) = (spec.from.since(now), spec.until.since(spec.from));
+            format!("in {begins} for {lasts}, and it may run until then")
+        };
+        // For whom else is not told: projects do not exist for those who are not in them.
+        let what = match spec.purpose {
+            Purpose::Maintenance => "maintenance",
+            Purpose::For { .. } => "others",
+        };
+        let message = format!("{units} {are} reserved for {what} ({name}) {when}");
+        Blocker { kind: BlockerKind::Reserved, message }
+    };
+    known.into_iter().take(SHOWN).map(blocker).collect()
+}
+
+/// Whether the request would fit if every unit that the job may use were free.
+pub(super) fn could_fit(yard: &Yard, request: &Request, hints: &Hints<'_>) -> bool {
+    let usable = yard.census(request).usable;
+    let reserved = if hints.during.is_some() { yard.reserved(request, hints).usable } else { 0 };
+    usable.saturating_sub(reserved) >= request.ranks
 }
 
 fn reasons(planner: &Planner) -> String {

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
-    Bytes, Device, DeviceKind, NodeId,
+    Bytes, Device, DeviceKind, NodeId, ReservationName,
     spec::{Resources, Speed, Speeds},
 };
+
+use super::windows::During;
 
 /// Thousandths of a unit: a rank that asks for a whole one asks for this many.
 pub const WHOLE: u16 = 1000;
@@ -34,6 +36,8 @@ pub struct Request {
     pub memory: Bytes,
     /// Only nodes that carry all of these.
     pub labels: BTreeMap<String, String>,
+    /// The reservations that are for the job: they are not in its way.
+    pub entitled: BTreeSet<ReservationName>,
 }
 
 /// What is known of the job beside its request.
@@ -43,13 +47,15 @@ pub struct Hints<'a> {
     pub avoid: Option<&'a BTreeSet<NodeId>>,
     /// How fast it runs on units of each type.
     pub speeds: Option<&'a Speeds>,
+    /// When it would run, where nodes are reserved.
+    pub during: Option<During<'a>>,
 }
 
 impl<'a> Hints<'a> {
     /// How fast it runs, and nothing else.
     #[must_use]
     pub const fn of(resources: &'a Resources) -> Self {
-        Self { avoid: None, speeds: Some(&resources.speed) }
+        Self { avoid: None, speeds: Some(&resources.speed), during: None }
     }
 
     /// How fast it runs on units of a type.
@@ -74,6 +80,7 @@ impl From<&Resources> for Request {
             cpu_milli: 0,
             memory: Bytes(0),
             labels: r.node_labels.clone(),
+            entitled: BTreeSet::new(),
         }
     }
 }

@@ -17,6 +17,7 @@ mod time;
 mod topology;
 mod victims;
 mod view;
+mod windows;
 mod yard;
 
 pub use explain::{Blocker, BlockerKind, Change, Counterfactual, Explanation};
@@ -28,4 +29,5 @@ pub use score::{InvalidPrice, Mix, Price, Terms};
 pub use time::Past;
 pub use topology::Span;
 pub use view::{Delta, PlanNode, Waiting};
+pub use windows::{During, Windows};
 pub use yard::{Census, Condition, Mark, Placement, Yard};

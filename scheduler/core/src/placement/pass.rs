@@ -4,11 +4,13 @@
 
 mod aim;
 mod claim;
+mod clear;
 mod expect;
 mod grow;
 mod merge;
 mod overdue;
 mod reclaim;
+mod slip;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +20,7 @@ use trainyard_jobs::{JobId, NodeId, ProjectName, StopCause, Timestamp};
 use self::{
     merge::{Next, Turns},
     reclaim::Losses,
+    slip::Misfits,
     why::Why,
 };
 use super::{
@@ -30,6 +33,7 @@ use super::{
     time::{Reservations, ends},
     victims::Standing,
     view::Waiting,
+    windows::During,
     yard::{Placement, Yard},
 };
 use crate::command::StartAttempt;
@@ -47,8 +51,8 @@ pub(super) struct Pass<'a> {
     /// A job that would have ended.
     gone: &'a BTreeSet<JobId>,
     work: u64,
-    /// Requests that found no place among what is free: units only go.
-    misfits: BTreeSet<Request>,
+    /// What found no place among what is free: units only go.
+    misfits: Misfits<'a>,
     /// What will be free without anybody's doing, and nobody has laid a hand on.
     pending: Vec<Placement>,
     /// Jobs that may be stopped for others of their group, the worst first.
@@ -73,8 +77,8 @@ pub(super) struct Pass<'a> {
     /// What jobs wanted of the types that they should have, in vain: the priority of the last, and
     /// what it had had.
     closed: BTreeMap<Request, (i32, u64)>,
-    /// Whether there are units enough for that at all.
-    reach: BTreeMap<Request, bool>,
+    /// Whether there are units enough for that at all, with so many reservations in the way.
+    reach: BTreeMap<(Request, usize), bool>,
     /// Some job was not helped there, and may be elsewhere.
     missed: bool,
     /// What is idle is handed out, and nobody is stopped: whom it would be for has had its turn.
@@ -104,7 +108,7 @@ impl<'a> Pass<'a> {
             asked: None,
             gone: &NOBODY,
             work: u64::MAX,
-            misfits: BTreeSet::new(),
+            misfits: Misfits::default(),
             pending,
             standings: BTreeMap::new(),
             in_vain: Vec::new(),
@@ -154,6 +158,7 @@ impl<'a> Pass<'a> {
     /// Goes through the queue.
     pub(super) fn run(&mut self) {
         self.stop_those_due();
+        self.clear();
         let planner = self.planner;
         let Some((mut seen, mut all_fit)) = self.run_overdue() else { return };
         let turns = Turns::of(planner, &self.shares);
@@ -236,20 +241,20 @@ impl<'a> Pass<'a> {
             Err(_) => return self.over_quota(job, settings, asked),
         };
         let request = narrowed.as_ref().unwrap_or(asked);
-        let hints = Hints { avoid: Some(&job.failed_on), ..Hints::of(&job.resources) };
-        let known = self.misfits.contains(request);
+        let hints = Hints { avoid: Some(&job.failed_on), ..self.planner.hints_of(job, self.now) };
+        let known = self.misfits.has(request, &hints);
         let place = if known { None } else { self.yard.place(request, &hints) };
         let place = place.or_else(|| self.backfill(job, request, &hints));
         let place = place.or_else(|| self.shrunk(job, request, &hints));
         let Some(place) = place else {
-            self.misfits.insert(request.clone());
-            if !self.idle_only && self.claim(job, settings, request, &hints) {
+            self.misfits.note(request, &hints);
+            let behind = self.idle_only || self.misfits.is_behind(&settings.group, asked);
+            if !behind && self.claim(job, settings, request, &hints) {
                 self.waits(job, |_| [Blocker::stopping()].into());
                 return Look::Takes;
             }
-            self.does_not_fit(job, settings, asked, request);
-            // One behind it may be gone before what is kept is needed.
-            let may = self.reserved.may_backfill(self.yard, request, &hints);
+            self.does_not_fit(job, settings, (asked, request), &hints);
+            let may = self.may_follow(settings, (asked, request), &hints);
             return if may { Look::Waits } else { Look::Misfit };
         };
         let turn = job.sequence.wrapping_add(u64::from(job.attempts));
@@ -320,12 +325,15 @@ impl<'a> Pass<'a> {
     }
 
     /// A place for as many ranks as there is room for, of a job that may do with fewer.
-    fn shrunk(&mut self, job: &Waiting, request: &Request, hints: &Hints<'_>) -> Option<Placement> {
+    fn shrunk(&mut self, job: &Waiting, request: &Request, hints: &Hints<'a>) -> Option<Placement> {
         let least = job.resources.min_gpus.filter(|least| *least < request.ranks)?;
         if !self.planner.elastic() {
             return None;
         }
         let with = |ranks| Request { ranks, ..request.clone() };
+        // With fewer ranks it runs for longer, with the fewest for longest.
+        let slower = |during: During<'a>| during.longer(request.ranks, least);
+        let hints = &Hints { during: hints.during.map(slower), ..*hints };
         let mut found = self.yard.place(&with(least), hints)?;
         // What fits, fits with fewer too: the most by bisection.
         let (mut fits, mut too_many) = (least, request.ranks);
@@ -403,10 +411,10 @@ impl<'a> Pass<'a> {
         &mut self,
         job: &'a Waiting,
         settings: &'a Settings,
-        asked: &Request,
-        request: &Request,
+        (asked, request): (&Request, &Request),
+        hints: &Hints<'_>,
     ) {
-        self.does_not_fit_because(job, settings, asked);
+        self.does_not_fit_because(job, settings, asked, hints);
         // Where it may have others stopped, those that go ahead of it do not delay it.
         if !self.reserved.may_take(job) || preempts(settings.policy) {
             return;
@@ -417,7 +425,8 @@ impl<'a> Pass<'a> {
         }
         let known = self.ends.take();
         let ends = known.unwrap_or_else(|| ends(self.planner, self.yard, self.gone, self.now));
-        let tried = self.reserved.take(self.yard, &self.pending, &ends, job, request);
+        let during = hints.during;
+        let tried = self.reserved.take(self.yard, &self.pending, &ends, job, (request, during));
         self.ends = Some(ends);
         self.work = self.work.saturating_sub(tried);
     }

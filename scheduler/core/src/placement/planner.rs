@@ -7,6 +7,7 @@ mod forecast;
 mod herd;
 mod nodes;
 mod suppose;
+mod windows;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -25,13 +26,13 @@ pub(super) use self::{
 };
 use super::{
     explain::Blocker,
-    fit::Request,
     gavel::Gavel,
     order::{Lines, Settings},
     pass::Pass,
     running::{Progress, Running, Stop},
     time::{History, News, Past, Seen},
     view::{Delta, PlanNode, Waiting},
+    windows::Windows,
     yard::Yard,
 };
 use crate::{State, apply::ELASTIC_LEVEL, command::StartAttempt, state::Usage};
@@ -85,6 +86,7 @@ pub struct Planner {
     /// The time of the last pass.
     clock: Timestamp,
     yard: Yard,
+    windows: Windows,
     lines: Lines,
     settings: BTreeMap<ProjectName, Settings>,
     /// The running jobs of each group that may be stopped for others.
@@ -116,6 +118,7 @@ impl PartialEq for Planner {
             && self.usage == other.usage
             && self.capacity == other.capacity
             && self.yard == other.yard
+            && self.windows == other.windows
     }
 }
 
@@ -146,6 +149,9 @@ impl Planner {
         for name in state.usage().keys() {
             planner.update(Delta::of_usage(state, name));
         }
+        for name in state.reservations().keys() {
+            planner.update(Delta::of_reservation(state, name));
+        }
         for job in state.live_jobs() {
             planner.update(Delta::of_job(state, &job.id));
         }
@@ -160,7 +166,7 @@ impl Planner {
         match delta {
             Delta::Waits(job) => {
                 self.forget(&job.id);
-                self.line_up(&job);
+                self.join(&job);
                 self.count_waiting(&job);
                 let queued = (job.used.0 > 0, job.id.clone());
                 match self.queued.get_mut(&job.project) {
@@ -203,6 +209,7 @@ impl Planner {
             Delta::Usage(name, usage) => {
                 self.usage.insert(name, usage);
             }
+            Delta::Reservation(name, spec) => self.reserve(&name, spec.map(|spec| *spec)),
             Delta::Node(node) => self.set_node(*node),
             Delta::NodeGone(node) => self.remove_node(&node),
             Delta::Unusable(node, units) => self.set_unusable(node, units),
@@ -312,14 +319,19 @@ impl Planner {
         }
     }
 
-    /// Puts a waiting job into its line.
-    fn line_up(&mut self, job: &Waiting) {
+    /// A job waits that did not.
+    fn join(&mut self, job: &Waiting) {
         self.settle(&job.project);
         self.takes_part(&job.project, &job.resources, true);
+        self.line_up(job);
+    }
+
+    /// Puts a waiting job into its line.
+    fn line_up(&mut self, job: &Waiting) {
         let merit = self.merit_of(job);
         let own = (job.priority, job.sequence, job.id.clone());
         let Some(settings) = self.settings.get(&job.project) else { return };
-        self.lines.insert(&settings.group, Request::from(&job.resources), own, merit);
+        self.lines.insert(&settings.group, self.request_of(job), own, merit);
     }
 
     /// Settings changed: everybody's group may be another.
@@ -331,7 +343,7 @@ impl Planner {
         self.leaving.clear();
         self.small.clear();
         let waiting = take(&mut self.waiting);
-        waiting.values().for_each(|job| self.line_up(job));
+        waiting.values().for_each(|job| self.join(job));
         self.waiting = waiting;
         for (_, job) in take(&mut self.running) {
             self.count(&job);

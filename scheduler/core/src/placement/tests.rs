@@ -7,6 +7,7 @@ mod preemption;
 mod shares;
 mod speeds;
 mod whatif;
+mod windows;
 
 use std::collections::BTreeMap;
 

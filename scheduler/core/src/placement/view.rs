@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
     Bytes, CheckpointId, Device, EndReason, JobId, JobPhase, Millis, NodeId, ProjectName,
-    QueueSpec, Timestamp, UnitId, spec::Resources,
+    QueueSpec, ReservationName, ReservationSpec, Timestamp, UnitId, spec::Resources,
 };
 
 use super::{
@@ -35,6 +35,8 @@ pub enum Delta {
     Queue(ProjectName, Option<Box<QueueSpec>>),
     /// What a project used lately.
     Usage(ProjectName, Usage),
+    /// A reservation of nodes; none when it is no more.
+    Reservation(ReservationName, Option<Box<ReservationSpec>>),
     /// A node is up, and offers this.
     Node(Box<PlanNode>),
     /// A node does not count any more.
@@ -137,6 +139,7 @@ impl Delta {
             Event::Node(node) => Self::of_node(state, node),
             Event::Queue(name) => Self::of_queue(state, name),
             Event::Usage(name) => Self::of_usage(state, name),
+            Event::Reservation(name) => Self::of_reservation(state, name),
             event => Self::of_job(state, event.job()?),
         })
     }
@@ -152,6 +155,13 @@ impl Delta {
     pub fn of_queue(state: &State, name: &ProjectName) -> Self {
         let queue = state.queues().get(name);
         Self::Queue(name.clone(), queue.map(|queue| Box::new(queue.spec.clone())))
+    }
+
+    /// How the planner should see a reservation now.
+    #[must_use]
+    pub fn of_reservation(state: &State, name: &ReservationName) -> Self {
+        let known = state.reservations().get(name);
+        Self::Reservation(name.clone(), known.map(|known| Box::new(known.spec.clone())))
     }
 
     /// How the planner should see a node now.

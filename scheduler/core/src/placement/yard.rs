@@ -19,7 +19,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
-    NodeId, UnitId,
+    NodeId, ReservationName, UnitId,
     spec::{Speed, Speeds},
 };
 
@@ -34,8 +34,12 @@ use super::{
     fit::{Request, WHOLE},
     score::{Mix, Terms},
     view::PlanNode,
+    windows::Covers,
 };
 use crate::command::Assignment;
+
+/// What a node without reservations has of them.
+static NONE: Covers = Covers::new();
 
 /// All nodes that are up.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +53,8 @@ pub struct Yard {
     mix: Mix,
     outlooks: Vec<Outlook>,
     conditions: BTreeMap<NodeId, Condition>,
+    /// The reservations of nodes that have any.
+    covers: BTreeMap<NodeId, Covers>,
     /// Nodes with units of several kinds, and with several islands.
     several: usize,
     divided: usize,
@@ -111,8 +117,9 @@ impl Yard {
         debug_assert!(self.log.is_empty(), "nodes change between plans, not within one");
         let none = Condition::default();
         let condition = self.conditions.get(&node.id).unwrap_or(&none);
+        let covers = self.covers.get(&node.id).unwrap_or(&NONE);
         let domains = self.index.domains.of(&node.labels);
-        let spot = Spot::new(node, out, condition, &mut self.kinds, domains);
+        let spot = Spot::new(node, out, (condition, covers), &mut self.kinds, domains);
         let slot = match self.by_id.get(&node.id) {
             Some(slot) => *slot,
             None => self.vacant.pop().unwrap_or_else(|| {
@@ -123,7 +130,8 @@ impl Yard {
         self.by_id.insert(node.id.clone(), slot);
         let place = usize::try_from(slot).ok().and_then(|at| self.slots.get_mut(at));
         let Some(place) = place else { return };
-        let mut resized = false;
+        // Counted before the old one is not any more: a kind that no node has is forgotten.
+        let mut resized = self.kinds.count(&spot, true);
         if let Some(before) = place {
             self.index.remove(slot, before);
             self.index.domains.count(slot, before, false);
@@ -135,7 +143,6 @@ impl Yard {
         self.divided += usize::from(!spot.one_island);
         self.index.domains.count(slot, &spot, true);
         self.index.add(slot, &spot);
-        resized |= self.kinds.count(&spot, true);
         *place = Some(spot);
         if resized {
             self.outlooks = self.kinds.outlooks(&self.mix);
@@ -146,6 +153,7 @@ impl Yard {
     pub fn remove(&mut self, node: &NodeId) {
         debug_assert!(self.log.is_empty(), "nodes change between plans, not within one");
         self.conditions.remove(node);
+        self.covers.remove(node);
         let Some(slot) = self.by_id.remove(node) else { return };
         let place = usize::try_from(slot).ok().and_then(|at| self.slots.get_mut(at));
         if let Some(before) = place.and_then(Option::take) {
@@ -180,6 +188,29 @@ impl Yard {
             self.conditions.insert(node.clone(), condition);
         }
         true
+    }
+
+    /// Says whether a reservation covers a node; whether that is news. It counts once the node is
+    /// set.
+    pub(super) fn cover(&mut self, node: &NodeId, name: &ReservationName, covered: bool) -> bool {
+        if covered {
+            return self.covers.entry(node.clone()).or_default().insert(name.clone());
+        }
+        let Some(covers) = self.covers.get_mut(node) else { return false };
+        let was = covers.remove(name);
+        if covers.is_empty() {
+            self.covers.remove(node);
+        }
+        was
+    }
+
+    /// Says which reservations cover a node. They count once it is set.
+    pub(super) fn cover_all(&mut self, node: &NodeId, covers: Covers) {
+        if covers.is_empty() {
+            self.covers.remove(node);
+        } else {
+            self.covers.insert(node.clone(), covers);
+        }
     }
 
     fn outlook(&self, kind: KindId) -> Option<&Outlook> {
@@ -349,6 +380,7 @@ impl PartialEq for Yard {
         self.by_id.len() == other.by_id.len()
             && self.index.free() == other.index.free()
             && self.conditions == other.conditions
+            && self.covers == other.covers
             && self.spots().zip(other.spots()).all(same)
     }
 }

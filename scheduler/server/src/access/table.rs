@@ -167,6 +167,13 @@ pub(crate) const TABLE: &[Rule] = &[
     Rule { cost: 5, ..change("/trainyard.v1.Join/Renew", MACHINE) },
     Rule { cost: 5, ..call("/trainyard.v1.Queues/ListQueues", VIEWER) },
     change("/trainyard.v1.Queues/SetQueue", OPERATOR),
+    Rule { cost: 2, ..call("/trainyard.v1.Reservations/ListReservations", VIEWER) },
+    // Up to 256 names of nodes.
+    Rule {
+        most_bytes: 2 * SMALL,
+        ..change("/trainyard.v1.Reservations/CreateReservation", OPERATOR)
+    },
+    change("/trainyard.v1.Reservations/DeleteReservation", OPERATOR),
     change("/trainyard.v1.Access/CreateToken", ADMIN),
     call("/trainyard.v1.Access/ListTokens", ADMIN),
     change("/trainyard.v1.Access/RevokeToken", ADMIN),

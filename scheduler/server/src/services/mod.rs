@@ -14,6 +14,7 @@ mod members;
 mod nodes;
 mod queues;
 mod raft;
+mod reservations;
 mod session;
 mod worker;
 
@@ -23,6 +24,7 @@ pub(crate) use cluster::ClusterService;
 pub(crate) use join::JoinService;
 pub(crate) use queues::QueuesService;
 pub(crate) use raft::RaftService;
+pub(crate) use reservations::ReservationsService;
 pub(crate) use worker::WorkerService;
 
 use std::pin::Pin;

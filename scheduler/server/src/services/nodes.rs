@@ -9,8 +9,8 @@ use trainyard_core::{
 use trainyard_jobs::JobPhase;
 use trainyard_proto::v1;
 
-use super::members;
-use crate::{access::Caller, error::Failure, probes, replica::Replica, views};
+use super::{members, reservations};
+use crate::{access::Caller, clock, error::Failure, probes, replica::Replica, views};
 
 /// What stands for a job of a project that the caller does not see, where a unit is taken by one.
 const FOREIGN: &str = "another";
@@ -22,8 +22,12 @@ pub(super) async fn list(
 ) -> Result<v1::ListNodesAnswer, Failure> {
     let silent_after = Duration::from_millis(replica.config.heartbeat.0.saturating_mul(3));
     let look = |state: &State| {
+        let now = clock::now();
         let view = |node: &Node| {
             let mut view = views::node(node, replica.sessions.get(&node.id), silent_after);
+            let inventory = &node.inventory;
+            let (name, labels) = (inventory.name.as_str(), &inventory.labels);
+            view.reservation = reservations::of_node(state, name, labels, now);
             for owner in view.owners.iter_mut().filter_map(|owner| owner.attempt.as_mut()) {
                 let job = owner.job.parse().ok().and_then(|id| state.job(&id));
                 if job.is_none_or(|job| !caller.sees(&job.spec.project)) {

@@ -48,6 +48,8 @@ pub const fn command(command: &Command) -> &'static str {
         Command::Archive { .. } => "Archive",
         Command::Preempt(_) => "Preempt",
         Command::SetQueue(_) => "SetQueue",
+        Command::CreateReservation(_) => "CreateReservation",
+        Command::DeleteReservation { .. } => "DeleteReservation",
     }
 }
 
@@ -71,6 +73,12 @@ const fn outcome(outcome: &Result<Reply, Refusal>) -> &'static str {
         Err(Refusal::NoMember(_) | Refusal::Members(_)) => "members",
         Err(Refusal::Queue(_)) => "queue",
         Err(Refusal::Known(_)) => "known attempt",
+        Err(
+            Refusal::Reservation(_)
+            | Refusal::ReservationTaken(_)
+            | Refusal::NoReservation(_)
+            | Refusal::Reserved { .. },
+        ) => "reservation",
     }
 }
 

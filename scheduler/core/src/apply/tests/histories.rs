@@ -1,10 +1,10 @@
 //! Random histories: whatever commands come in whatever order, the invariants of `World` hold
 //! after each, a snapshot reads back to the same state, and the planner's increments add up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use trainyard_jobs::{AttemptRef, JobId, JobPhase, Policy, StopCause, Timestamp};
+use trainyard_jobs::{AttemptRef, JobId, JobPhase, Millis, Policy, Purpose, StopCause, Timestamp};
 
 use crate::{
     Command, codec,
@@ -31,6 +31,8 @@ enum Act {
     Cancel { pick: usize },
     Preempt { pick: usize, notice: Option<u64> },
     Policy { policy: Policy },
+    Reserve { n: u64, node: u64, begins: u64, lasts: u64, mine: bool },
+    Unreserve { n: u64 },
     Complete { pick: usize },
     Reject { pick: usize },
     Retire { pick: usize },
@@ -64,6 +66,10 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(pick, notice)| Act::Preempt { pick, notice }),
         1 => proptest::sample::select(Policy::ALL.to_vec())
             .prop_map(|policy| Act::Policy { policy }),
+        2 => (0u64..3, 1u64..5, 0u64..20_000_000, 1u64..20_000_000, any::<bool>()).prop_map(
+            |(n, node, begins, lasts, mine)| Act::Reserve { n, node, begins, lasts, mine }
+        ),
+        1 => (0u64..3).prop_map(|n| Act::Unreserve { n }),
         3 => pick.clone().prop_map(|pick| Act::Complete { pick }),
         1 => pick.clone().prop_map(|pick| Act::Reject { pick }),
         1 => (token.clone(), any::<bool>(), 0u64..200_000)
@@ -158,6 +164,22 @@ impl History {
         assert_eq!(applied.is_ok(), may, "{applied:?}");
     }
 
+    /// The first reservation is of all nodes.
+    fn step_reservations(&mut self, act: Act) {
+        let Act::Reserve { n, node, begins, lasts, mine } = act else {
+            if let Act::Unreserve { n } = act {
+                drop(self.world.unreserve(&format!("r{n}")));
+            }
+            return;
+        };
+        let users = BTreeSet::from(["local".to_owned()]);
+        let mine = mine.then(|| Purpose::For { projects: BTreeSet::new(), users });
+        let (node, span) = (format!("n{node}"), (Millis(begins), Millis(lasts)));
+        let nodes = if n == 0 { vec![] } else { vec![node.as_str()] };
+        let purpose = mine.unwrap_or(Purpose::Maintenance);
+        let _ = self.world.reserve(&format!("r{n}"), &nodes, span, purpose);
+    }
+
     /// Something comes: a job, or a node.
     fn arrive(&mut self, act: Act) {
         match act {
@@ -222,6 +244,7 @@ impl History {
             Act::Policy { policy } => {
                 self.world.queue("root", |queue| queue.policy = Some(policy));
             }
+            act @ (Act::Reserve { .. } | Act::Unreserve { .. }) => self.step_reservations(act),
             Act::Complete { pick } => {
                 if let Some(AttemptRef { job, attempt, .. }) = self.attempt(pick) {
                     let _ = self.world.apply(Command::Complete { job, attempt });

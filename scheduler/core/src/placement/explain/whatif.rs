@@ -7,7 +7,9 @@ use std::{
     fmt,
 };
 
-use trainyard_jobs::{DeviceKind, JobId, NodeId, Timestamp, spec::Resources};
+use trainyard_jobs::{
+    DeviceKind, JobId, Millis, NodeId, ReservationName, Timestamp, spec::Resources,
+};
 
 use super::counted;
 use crate::placement::{
@@ -20,6 +22,9 @@ use crate::placement::{
 
 /// Running jobs of which one is sought whose end alone helps.
 const HOLDERS: usize = 256;
+
+/// Reservations that are looked at.
+const FEW: usize = 4;
 
 /// Nodes that somebody might add.
 const MORE: usize = 64;
@@ -50,6 +55,10 @@ pub enum Change {
         /// How many.
         count: u32,
     },
+    /// It is limited to so much run time more, so that it is gone before a reservation begins.
+    Within(Millis),
+    /// There is no such reservation.
+    Unreserved(ReservationName),
 }
 
 /// A change, and what it comes to.
@@ -79,11 +88,12 @@ pub(in crate::placement) struct Scenario<'a> {
     pub(in crate::placement) job: &'a Waiting,
     pub(in crate::placement) gone: &'a BTreeSet<JobId>,
     pub(in crate::placement) more: &'a [PlanNode],
+    pub(in crate::placement) without: Option<&'a ReservationName>,
 }
 
 impl<'a> Scenario<'a> {
     const fn of(job: &'a Waiting) -> Self {
-        Self { job, gone: &NOBODY, more: &[] }
+        Self { job, gone: &NOBODY, more: &[], without: None }
     }
 }
 
@@ -94,11 +104,14 @@ impl Planner {
         found.extend(self.fewer_ranks(job, now));
         found.extend(self.ends(job, now));
         found.extend(self.more_nodes(job, now));
+        if !self.windows().is_empty() {
+            found.extend(self.without_reservations(job, now));
+        }
         found
     }
 
     fn works(&mut self, scenario: &Scenario<'_>, now: Timestamp) -> bool {
-        self.would_fit(scenario) && self.would_start(scenario, now)
+        self.would_fit(scenario, now) && self.would_start(scenario, now)
     }
 
     /// Another type, or one wish less.
@@ -137,7 +150,7 @@ impl Planner {
         let mut works = |fewer: usize, quick: bool| {
             let changed = with(asked.saturating_sub(fewer));
             let scenario = Scenario::of(&changed);
-            if quick { self.would_fit(&scenario) } else { self.works(&scenario, now) }
+            if quick { self.would_fit(&scenario, now) } else { self.works(&scenario, now) }
         };
         let fewer = least(asked.saturating_sub(1), &mut works)?;
         let gpus = asked.saturating_sub(fewer);
@@ -164,12 +177,12 @@ impl Planner {
         let one = few
             .into_iter()
             .map(|id| BTreeSet::from([id]))
-            .find(|one| self.would_fit(&Scenario { gone: one, ..Scenario::of(job) }));
+            .find(|one| self.would_fit(&Scenario { gone: one, ..Scenario::of(job) }, now));
         let gone = one.or_else(|| {
             let ends = |holder: Holder<'_>| Reverse((holder.ends, holder.job.clone()));
             let mut ends: BinaryHeap<_> = self.holders(now).map(ends).collect();
             let next = || ends.pop().map(|Reverse((_, id))| id);
-            self.fewest(job, std::iter::from_fn(next), matters)
+            self.fewest(job, std::iter::from_fn(next), matters, now)
         });
         let gone = gone.filter(|gone| !gone.is_empty())?;
         if !self.works(&Scenario { gone: &gone, ..Scenario::of(job) }, now) {
@@ -177,6 +190,10 @@ impl Planner {
         }
         let running = gone.iter().filter_map(|id| self.running().get(id));
         let last = running.map(|job| self.end_of(job, now)).max()?;
+        // By then a reservation may be in its way that is not yet.
+        if !self.would_fit(&Scenario { gone: &gone, ..Scenario::of(job) }, last) {
+            return None;
+        }
         let one = gone.first()?.short();
         let who = if gone.len() == 1 {
             format!("job {one} ends")
@@ -216,7 +233,7 @@ impl Planner {
         let mut works = |count: usize, quick: bool| {
             let more = nodes.get(..count).unwrap_or_default();
             let scenario = Scenario { more, ..Scenario::of(job) };
-            if quick { self.would_fit(&scenario) } else { self.works(&scenario, now) }
+            if quick { self.would_fit(&scenario, now) } else { self.works(&scenario, now) }
         };
         let many = least(most, &mut works)?;
         let units = counted(u32::try_from(size).unwrap_or(u32::MAX), &unit_word(&job.resources));
@@ -227,6 +244,39 @@ impl Planner {
         let change = Change::Nodes { like: like.id, count };
         let micro_usd_per_hour = of_node.saturating_mul(u64::from(count));
         Some(Counterfactual { change, micro_usd_per_hour, text })
+    }
+
+    /// A limit with which it would be gone before a reservation, or a reservation without which
+    /// it would start.
+    fn without_reservations(&mut self, job: &Waiting, now: Timestamp) -> Vec<Counterfactual> {
+        let request = self.request_of(job);
+        let hints = self.hints_of(job, now);
+        let Some(during) = hints.during else { return Vec::new() };
+        let names = self.in_the_way(&request, &hints);
+        let begins = |name: &ReservationName| during.spec(name).map(|spec| spec.from);
+        let mut begins: Vec<Timestamp> = names.iter().filter_map(begins).collect();
+        begins.sort_unstable_by_key(|at| Reverse(*at));
+        begins.dedup();
+        let free = |(change, text)| Counterfactual { change, micro_usd_per_hour: 0, text };
+        let mut found = Vec::new();
+        for begins in begins.into_iter().take(FEW) {
+            let left = Millis(begins.since(now).0 / 60_000 * 60_000);
+            let shorter = Waiting { time_left: Some(left), ..job.clone() };
+            if left.0 > 0 && self.works(&Scenario::of(&shorter), now) {
+                let text = format!("if its limit ended it within {left} it would start now");
+                found.push(free((Change::Within(left), text)));
+                break;
+            }
+        }
+        for name in names.into_iter().take(FEW) {
+            let scenario = Scenario { without: Some(&name), ..Scenario::of(job) };
+            if self.works(&scenario, now) {
+                let text = format!("without reservation {name} it would start now");
+                found.push(free((Change::Unreserved(name), text)));
+                break;
+            }
+        }
+        found
     }
 }
 
@@ -259,6 +309,8 @@ fn bisect(
 /// A node like another, with nothing taken.
 fn copy(like: &PlanNode, n: usize) -> PlanNode {
     let mut node = like.clone();
+    // A reservation of the other's name is none of this one. No node is called so.
+    node.name = format!("another like {}", like.name);
     // Ids are drawn at random: one of these is not taken.
     node.id = NodeId::from_random(u64::MAX - u64::try_from(n).unwrap_or(0));
     node.owners.clear();

@@ -18,22 +18,24 @@ impl<'a> Pass<'a> {
         let settings = self.planner.settings_of(&job.project)?;
         let aim = self.planner.aim_of(job, settings).filter(|_| job.not_before <= self.now)?;
         let aimed = Request { types: aim.types, ..asked.clone() };
-        if !self.is_in_reach(&aimed) {
+        let during = self.planner.during(job, self.now);
+        let hints = Hints { avoid: Some(&job.failed_on), speeds: Some(&aim.speeds), during };
+        if !self.is_in_reach(&aimed, &hints) {
             return None;
         }
-        let hints = Hints { avoid: Some(&job.failed_on), speeds: Some(&aim.speeds) };
         let hits = self.hits(job, settings, aimed, &hints);
         self.missed |= !hits;
         Some(hits)
     }
 
     /// Whether a gang would fit if every unit that can be used were free.
-    fn is_in_reach(&mut self, aimed: &Request) -> bool {
-        if let Some(known) = self.reach.get(aimed) {
+    fn is_in_reach(&mut self, aimed: &Request, hints: &Hints<'_>) -> bool {
+        let key = (aimed.clone(), hints.during.map_or(0, |during| during.class()));
+        if let Some(known) = self.reach.get(&key) {
             return *known;
         }
-        let fits = could_fit(self.yard, aimed);
-        self.reach.insert(aimed.clone(), fits);
+        let fits = could_fit(self.yard, aimed, hints);
+        self.reach.insert(key, fits);
         fits
     }
 
@@ -47,7 +49,7 @@ impl<'a> Pass<'a> {
     ) -> bool {
         let Ok(narrowed) = self.shares.within(settings, &aimed, false) else {
             // Room in its queue is made for one that has a place.
-            let known = self.misfits.contains(&aimed);
+            let known = self.misfits.has(&aimed, hints);
             return !known
                 && self.yard.place(&aimed, hints).is_some()
                 && self.over_quota(job, settings, &aimed) == Look::Takes;
@@ -58,7 +60,7 @@ impl<'a> Pass<'a> {
         if self.closed.get(&request).is_some_and(in_vain) {
             return false;
         }
-        let known = self.misfits.contains(&request);
+        let known = self.misfits.has(&request, hints);
         let place = if known { None } else { self.yard.place(&request, hints) };
         if let Some(place) = place {
             let turn = job.sequence.wrapping_add(u64::from(job.attempts));
@@ -66,7 +68,7 @@ impl<'a> Pass<'a> {
             self.start(job, settings, &place, port);
             return true;
         }
-        self.misfits.insert(request.clone());
+        self.misfits.note(&request, hints);
         if self.claim(job, settings, &request, hints) {
             self.waits(job, |_| [Blocker::stopping()].into());
             return true;

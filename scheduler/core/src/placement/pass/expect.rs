@@ -44,7 +44,7 @@ impl Planner {
             let runs = if late { self.longest(job) } else { self.time_left(job) };
             let start = ahead.start(job, runs);
             if next.job == id {
-                return start;
+                return self.past_reservations(job, start?);
             }
             if let Some(settings) = self.settings_of(&job.project) {
                 shares.count(settings, job.resources.device, u64::from(job.resources.gpus), true);

@@ -63,16 +63,18 @@ impl Pass<'_> {
         let mark = self.yard.mark();
         let own = self.yard.placement(&job.assignments());
         self.yard.give_back(&own);
-        let settings = self.planner.settings_of(&job.project);
+        let planner = self.planner;
+        let settings = planner.settings_of(&job.project);
         let mut shares = self.shares.clone();
         if let Some(settings) = settings {
             shares.count(settings, job.resources.device, job.units(), false);
         }
-        let with = |ranks| Request { ranks, ..Request::from(&job.resources) };
+        let with = |ranks| Request { ranks, ..planner.request_of_running(job) };
+        let during = planner.during_rest(job, self.now);
+        let hints = Hints { during, ..Hints::of(&job.resources) };
         let place = |ranks: u32| {
             let within = settings.is_none_or(|s| shares.within(s, &with(ranks), false).is_ok());
-            let place = || self.yard.place(&with(ranks), &Hints::of(&job.resources));
-            if within { place() } else { None }
+            if within { self.yard.place(&with(ranks), &hints) } else { None }
         };
         let fits = |ranks| place(ranks).is_some();
         let mut few = u32::try_from(job.units()).unwrap_or(u32::MAX);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use trainyard_jobs::{JobId, Timestamp};
 
 use super::{Look, Pass};
-use crate::placement::{explain::could_fit, fit::Request, order::Settings, view::Waiting};
+use crate::placement::{explain::could_fit, order::Settings, view::Waiting};
 
 /// Of the units that a group may count on, the part that goes to jobs that have waited too long; the one
 /// that has done so for longest may have more.
@@ -26,7 +26,7 @@ impl<'a> Pass<'a> {
                 return None;
             }
             seen.insert(id);
-            let request = Request::from(&job.resources);
+            let request = planner.request_of(job);
             self.overdue = true;
             let look = self.consider(job, &request);
             self.overdue = false;
@@ -39,7 +39,9 @@ impl<'a> Pass<'a> {
             }
             // The cluster is cleared for one job at a time, or each would keep the others waiting.
             // One that no cluster like this could serve keeps nobody.
-            if look == Look::Misfit && could_fit(self.yard, &request) {
+            if look == Look::Misfit
+                && could_fit(self.yard, &request, &planner.hints_of(job, self.now))
+            {
                 break;
             }
         }

@@ -8,7 +8,7 @@ use trainyard_jobs::{JobId, ProjectName};
 use super::Pass;
 use crate::placement::{
     explain::{Blocker, blockers},
-    fit::Request,
+    fit::{Hints, Request},
     order::Settings,
     planner::{Blockers, Planner},
     view::Waiting,
@@ -19,8 +19,9 @@ use crate::placement::{
 pub(super) struct Why<'a> {
     jobs: BTreeMap<JobId, Blockers>,
     lines: BTreeMap<(&'a ProjectName, Request), Blockers>,
-    /// What was found out about a request, and for which job units were held then.
-    requests: BTreeMap<Request, (Option<JobId>, Blockers)>,
+    /// What was found out about a request that so many reservations are in the way of, and for
+    /// which job units were held then.
+    requests: BTreeMap<(Request, usize), (Option<JobId>, Blockers)>,
 }
 
 impl<'a> Pass<'a> {
@@ -52,17 +53,20 @@ impl<'a> Pass<'a> {
         job: &Waiting,
         settings: &'a Settings,
         asked: &Request,
+        hints: &Hints<'_>,
     ) {
         let (planner, held_for) = (self.planner, self.reserved.first().cloned());
         let Some(why) = &mut self.why else { return };
-        let known = why.requests.remove(asked).filter(|(held, _)| *held == held_for);
+        let key = (asked.clone(), hints.during.map_or(0, |during| during.class()));
+        let known = why.requests.remove(&key).filter(|(held, _)| *held == held_for);
         let known = known.unwrap_or_else(|| {
-            let mut found = blockers(planner, self.yard, &job.resources);
+            let in_all = (asked, hints);
+            let mut found = blockers(planner, self.yard, &job.resources, in_all, self.now);
             found.extend(held_for.as_ref().map(Blocker::held));
             (held_for, found.into())
         });
         let found = Blockers::clone(&known.1);
-        why.requests.insert(asked.clone(), known);
+        why.requests.insert(key, known);
         self.all_wait(job, settings, asked, found);
     }
 

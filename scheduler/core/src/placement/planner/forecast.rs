@@ -92,7 +92,7 @@ impl Planner {
         }
     }
 
-    fn facts_of_running<'a>(&self, job: &'a Running, now: Timestamp) -> Facts<'a> {
+    pub(super) fn facts_of_running<'a>(&self, job: &'a Running, now: Timestamp) -> Facts<'a> {
         let ran = now.since(job.started).0;
         Facts {
             project: &job.project,

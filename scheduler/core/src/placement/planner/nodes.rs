@@ -9,7 +9,7 @@ use crate::placement::view::PlanNode;
 
 impl Planner {
     pub(super) fn set_node(&mut self, node: PlanNode) {
-        self.yard.set(&node, self.unusable.get(&node.id));
+        self.put(&node);
         self.offer(&node, true);
         let known = self.nodes.get(&node.id).filter(|_| !self.gavel.is_empty());
         if known.is_none_or(|before| before.devices != node.devices) {
@@ -26,7 +26,7 @@ impl Planner {
             self.offer(&before, false);
         }
         self.unusable.remove(node);
-        self.yard.remove(node);
+        self.drop_node(node);
     }
 
     /// Counts what a node offers.

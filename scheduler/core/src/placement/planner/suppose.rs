@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use trainyard_jobs::{JobId, Timestamp};
+use trainyard_jobs::{JobId, ReservationName, Timestamp};
 
 use super::{Blockers, Planner};
 use crate::placement::{
     explain::Scenario,
-    fit::{Hints, Request},
     pass::Pass,
     running::Running,
     view::{Delta, Waiting},
@@ -38,26 +37,42 @@ impl Planner {
         }
         scenario.more.iter().for_each(|node| self.update(Delta::Node(Box::new(node.clone()))));
         self.take_part(scenario.gone, false);
+        let deleted = self.suppose_deleted(scenario.without);
         let starts = self.pass(now, |planner, yard| {
             let mut pass = Pass::new(planner, yard, now).asking(&scenario.job.id, scenario.gone);
             pass.run();
             pass.starts(&scenario.job.id)
         });
+        deleted.into_iter().for_each(|delta| self.update(delta));
         self.take_part(scenario.gone, true);
         scenario.more.iter().for_each(|node| self.update(Delta::NodeGone(node.id.clone())));
         before.iter().for_each(|job| self.update(waits(job)));
         starts
     }
 
-    /// Whether a job would find a place if it were the only one that waits: without that it need
-    /// not be planned.
-    pub(in crate::placement) fn would_fit(&mut self, scenario: &Scenario<'_>) -> bool {
-        scenario.more.iter().for_each(|node| self.yard.set(node, None));
+    /// Takes a reservation away; what brings it back.
+    fn suppose_deleted(&mut self, name: Option<&ReservationName>) -> Option<Delta> {
+        let name = name?;
+        let spec = self.windows.all().get(name)?.clone();
+        self.update(Delta::Reservation(name.clone(), None));
+        Some(Delta::Reservation(name.clone(), Some(Box::new(spec))))
+    }
+
+    /// Whether a job would find a place at `at` if it were the only one that waits: without that
+    /// it need not be planned.
+    pub(in crate::placement) fn would_fit(
+        &mut self,
+        scenario: &Scenario<'_>,
+        at: Timestamp,
+    ) -> bool {
+        scenario.more.iter().for_each(|node| self.put(node));
+        let deleted = self.suppose_deleted(scenario.without);
         let mark = self.yard.mark();
         scenario.gone.iter().for_each(|id| self.suppose_gone(id));
-        let fits = self.would_place(scenario.job);
+        let fits = self.would_place(scenario.job, at);
         self.yard.rewind(mark);
-        scenario.more.iter().for_each(|node| self.yard.remove(&node.id));
+        deleted.into_iter().for_each(|delta| self.update(delta));
+        scenario.more.iter().for_each(|node| self.drop_node(&node.id));
         fits
     }
 
@@ -69,6 +84,7 @@ impl Planner {
         job: &Waiting,
         mut ids: impl Iterator<Item = JobId>,
         matters: impl Fn(&Running) -> bool,
+        now: Timestamp,
     ) -> Option<BTreeSet<JobId>> {
         let mark = self.yard.mark();
         let (mut gone, mut few): (Vec<JobId>, usize) = (Vec::new(), 0);
@@ -82,14 +98,14 @@ impl Planner {
                 break;
             }
             more.iter().for_each(|id| self.suppose_gone(id));
-            fits = self.would_place(job);
+            fits = self.would_place(job, now);
         }
         let mut many = gone.len();
         while fits && many > few + 1 {
             let middle = few + (many - few) / 2;
             self.yard.rewind(mark);
             gone.iter().take(middle).for_each(|id| self.suppose_gone(id));
-            if self.would_place(job) {
+            if self.would_place(job, now) {
                 many = middle;
             } else {
                 few = middle;
@@ -106,8 +122,7 @@ impl Planner {
         }
     }
 
-    fn would_place(&mut self, job: &Waiting) -> bool {
-        let request = Request::from(&job.resources);
-        self.yard.place(&request, &Hints::of(&job.resources)).is_some()
+    fn would_place(&self, job: &Waiting, at: Timestamp) -> bool {
+        self.yard.place(&self.request_of(job), &self.hints_of(job, at)).is_some()
     }
 }

@@ -2,7 +2,7 @@
 //! then starts.
 
 use proptest::prelude::*;
-use trainyard_jobs::{JobId, Policy, Timestamp};
+use trainyard_jobs::{JobId, Millis, Policy, Purpose, Timestamp};
 
 use super::super::{Change, Counterfactual, Delta, Planner, Waiting, WorkBudget};
 use crate::{
@@ -21,13 +21,14 @@ fn altered(state: &State, id: &JobId, change: &Change) -> Waiting {
         Change::AnyMemory => r.min_gpu_memory = None,
         Change::AnySpread => r.max_ranks_per_node = None,
         Change::AnyNode => r.node_labels.clear(),
-        Change::Ends(_) | Change::Nodes { .. } => {}
+        Change::Within(left) => job.time_left = Some(*left),
+        Change::Ends(_) | Change::Nodes { .. } | Change::Unreserved(_) => {}
     }
     job
 }
 
 /// Makes the change and plans, with a planner that never heard of the question.
-fn starts(world: &World, id: &JobId, change: &Change) -> bool {
+pub(super) fn starts(world: &World, id: &JobId, change: &Change) -> bool {
     let mut copy = World::of(world.state.clone());
     copy.now = world.now;
     match change {
@@ -46,12 +47,19 @@ fn starts(world: &World, id: &JobId, change: &Change) -> bool {
                 copy.register_node(1000 + n, inventory);
             }
         }
+        Change::Unreserved(name) => drop(copy.unreserve(name.as_str())),
         _ => {}
     }
     let mut planner = Planner::of(&copy.state);
     planner.update(Delta::Waits(Box::new(altered(&copy.state, id, change))));
     let plan = planner.plan(Timestamp(copy.now), WorkBudget::UNLIMITED);
     plan.starts.iter().any(|start| start.job == *id)
+}
+
+/// For a project that has no jobs.
+fn nobody_here() -> Purpose {
+    let projects = std::collections::BTreeSet::from(["other".parse().unwrap()]);
+    Purpose::For { projects, users: std::collections::BTreeSet::new() }
 }
 
 #[derive(Debug, Clone)]
@@ -112,6 +120,7 @@ proptest! {
         wishes in proptest::collection::vec(wish(), 1..14),
         late in 0usize..6,
         policy in proptest::option::of(proptest::sample::select(Policy::ALL.to_vec())),
+        reserved in proptest::collection::vec((0u64..10_000_000, 1usize..5, any::<bool>()), 0..3),
     ) {
         let mut world = World::new();
         world.queue("root", |queue| queue.policy = policy);
@@ -119,6 +128,12 @@ proptest! {
             let model = if *h100 { "h100" } else { "a100" };
             let rack = if *in_rack { "a" } else { "b" };
             world.register_node(n, gpus(&format!("n{n}"), model, *count, &[("rack", rack)]));
+        }
+        for (n, (begins, node, maintenance)) in reserved.into_iter().enumerate() {
+            let purpose = if maintenance { Purpose::Maintenance } else { nobody_here() };
+            let (node, span) = (format!("n{node}"), (Millis(begins), Millis(1_000_000)));
+            // A node that there is not is not reserved.
+            let _ = world.reserve(&format!("r{n}"), &[&node], span, purpose);
         }
         let (first, rest) = wishes.split_at(wishes.len().saturating_sub(late));
         for wish in first {

@@ -9,6 +9,7 @@ use crate::placement::{
     fit::{Hints, Request},
     planner::Planner,
     view::Waiting,
+    windows::During,
     yard::{Placement, Yard},
 };
 
@@ -76,7 +77,7 @@ impl Reservations {
         pending: &[Placement],
         ends: &[(Timestamp, Placement)],
         job: &Waiting,
-        request: &Request,
+        (request, during): (&Request, Option<During<'_>>),
     ) -> u64 {
         let start = yard.mark();
         for place in pending {
@@ -90,7 +91,10 @@ impl Reservations {
                 yard.give_back(place);
             }
             tried += 1;
-            yard.place(request, &Hints::of(&job.resources))
+            let last = count.checked_sub(1).and_then(|last| ends.get(last));
+            // It runs from then on, when other nodes may be reserved than are now.
+            let during = during.map(|during| last.map_or(during, |(at, _)| during.begun(*at)));
+            yard.place(request, &Hints { during, ..Hints::of(&job.resources) })
         };
         // The more have ended, the sooner it fits: the fewest by bisection.
         let (mut few, mut many) = (0, ends.len());

@@ -1,8 +1,15 @@
 //! How many units answer to a request, and in which way they are not to be had: what an
 //! explanation counts. As the nodes are, whatever a plan has tried.
 
-use super::{Yard, kinds::KindId};
-use crate::placement::fit::Request;
+use std::collections::BTreeMap;
+
+use trainyard_jobs::ReservationName;
+
+use super::{Yard, kinds::KindId, spot::Spot};
+use crate::placement::{
+    fit::{Hints, Request},
+    windows::Covers,
+};
 
 /// Units that answer to a request, wherever they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,7 +28,54 @@ pub struct Census {
     pub nodes: u32,
 }
 
+/// Units that answer to a request and that reservations keep it from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::placement) struct Reserved {
+    /// Of those, what the limit of ranks a node leaves and nothing else keeps from being used.
+    pub(in crate::placement) usable: u32,
+    /// Units and nodes by reservation.
+    pub(in crate::placement) by_name: BTreeMap<ReservationName, (u32, u32)>,
+}
+
+impl Reserved {
+    fn count(&mut self, name: &ReservationName, units: u32, nodes: u32) {
+        let sum = self.by_name.entry(name.clone()).or_default();
+        *sum = (sum.0.saturating_add(units), sum.1.saturating_add(nodes));
+    }
+}
+
 impl Yard {
+    /// Counts the units that reservations keep a job from.
+    pub(in crate::placement) fn reserved(&self, request: &Request, hints: &Hints<'_>) -> Reserved {
+        let mut reserved = Reserved::default();
+        let Some(during) = hints.during else { return reserved };
+        let kinds = self.kinds.answering(request);
+        let spots = self.covers.iter().filter_map(|(node, covers)| {
+            let spot = self.spot(*self.by_id.get(node)?)?;
+            request.allows(&spot.labels).then_some((spot, covers))
+        });
+        for (spot, covers) in spots {
+            let mut names = during.barring(covers, &request.entitled).peekable();
+            let pools = || spot.pools.iter().filter(|pool| kinds.contains(&pool.kind));
+            let units: u32 = pools().map(|pool| u32::from(pool.total)).sum();
+            if units == 0 || names.peek().is_none() {
+                continue;
+            }
+            let out: u32 = pools().map(|pool| u32::from(pool.out)).sum();
+            reserved.usable += (units - out).min(request.most_per_node);
+            names.for_each(|name| reserved.count(name, units, 1));
+        }
+        reserved
+    }
+
+    /// Whether a reservation keeps a job off a node.
+    pub(super) fn is_barred(&self, spot: &Spot, request: &Request, hints: &Hints<'_>) -> bool {
+        let bars = |(during, covers): (crate::placement::During<'_>, &Covers)| {
+            during.barring(covers, &request.entitled).next().is_some()
+        };
+        hints.during.zip(self.covers.get(&spot.id)).is_some_and(bars)
+    }
+
     /// Counts the units that answer to a request.
     #[must_use]
     pub fn census(&self, request: &Request) -> Census {

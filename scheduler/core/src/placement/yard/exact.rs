@@ -102,6 +102,7 @@ fn placed(instance: &Instance) -> u64 {
         cpu_milli: 0,
         memory: Bytes(0),
         labels: BTreeMap::new(),
+        entitled: BTreeSet::new(),
     };
     let mut all = 0;
     for (at, ranks) in instance.gangs.iter().enumerate() {

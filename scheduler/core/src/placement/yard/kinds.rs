@@ -9,8 +9,9 @@ use trainyard_jobs::{Bytes, Device, DeviceKind};
 
 use super::{outlook::Outlook, spot::Spot};
 use crate::placement::{
-    fit::Request,
+    fit::{Hints, Request},
     score::{Demand, Mix, Terms},
+    windows::Covers,
 };
 
 /// The short name of a kind: where it stands among those seen. Nothing that is decided may
@@ -28,15 +29,19 @@ pub(super) struct Kind {
     pub(super) terms: Terms,
     /// Hot, slow or on a node that fails often: used when nothing better is free.
     pub(super) strained: bool,
+    /// The reservations of their node.
+    pub(super) covers: Covers,
 }
 
-/// The kinds that were ever seen.
+/// The kinds that nodes have. The place of one that none has any more is given to another.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Kinds(Vec<Known>);
 
 #[derive(Debug, Clone, Default)]
 struct Known {
     kind: Kind,
+    /// Some node has it.
+    used: bool,
     /// A number that stands for the kind in every planner.
     digest: u64,
     /// How many nodes have how many units of it.
@@ -54,23 +59,44 @@ impl Known {
 
 impl Kinds {
     /// The short name of a device's kind.
-    pub(super) fn id(&mut self, device: &Device, terms: Terms, strained: bool) -> KindId {
+    pub(super) fn id(
+        &mut self,
+        device: &Device,
+        terms: Terms,
+        strained: bool,
+        covers: &Covers,
+    ) -> KindId {
         let same = |Known { kind, .. }: &Known| {
             kind.device == device.kind
                 && (kind.terms, kind.strained) == (terms, strained)
                 && kind.memory == device.memory
                 && kind.model == device.model
+                && kind.covers == *covers
         };
         let at = self.0.iter().position(same).unwrap_or_else(|| {
             let Device { kind, model, memory, .. } = device.clone();
-            let mut hasher = DefaultHasher::new();
-            (kind, &model, memory.0, terms, strained).hash(&mut hasher);
-            let (digest, sizes) = (hasher.finish(), BTreeMap::new());
-            let kind = Kind { device: kind, model, memory, terms, strained };
-            self.0.push(Known { kind, digest, sizes, ..Known::default() });
-            self.0.len() - 1
+            let covers = covers.clone();
+            self.learn(Kind { device: kind, model, memory, terms, strained, covers })
         });
+        if let Some(known) = self.0.get_mut(at) {
+            known.used = true;
+        }
         KindId(u16::try_from(at).unwrap_or(u16::MAX))
+    }
+
+    /// Gives a kind that is new a place.
+    fn learn(&mut self, kind: Kind) -> usize {
+        let mut hasher = DefaultHasher::new();
+        (kind.device, &kind.model, kind.memory.0, kind.terms, kind.strained).hash(&mut hasher);
+        kind.covers.iter().for_each(|name| name.hash(&mut hasher));
+        let known = Known { kind, digest: hasher.finish(), ..Known::default() };
+        let vacant = self.0.iter().position(|known| !known.used);
+        if let Some(place) = vacant.and_then(|at| self.0.get_mut(at)) {
+            *place = known;
+            return vacant.unwrap_or_default();
+        }
+        self.0.push(known);
+        self.0.len() - 1
     }
 
     /// Whether units of this kind answer to the request.
@@ -81,12 +107,23 @@ impl Kinds {
 
     /// The kinds that answer to the request, in an order that all planners share.
     pub(super) fn answering(&self, request: &Request) -> Vec<KindId> {
-        let mut found: Vec<KindId> = (0..u16::try_from(self.0.len()).unwrap_or(u16::MAX))
-            .map(KindId)
-            .filter(|kind| self.answers(*kind, request))
-            .collect();
+        let all = (0..u16::try_from(self.0.len()).unwrap_or(u16::MAX)).map(KindId);
+        let mut found: Vec<KindId> = all.filter(|kind| self.answers(*kind, request)).collect();
         found.sort_by_key(|kind| self.get(*kind));
         found
+    }
+
+    /// Those of them on nodes that the job may use.
+    pub(super) fn open(&self, request: &Request, hints: &Hints<'_>) -> Vec<KindId> {
+        let mut found = self.answering(request);
+        found.retain(|kind| !self.is_barred(*kind, request, hints));
+        found
+    }
+
+    /// Whether a reservation keeps the job off the nodes of a kind.
+    pub(super) fn is_barred(&self, kind: KindId, request: &Request, hints: &Hints<'_>) -> bool {
+        let Some((during, kind)) = hints.during.zip(self.get(kind)) else { return false };
+        during.barring(&kind.covers, &request.entitled).next().is_some()
     }
 
     pub(super) fn get(&self, kind: KindId) -> Option<&Kind> {
@@ -103,6 +140,7 @@ impl Kinds {
             *nodes = if came { *nodes + 1 } else { nodes.saturating_sub(1) };
             if *nodes == 0 {
                 known.sizes.remove(&pool.total);
+                known.used = !known.sizes.is_empty();
             }
             changed |= known.sizes.len() != before;
             let change = |count: u32, by: u16| {

@@ -28,7 +28,7 @@ impl Yard {
     #[must_use]
     pub fn place(&self, request: &Request, hints: &Hints<'_>) -> Option<Placement> {
         let ranks = usize::try_from(request.ranks).ok().filter(|ranks| *ranks > 0)?;
-        let kinds = if request.share == 0 { Vec::new() } else { self.kinds.answering(request) };
+        let kinds = if request.share == 0 { Vec::new() } else { self.kinds.open(request, hints) };
         if request.share == WHOLE {
             let free: usize = kinds.iter().map(|kind| self.index.whole(*kind)).sum();
             if ranks > free {
@@ -207,7 +207,8 @@ impl Search<'_> {
     fn without_units(&self) -> Option<Placement> {
         let none = KindId(u16::MAX);
         let offer = |(slot, spot): (u32, &Spot)| {
-            self.spot(&(spot.look, spot.key, slot)).filter(|_| !spot.held)?;
+            let barred = self.yard.is_barred(spot, self.request, self.hints);
+            self.spot(&(spot.look, spot.key, slot)).filter(|_| !spot.held && !barred)?;
             let fits = spot.room(self.request) >= self.ranks && self.ranks <= self.most();
             let part = Part { slot, ranks: self.request.ranks, units: Vec::new() };
             fits.then(|| Offer {

@@ -15,6 +15,7 @@ use crate::placement::{
     score::Terms,
     topology::{Span, group},
     view::PlanNode,
+    windows::Covers,
 };
 
 /// A node as the yard sees it.
@@ -80,7 +81,7 @@ impl Spot {
     pub(super) fn new(
         node: &PlanNode,
         out: Option<&BTreeMap<UnitId, String>>,
-        condition: &Condition,
+        (condition, covers): (&Condition, &Covers),
         kinds: &mut Kinds,
         domains: Vec<DomainId>,
     ) -> Self {
@@ -92,7 +93,7 @@ impl Spot {
         devices.truncate(usize::from(u16::MAX));
         let unit = |(id, device): (&UnitId, &Device)| Unit {
             id: id.clone(),
-            kind: kinds.id(device, terms, strained(id)),
+            kind: kinds.id(device, terms, strained(id), covers),
             island: group(&node.labels, "nvlink", device.index),
             numa: group(&node.labels, "numa", device.index),
             used: if node.owners.contains_key(id) { WHOLE } else { 0 },

@@ -49,6 +49,7 @@ fn gang(ranks: u32) -> Request {
         cpu_milli: 0,
         memory: Bytes(0),
         labels: BTreeMap::new(),
+        entitled: BTreeSet::new(),
     }
 }
 
