@@ -54,8 +54,12 @@ impl<'a> Pass<'a> {
     /// deadline soon.
     fn goes_first(&mut self, job: &Waiting) -> Option<Timestamp> {
         let settings = self.planner.settings_of(&job.project)?;
-        let since = Timestamp(job.since.0.saturating_add(self.planner.bound(job, settings)));
-        if since <= self.now && self.has_favours(job, settings, since) {
+        let part = (self.shares.entitled(settings, job.resources.device) / PART).max(1);
+        let times = u64::from(job.resources.gpus).div_ceil(part).min(PART);
+        let bound = self.planner.bound(job, settings).saturating_mul(times);
+        let since = Timestamp(job.since.0.saturating_add(bound));
+        self.again(since);
+        if since <= self.now && self.has_favours(job, settings, since, part) {
             return Some(since);
         }
         let alone = settings.ordered_path().is_empty();
@@ -65,15 +69,20 @@ impl<'a> Pass<'a> {
 
     /// Whether the job's group has something left to give. What it gave to those whose wait got
     /// too long later does not count: so the first of all always gets its turn.
-    fn has_favours(&mut self, job: &Waiting, settings: &'a Settings, since: Timestamp) -> bool {
+    fn has_favours(
+        &mut self,
+        job: &Waiting,
+        settings: &'a Settings,
+        since: Timestamp,
+        part: u64,
+    ) -> bool {
         let (planner, now) = (self.planner, self.now);
-        let most = self.shares.entitled(settings, job.resources.device) / PART;
         let favours = self.favours.entry(&settings.group);
         let favours = favours.or_insert_with(|| planner.favours(&settings.group, now));
         let before = favours.given.iter().filter(|(other, _)| *other <= since);
         let given: u64 = before.map(|(_, units)| units).sum();
         let more = given.saturating_add(u64::from(job.resources.gpus));
-        if given == 0 || more <= most {
+        if given == 0 || more <= part {
             return true;
         }
         if let Some(next) = favours.next {

@@ -250,6 +250,7 @@ fn those_that_have_waited_too_long_get_a_part_of_the_cluster_and_no_more() {
     let mut world = world(Policy::Srsf, 16);
     world.queue("root", |queue| queue.patience = Some(Millis(24 * HOUR)));
     let all = world.start(hours(16, 1));
+    let large = world.submit(hours(4, 2));
     let old: Vec<JobId> = (0..4).map(|_| world.submit(hours(2, 2))).collect();
     world.now += 30 * HOUR;
     let short: Vec<JobId> = (0..8).map(|_| world.submit(hours(2, 1))).collect();
@@ -257,6 +258,7 @@ fn those_that_have_waited_too_long_get_a_part_of_the_cluster_and_no_more() {
     let started: Vec<JobId> = world.plan().into_iter().map(|attempt| attempt.job).collect();
     assert_eq!(started[0], old[0], "an eighth for the one that has waited longest");
     assert_eq!(started[1..], short[..7]);
+    assert!(!started.contains(&large), "it needs two such parts, and waits twice as long");
     let again = world.look().again.unwrap();
     assert!(again <= Timestamp(world.now + 3 * HOUR), "the next may have its turn then: {again:?}");
     world.now += 3 * HOUR;
