@@ -182,6 +182,8 @@ impl<'a> Pass<'a> {
         seen: &mut BTreeSet<&'a JobId>,
         aimed: bool,
     ) -> Option<bool> {
+        // Who is helped in the first round is passed over in the second, if there is to be one.
+        let rounds = self.planner.has_aims();
         let mut all_fit = true;
         while let Some(next) = turns.next() {
             let Some(job) = self.planner.job(next.job).filter(|_| !seen.contains(next.job)) else {
@@ -191,7 +193,7 @@ impl<'a> Pass<'a> {
             if !self.afford() {
                 return None;
             }
-            let hits = if aimed { self.aim(job, next.request) } else { None };
+            let hits = if aimed && rounds { self.aim(job, next.request) } else { None };
             let look = match hits {
                 Some(false) => Look::Waits,
                 Some(true) => Look::Takes,
@@ -201,7 +203,7 @@ impl<'a> Pass<'a> {
             if self.asked == Some(next.job) && hits != Some(false) {
                 return None;
             }
-            if look == Look::Takes {
+            if rounds && look == Look::Takes {
                 seen.insert(next.job);
             }
             all_fit &= look == Look::Takes || hits == Some(false);

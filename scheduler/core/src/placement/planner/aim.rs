@@ -54,6 +54,11 @@ impl Planner {
         }
     }
 
+    /// Whether any group's jobs are placed by what they should have.
+    pub(in crate::placement) fn has_aims(&self) -> bool {
+        !self.gavel.is_empty()
+    }
+
     /// Whether a group's jobs are placed by what they should have.
     pub(in crate::placement) fn has_targets(&self, group: &ProjectName) -> bool {
         self.settings.get(group).is_some_and(|settings| settings.policy == Policy::Gavel)
