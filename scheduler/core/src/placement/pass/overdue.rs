@@ -9,8 +9,8 @@ use trainyard_jobs::{JobId, Timestamp};
 use super::{Look, Pass};
 use crate::placement::{explain::could_fit, order::Settings, view::Waiting};
 
-/// Of the units that a group may count on, the part that goes to jobs that have waited too long; the one
-/// that has done so for longest may have more.
+/// Jobs that have waited too long get so small a part of the units that their group may count on.
+/// One that needs the part several times waits as many times as long, and then goes alone.
 const PART: u64 = 8;
 
 impl<'a> Pass<'a> {
