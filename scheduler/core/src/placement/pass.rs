@@ -187,7 +187,7 @@ impl<'a> Pass<'a> {
         let mut all_fit = true;
         while let Some(next) = turns.next() {
             let Some(job) = self.planner.job(next.job).filter(|_| !seen.contains(next.job)) else {
-                turns.step(next);
+                turns.go_past(next);
                 continue;
             };
             if !self.afford() {
@@ -216,8 +216,10 @@ impl<'a> Pass<'a> {
         if look == Look::Takes {
             turns.changed(next.group, &self.shares);
         }
-        if look != Look::Misfit {
-            turns.step(next);
+        if look == Look::Misfit {
+            turns.end_line(next);
+        } else {
+            turns.go_past(next);
         }
     }
 

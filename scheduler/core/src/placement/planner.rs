@@ -5,6 +5,7 @@ mod aim;
 mod census;
 mod forecast;
 mod herd;
+mod news;
 mod nodes;
 mod suppose;
 mod windows;
@@ -19,7 +20,7 @@ use trainyard_jobs::{
     DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId,
 };
 
-use self::{census::Census, herd::Herd};
+use self::{census::Census, herd::Herd, news::is_alone};
 pub(super) use self::{
     forecast::Favours,
     herd::{Ask, Holder, Loss},
@@ -30,7 +31,7 @@ use super::{
     order::{Lines, Settings},
     pass::Pass,
     running::{Progress, Running, Stop},
-    time::{History, News, Past, Seen},
+    time::{History, Past, Seen},
     view::{Delta, PlanNode, Waiting},
     windows::Windows,
     yard::Yard,
@@ -74,7 +75,7 @@ pub type Blockers = Arc<[Blocker]>;
 #[derive(Debug, Clone, Default)]
 pub struct Planner {
     waiting: HashMap<JobId, Waiting>,
-    /// Those that wait, by project: those first that have not run.
+    /// Those that wait, by project: those last that are judged by themselves.
     queued: BTreeMap<ProjectName, BTreeSet<(bool, JobId)>>,
     running: HashMap<JobId, Running>,
     nodes: BTreeMap<NodeId, PlanNode>,
@@ -143,6 +144,8 @@ impl Planner {
                 planner.history.learn(&past);
             }
         }
+        // Nobody waits yet who would have to be told.
+        planner.history.sum_up();
         for name in state.queues().keys() {
             planner.update(Delta::of_queue(state, name));
         }
@@ -168,7 +171,7 @@ impl Planner {
                 self.forget(&job.id);
                 self.join(&job);
                 self.count_waiting(&job);
-                let queued = (job.used.0 > 0, job.id.clone());
+                let queued = (is_alone(&job), job.id.clone());
                 match self.queued.get_mut(&job.project) {
                     Some(others) => drop(others.insert(queued)),
                     None => drop(self.queued.insert(job.project.clone(), [queued].into())),
@@ -240,8 +243,9 @@ impl Planner {
         let said = (progress.done, progress.total);
         let seen = Seen::of(said, ran, speed, self.seen.get(id));
         self.seen.insert(id.clone(), seen);
-        if let Some(job) = self.waiting.get(id) {
-            self.lines.shift(id, self.merit_of(job));
+        if let Some(job) = self.waiting.remove(id) {
+            self.line_up(&job);
+            self.waiting.insert(id.clone(), job);
         }
         if let Some(job) = self.running.get(id).filter(|job| !job.is_leaving()).cloned() {
             self.herd(&job);
@@ -255,14 +259,14 @@ impl Planner {
         }
         let kin = self.history.kin(&job.project, &job.principal, job.resources.gpus);
         let ran = job.used.0.saturating_sub(self.restarting(&job.project, job.attempts));
-        self.census.count(&job.id, (&job.project, kin), ran, None, &mut self.history);
+        self.census.count(&job.id, kin, ran, None, &mut self.history);
     }
 
     fn count_running(&mut self, job: &Running) {
         let kin = self.history.kin(&job.project, &job.principal, job.resources.gpus);
         let ran = job.used.0.saturating_sub(self.restarting(&job.project, job.attempt.0));
         let since = Some(job.started);
-        self.census.count(&job.id, (&job.project, kin), ran, since, &mut self.history);
+        self.census.count(&job.id, kin, ran, since, &mut self.history);
     }
 
     /// Counts anew how long those have run that have not ended.
@@ -278,45 +282,20 @@ impl Planner {
 
     /// It is `now`: jobs have run for longer, and what is expected of others follows from that.
     fn advance(&mut self, now: Timestamp) {
-        if now < std::mem::replace(&mut self.clock, now) {
+        let before = std::mem::replace(&mut self.clock, now);
+        self.history.advance(now);
+        if now < before {
             self.count_all();
         }
-        self.census.advance(now, &mut self.history);
         self.aim();
         for news in self.history.sum_up() {
             self.tell_herds(&news);
-            let projects = match &news.project {
-                Some(project) => self.queued.get_key_value(project).into_iter().collect(),
-                None => self.queued.iter().collect::<Vec<_>>(),
-            };
-            for (project, jobs) in projects {
-                // Who knows enough of a project's own jobs does not ask others.
-                if news.project.is_none() && self.history.knows(project) {
-                    continue;
-                }
-                let concerned =
-                    jobs.iter().rev().take_while(|(has_run, _)| *has_run || news.of_fresh);
-                for job in concerned.filter_map(|(_, id)| self.waiting.get(id)) {
-                    // Of one that says something itself nothing else is expected.
-                    if job.estimate.is_none() || job.used.0 > 0 {
-                        self.lines.shift(&job.id, self.merit_of(job));
-                    }
-                }
-            }
+            self.tell_cohorts(&news);
+            self.tell_others(&news);
         }
         self.herds.values_mut().for_each(|herd| herd.advance(now, &self.history));
-    }
-
-    /// Something else is expected of jobs that run.
-    fn tell_herds(&mut self, news: &News) {
-        let Some(project) = &news.project else {
-            return self.herds.values_mut().for_each(|herd| herd.heed(true));
-        };
-        if let Some(settings) = self.settings.get(project)
-            && let Some(herd) = self.herds.get_mut(&settings.group)
-        {
-            herd.heed(false);
-        }
+        #[cfg(test)]
+        self.check_lines();
     }
 
     /// A job waits that did not.
@@ -324,14 +303,6 @@ impl Planner {
         self.settle(&job.project);
         self.takes_part(&job.project, &job.resources, true);
         self.line_up(job);
-    }
-
-    /// Puts a waiting job into its line.
-    fn line_up(&mut self, job: &Waiting) {
-        let merit = self.merit_of(job);
-        let own = (job.priority, job.sequence, job.id.clone());
-        let Some(settings) = self.settings.get(&job.project) else { return };
-        self.lines.insert(&settings.group, self.request_of(job), own, merit);
     }
 
     /// Settings changed: everybody's group may be another.
@@ -401,7 +372,7 @@ impl Planner {
             self.takes_part(&job.project, &job.resources, false);
             self.lines.remove(id);
             if let Some(queued) = self.queued.get_mut(&job.project) {
-                queued.remove(&(job.used.0 > 0, job.id));
+                queued.remove(&(is_alone(&job), job.id));
                 if queued.is_empty() {
                     self.queued.remove(&job.project);
                 }

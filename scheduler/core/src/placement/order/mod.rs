@@ -5,6 +5,6 @@ mod lines;
 mod settings;
 mod value;
 
-pub(super) use lines::{Lines, Merit, Rank};
+pub(super) use lines::{Comer, LineId, Lines, Merit, Peers, Step, Walk};
 pub(super) use settings::Settings;
 pub(super) use value::{Worth, bucket_end, by_service, preempts, stops_for, value};

@@ -49,7 +49,7 @@ impl Planner {
             if let Some(settings) = self.settings_of(&job.project) {
                 shares.count(settings, job.resources.device, u64::from(job.resources.gpus), true);
             }
-            turns.step(next);
+            turns.go_past(next);
             turns.changed(next.group, &shares);
         }
         None

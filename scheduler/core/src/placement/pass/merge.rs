@@ -1,43 +1,16 @@
 //! The order in which a pass comes to jobs: groups take turns by what their queues have, and in a
 //! group the lines are merged.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, btree_set},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{JobId, ProjectName};
 
-use crate::placement::{fit::Request, order::Rank, planner::Planner, share::Shares};
-
-/// A group's lines, merged.
-struct Merge<'a> {
-    heads: BinaryHeap<Reverse<(&'a Rank, usize)>>,
-    lines: Vec<(&'a Request, btree_set::Iter<'a, Rank>)>,
-}
-
-impl<'a> Merge<'a> {
-    fn of(lines: &'a BTreeMap<Request, BTreeSet<Rank>>) -> Self {
-        let mut merge = Self { heads: BinaryHeap::new(), lines: Vec::with_capacity(lines.len()) };
-        for (at, (request, line)) in lines.iter().enumerate() {
-            merge.lines.push((request, line.iter()));
-            merge.step(at);
-        }
-        merge
-    }
-
-    /// The next of a line comes forward.
-    fn step(&mut self, at: usize) {
-        if let Some(rank) = self.lines.get_mut(at).and_then(|(_, line)| line.next()) {
-            self.heads.push(Reverse((rank, at)));
-        }
-    }
-
-    fn next(&mut self) -> Option<(&'a JobId, &'a Request, usize)> {
-        let Reverse((rank, at)) = self.heads.pop()?;
-        Some((&rank.3, self.lines.get(at)?.0, at))
-    }
-}
+use crate::placement::{
+    fit::Request,
+    order::{LineId, Step, Walk},
+    planner::Planner,
+    share::Shares,
+};
 
 /// What a group's turn depends on, and the group.
 type Turn<'a> = (Vec<(u64, &'a ProjectName)>, &'a ProjectName);
@@ -45,7 +18,9 @@ type Turn<'a> = (Vec<(u64, &'a ProjectName)>, &'a ProjectName);
 /// All groups.
 pub(super) struct Turns<'a> {
     planner: &'a Planner,
-    merges: BTreeMap<&'a ProjectName, Merge<'a>>,
+    walks: BTreeMap<&'a ProjectName, Walk<'a>>,
+    /// Lines of which nobody can be helped any more, by their numbers.
+    ended: Vec<bool>,
     order: BTreeSet<Turn<'a>>,
     keys: BTreeMap<&'a ProjectName, Turn<'a>>,
     /// Groups by the queue below the root that they are below, or are.
@@ -58,7 +33,7 @@ pub(super) struct Next<'a> {
     pub(super) group: &'a ProjectName,
     pub(super) job: &'a JobId,
     pub(super) request: &'a Request,
-    line: usize,
+    step: Step<'a>,
 }
 
 impl<'a> Turns<'a> {
@@ -72,11 +47,17 @@ impl<'a> Turns<'a> {
         shares: &Shares<'a>,
         takes_part: impl Fn(&ProjectName) -> bool,
     ) -> Self {
-        let groups = || planner.lines().groups().iter().filter(|(group, _)| takes_part(group));
-        let merges = groups().map(|(group, lines)| (group, Merge::of(lines))).collect();
-        let (order, keys) = (BTreeSet::new(), BTreeMap::new());
-        let mut turns = Self { planner, merges, order, keys, alike: BTreeMap::new() };
-        for (group, _) in groups() {
+        let lines = planner.lines();
+        let groups = || lines.groups().filter(|group| takes_part(group));
+        let mut turns = Self {
+            planner,
+            walks: groups().filter_map(|group| Some((group, lines.walk(group)?))).collect(),
+            ended: vec![false; lines.numbers()],
+            order: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            alike: BTreeMap::new(),
+        };
+        for group in groups() {
             turns.put(group, shares);
             if let Some(top) = turns.top(group) {
                 turns.alike.entry(top).or_default().push(group);
@@ -94,23 +75,37 @@ impl<'a> Turns<'a> {
         self.order.insert(turn);
     }
 
-    /// The job whose turn it is. Its line stands still until it is stepped.
+    /// The job whose turn it is. Its line goes on only once it is gone past.
     pub(super) fn next(&mut self) -> Option<Next<'a>> {
         loop {
             let group = self.order.first()?.1;
-            if let Some((job, request, line)) = self.merges.get_mut(group).and_then(Merge::next) {
-                return Some(Next { group, job, request, line });
+            let Some(step) = self.walks.get_mut(group).and_then(Walk::next) else {
+                self.order.pop_first();
+                self.keys.remove(group);
+                self.walks.remove(group);
+                continue;
+            };
+            if !self.has_ended(step.line) {
+                return Some(Next { group, job: step.job, request: step.request, step });
             }
-            self.order.pop_first();
-            self.keys.remove(group);
-            self.merges.remove(group);
         }
     }
 
+    fn has_ended(&self, line: LineId) -> bool {
+        self.ended.get(line).is_some_and(|ended| *ended)
+    }
+
     /// The next in the job's line comes forward.
-    pub(super) fn step(&mut self, next: Next<'a>) {
-        if let Some(merge) = self.merges.get_mut(next.group) {
-            merge.step(next.line);
+    pub(super) fn go_past(&mut self, next: Next<'a>) {
+        if let Some(walk) = self.walks.get_mut(next.group) {
+            walk.go_past(next.step);
+        }
+    }
+
+    /// Nobody behind the job in its line can be helped.
+    pub(super) fn end_line(&mut self, next: Next<'a>) {
+        if let Some(ended) = self.ended.get_mut(next.step.line) {
+            *ended = true;
         }
     }
 

@@ -88,10 +88,11 @@ impl<'a> Pass<'a> {
         let why = self.why.take().unwrap_or_default();
         let starts: BTreeSet<&JobId> = self.plan.starts.iter().map(|start| &start.job).collect();
         let mut all = why.jobs;
-        for (group, lines) in self.planner.lines().groups() {
-            for (request, line) in lines {
+        let waiting = self.planner.lines();
+        for group in waiting.groups() {
+            for (request, jobs) in waiting.lines_of(group) {
                 let Some(shared) = why.lines.get(&(group, request.clone())) else { continue };
-                for (.., id) in line.iter().filter(|rank| !starts.contains(&rank.3)) {
+                for id in jobs.filter(|id| !starts.contains(id)) {
                     all.entry(id.clone()).or_insert_with(|| Blockers::clone(shared));
                 }
             }

@@ -103,7 +103,7 @@ impl<'a> Shares<'a> {
             types: Types::of(planner),
             revision: 0,
         };
-        let waiting = planner.lines().groups();
+        let waiting = planner.lines();
         for (project, settings) in planner.all_settings() {
             let used = planner.used().get(project).copied().unwrap_or_default();
             let lately = planner.lately(project, now);
@@ -112,7 +112,7 @@ impl<'a> Shares<'a> {
                 let node = shares.nodes.entry(name).or_default();
                 node.spec = planner.queues().get(name);
                 node.above = above;
-                node.active |= used != [0, 0] || waiting.contains_key(project);
+                node.active |= used != [0, 0] || waiting.has(project);
                 for (sum, units) in node.used.iter_mut().zip(used) {
                     *sum += units;
                 }

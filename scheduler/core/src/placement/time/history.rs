@@ -5,9 +5,9 @@
 //! (Kaplan and Meier, 1958): who looks at those alone that have ended takes all jobs for short ones
 //! while the long ones run. Counts are kept, so that it does not matter in which order runs ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use trainyard_jobs::{JobPhase, Millis, ProjectName};
+use trainyard_jobs::{JobPhase, Millis, ProjectName, Timestamp};
 
 use crate::state::Job;
 
@@ -50,7 +50,8 @@ impl Past {
 /// The numbers of the classes of runs, by what runs have in common that are likely to take alike.
 #[derive(Debug, Clone, Default)]
 struct Classes {
-    count: usize,
+    /// The project of each; none of the one that has all.
+    projects_of: Vec<Option<ProjectName>>,
     all: Option<usize>,
     projects: BTreeMap<ProjectName, OfProject>,
 }
@@ -68,8 +69,13 @@ pub(in crate::placement) struct History {
     classes: Classes,
     /// By the class's number.
     lengths: Vec<Lengths>,
-    /// The classes of which more is known than was summed up, each with its project.
-    changed: BTreeMap<usize, Option<ProjectName>>,
+    /// The classes of which more is known than was summed up.
+    changed: BTreeSet<usize>,
+    /// When running jobs come to their next bucket: of each class of which enough is known, those
+    /// that began together.
+    agenda: BTreeSet<(Timestamp, usize, Timestamp)>,
+    /// As of when jobs have come so far.
+    clock: Timestamp,
 }
 
 /// The numbers of a job's classes, the finest first: its user's jobs of its size, its project's of
@@ -86,8 +92,19 @@ struct Lengths {
     ended: Vec<u32>,
     /// All that ended well.
     known: u32,
+    /// Jobs that run, by when they began, or would have if they had run all along.
+    running: BTreeMap<Timestamp, Together>,
+    /// Those that run are among those that entered their buckets.
+    follows: bool,
     /// What is expected of a job whose run time is in each bucket, as of the last [`History::sum_up`].
     expected: Vec<Option<Expected>>,
+}
+
+/// Jobs of a class that began together, and the bucket that they have come to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Together {
+    jobs: u32,
+    bucket: usize,
 }
 
 /// What is expected of a job, in milliseconds.
@@ -99,13 +116,17 @@ pub(in crate::placement) struct Expected {
     pub(in crate::placement) stretch: u64,
 }
 
-/// Of which jobs something else is expected than before.
+/// Of which jobs something else is expected than before. Of the widest class first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::placement) struct News {
     /// Of those of this project; of all, when absent.
     pub(in crate::placement) project: Option<ProjectName>,
+    /// Of those of this class of runs.
+    pub(in crate::placement) class: usize,
     /// Also of those that have not run yet.
     pub(in crate::placement) of_fresh: bool,
+    /// Nothing was known of the class before.
+    pub(in crate::placement) first: bool,
 }
 
 /// Jobs of about as many ranks are of one size.
@@ -116,12 +137,13 @@ fn size(gpus: u32) -> u32 {
 impl Classes {
     /// The numbers of a job's classes; those that it is the first of are counted on.
     fn number(&mut self, project: &ProjectName, principal: &str, gpus: u32) -> Kin {
-        let (count, size) = (&mut self.count, size(gpus));
-        let mut next = || {
-            *count += 1;
-            *count - 1
+        let (known, size) = (&mut self.projects_of, size(gpus));
+        let mut next = |project: Option<&ProjectName>| {
+            known.push(project.cloned());
+            known.len() - 1
         };
-        let all = *self.all.get_or_insert_with(&mut next);
+        let all = *self.all.get_or_insert_with(|| next(None));
+        let mut next = || next(Some(project));
         let of_project = match self.projects.get_mut(project) {
             Some(known) => known,
             None => self.projects.entry(project.clone()).or_insert_with(|| OfProject {
@@ -156,7 +178,7 @@ impl History {
     pub(in crate::placement) fn learn(&mut self, past: &Past) {
         let kin = self.kin(&past.project, &past.principal, past.gpus);
         let at = bucket(past.ran.0);
-        self.count(&kin, &past.project, |lengths| {
+        self.count(&kin, |lengths| {
             lengths.enter(0, at);
             lengths.ended.resize(lengths.ended.len().max(at + 1), 0);
             if let Some(ended) = lengths.ended.get_mut(at) {
@@ -166,35 +188,86 @@ impl History {
         });
     }
 
-    /// Counts a job that has come from one bucket to the next, or on to a later one.
-    pub(in crate::placement) fn enter(
-        &mut self,
-        kin: &Kin,
-        project: &ProjectName,
-        from: usize,
-        to: usize,
-    ) {
-        self.count(kin, project, |lengths| lengths.enter(from, to));
+    /// Counts a job that has run for so long and waits.
+    pub(in crate::placement) fn enter(&mut self, kin: &Kin, at: usize) {
+        self.count(kin, |lengths| lengths.enter(0, at));
     }
 
-    /// A job that had come so far counts no more.
-    pub(in crate::placement) fn leave(&mut self, kin: &Kin, project: &ProjectName, at: usize) {
-        self.count(kin, project, |lengths| {
-            for entered in lengths.entered.iter_mut().take(at + 1) {
-                *entered = entered.saturating_sub(1);
-            }
-        });
+    /// A job that had run for so long counts no more.
+    pub(in crate::placement) fn leave(&mut self, kin: &Kin, at: usize) {
+        self.count(kin, |lengths| lengths.leave(at));
     }
 
-    fn count(&mut self, kin: &Kin, project: &ProjectName, count: impl Fn(&mut Lengths)) {
-        for (at, class) in kin.iter().enumerate() {
+    /// Counts a job that runs, since it began or as if it had run since then.
+    pub(in crate::placement) fn begin(&mut self, kin: &Kin, origin: Timestamp) {
+        let now = self.clock;
+        for class in kin {
             let Some(lengths) = self.lengths.get_mut(*class) else { continue };
-            count(lengths);
-            if lengths.known >= ENOUGH {
-                let whose = || (at + 1 < kin.len()).then(|| project.clone());
-                self.changed.entry(*class).or_insert_with(whose);
+            let running = lengths.running.entry(origin).or_default();
+            running.jobs += 1;
+            if !lengths.follows {
+                continue;
+            }
+            if running.jobs == 1 {
+                running.bucket = bucket(now.since(origin).0);
+                self.agenda.insert((next(origin, running.bucket), *class, origin));
+            }
+            let at = running.bucket;
+            lengths.enter(0, at);
+        }
+        self.changes(kin);
+    }
+
+    /// A job that ran counts no more.
+    pub(in crate::placement) fn end(&mut self, kin: &Kin, origin: Timestamp) {
+        for class in kin {
+            let Some(lengths) = self.lengths.get_mut(*class) else { continue };
+            let Some(running) = lengths.running.get_mut(&origin) else { continue };
+            running.jobs -= 1;
+            let Together { jobs, bucket } = *running;
+            if jobs == 0 {
+                lengths.running.remove(&origin);
+            }
+            if lengths.follows {
+                lengths.leave(bucket);
+                if jobs == 0 {
+                    self.agenda.remove(&(next(origin, bucket), *class, origin));
+                }
             }
         }
+        self.changes(kin);
+    }
+
+    /// It is `now`: those that run have come further. They go from bucket to bucket together that
+    /// began together.
+    pub(in crate::placement) fn advance(&mut self, now: Timestamp) {
+        self.clock = now;
+        while let Some((at, class, origin)) = self.agenda.first().copied()
+            && at <= now
+        {
+            self.agenda.pop_first();
+            let Some(lengths) = self.lengths.get_mut(class) else { continue };
+            let Some(running) = lengths.running.get_mut(&origin) else { continue };
+            let from = running.bucket + 1;
+            running.bucket = bucket(now.since(origin).0).max(from);
+            let Together { jobs, bucket } = *running;
+            lengths.enter_all(from, bucket, jobs);
+            self.agenda.insert((next(origin, bucket), class, origin));
+            self.changed.insert(class);
+        }
+    }
+
+    fn count(&mut self, kin: &Kin, count: impl Fn(&mut Lengths)) {
+        for class in kin {
+            self.lengths.get_mut(*class).into_iter().for_each(&count);
+        }
+        self.changes(kin);
+    }
+
+    /// More is known of a job's classes.
+    fn changes(&mut self, kin: &Kin) {
+        let enough = |class: &&usize| self.lengths.get(**class).is_some_and(Lengths::is_enough);
+        self.changed.extend(kin.iter().filter(enough));
     }
 
     /// The classes of a job.
@@ -205,7 +278,7 @@ impl History {
         gpus: u32,
     ) -> Kin {
         let kin = self.classes.number(project, principal, gpus);
-        self.lengths.resize_with(self.classes.count, Lengths::default);
+        self.lengths.resize_with(self.classes.projects_of.len(), Lengths::default);
         kin
     }
 
@@ -213,17 +286,20 @@ impl History {
     /// else than before.
     pub(in crate::placement) fn sum_up(&mut self) -> Vec<News> {
         let mut news = Vec::new();
-        for (class, project) in std::mem::take(&mut self.changed) {
+        for class in std::mem::take(&mut self.changed) {
             let Some(lengths) = self.lengths.get_mut(class) else { continue };
+            let agenda = lengths.follow(self.clock).into_iter();
+            self.agenda.extend(agenda.map(|(at, origin)| (at, class, origin)));
             let expected = lengths.expect();
             if expected != lengths.expected {
                 let of_fresh = expected.first() != lengths.expected.first();
-                news.push(News { project, of_fresh });
+                let first = lengths.expected.is_empty();
+                let project = self.classes.projects_of.get(class).cloned().flatten();
+                news.push(News { project, class, of_fresh, first });
                 lengths.expected = expected;
             }
         }
         news.sort_unstable();
-        news.dedup();
         news
     }
 
@@ -250,6 +326,17 @@ impl History {
         let at = bucket(ran);
         let believed = classes.find_map(|class| self.believed(class));
         believed.and_then(|lengths| lengths.expected.get(at).copied().flatten())
+    }
+
+    /// The class of runs that tells of a job of these, if any does.
+    pub(in crate::placement) fn teller(
+        &self,
+        project: &ProjectName,
+        principal: &str,
+        gpus: u32,
+    ) -> Option<usize> {
+        let mut classes = self.classes.find(project, principal, gpus).into_iter().flatten();
+        classes.find(|class| self.believed(*class).is_some())
     }
 
     /// Whether enough is known of a project's jobs to ask nobody else's.
@@ -292,18 +379,53 @@ fn coarse(ms: u64) -> u64 {
     end(bucket(ms))
 }
 
+/// When those come to their next bucket that began then and are in this one.
+fn next(origin: Timestamp, bucket: usize) -> Timestamp {
+    Timestamp(origin.0.saturating_add(begin(bucket + 1)))
+}
+
 /// The run time at which a bucket begins.
 pub(in crate::placement) fn begin(bucket: usize) -> u64 {
     bucket.checked_sub(1).map_or(0, end)
 }
 
 impl Lengths {
+    fn is_enough(&self) -> bool {
+        self.known >= ENOUGH
+    }
+
     /// A job has come from one bucket to another.
     fn enter(&mut self, from: usize, to: usize) {
+        self.enter_all(from, to, 1);
+    }
+
+    fn enter_all(&mut self, from: usize, to: usize, jobs: u32) {
         self.entered.resize(self.entered.len().max(to + 1), 0);
         for entered in self.entered.iter_mut().take(to + 1).skip(from) {
-            *entered = entered.saturating_add(1);
+            *entered = entered.saturating_add(jobs);
         }
+    }
+
+    /// A job that had come to a bucket counts no more.
+    fn leave(&mut self, at: usize) {
+        for entered in self.entered.iter_mut().take(at + 1) {
+            *entered = entered.saturating_sub(1);
+        }
+    }
+
+    /// From now on those that run are counted as they come from bucket to bucket. Says when they
+    /// come to their next, if they were not counted before.
+    fn follow(&mut self, now: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+        let mut agenda = Vec::new();
+        if !std::mem::replace(&mut self.follows, true) {
+            for (origin, together) in std::mem::take(&mut self.running) {
+                let bucket = bucket(now.since(origin).0);
+                self.enter_all(0, bucket, together.jobs);
+                self.running.insert(origin, Together { bucket, ..together });
+                agenda.push((next(origin, bucket), origin));
+            }
+        }
+        agenda
     }
 
     /// What is expected of a job whose run time is in each bucket.
@@ -312,7 +434,7 @@ impl Lengths {
     /// spent on them until then. Between two buckets the time for each that ends is the slope from
     /// one point to the other, so the best plan from a bucket is its tangent to what comes later.
     fn expect(&self) -> Vec<Option<Expected>> {
-        if self.known < ENOUGH {
+        if !self.is_enough() {
             return Vec::new();
         }
         let (mut left, mut spent) = (WHOLE, 0);
@@ -439,12 +561,12 @@ mod tests {
         let project = "p".parse().unwrap();
         let kin = among_many.kin(&project, "ada", 1);
         for _ in 0..792 {
-            among_many.enter(&kin, &project, 0, bucket(90_000));
+            among_many.enter(&kin, bucket(90_000));
         }
         let fresh = effective(&among_many, 0).unwrap();
         assert!(fresh > 50 * alone, "one in a hundred ends in a minute: {alone} {fresh}");
         for _ in 0..792 {
-            among_many.leave(&kin, &project, bucket(90_000));
+            among_many.leave(&kin, bucket(90_000));
         }
         assert_eq!(effective(&among_many, 0), Some(alone), "as if they had never been");
     }

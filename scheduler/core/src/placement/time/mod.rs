@@ -7,6 +7,6 @@ mod reserve;
 
 pub(super) use forecast::{Facts, Seen, least, longest, remaining, stretch};
 pub use history::Past;
-pub(super) use history::{History, Kin, News, begin, bucket};
+pub(super) use history::{History, Kin, News, bucket};
 pub(super) use outlook::Outlook;
 pub(super) use reserve::{Reservations, ends};
