@@ -7,6 +7,7 @@ mod member;
 mod node;
 mod queue;
 mod reservation;
+mod shared;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ pub use member::Member;
 pub use node::{Node, NodeState};
 pub use queue::{HALF_LIFE, Queue, Usage};
 pub use reservation::Reservation;
+pub use shared::SharedMap;
 pub use token::{Redeemed, TokenRecord};
 
 use crate::{
@@ -44,9 +46,9 @@ pub struct State {
     pub(crate) time: Timestamp,
     pub(crate) index: u64,
     pub(crate) jobs: Jobs,
-    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) nodes: SharedMap<NodeId, Node>,
     pub(crate) models: BTreeMap<ModelName, BTreeMap<u32, ModelVersion>>,
-    pub(crate) keys: BTreeMap<IdempotencyKey, KeyRecord>,
+    pub(crate) keys: SharedMap<IdempotencyKey, KeyRecord>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
     /// Tokens by when they expire, so that forgetting the old ones costs nothing.
@@ -104,9 +106,9 @@ impl State {
             time: Timestamp(0),
             index: 0,
             jobs: Jobs::default(),
-            nodes: BTreeMap::new(),
+            nodes: SharedMap::default(),
             models: BTreeMap::new(),
-            keys: BTreeMap::new(),
+            keys: SharedMap::default(),
             tokens: BTreeMap::new(),
             tokens_by_expiry: BTreeSet::new(),
             members: BTreeMap::new(),
@@ -132,7 +134,7 @@ impl State {
         // A key that carries no time was given by name: it is not forgotten for its age.
         let aged = self.keys.iter().filter(|(key, _)| drawn_at(**key).is_some());
         self.keys_by_age = aged.map(|(key, record)| (record.used, *key)).collect();
-        for (key, record) in &self.keys {
+        for (key, record) in self.keys.iter() {
             if let Some(job) = record.made() {
                 self.jobs.set_key(job, Some(*key));
             }
@@ -220,7 +222,7 @@ impl State {
 
     /// All nodes by id.
     #[must_use]
-    pub const fn nodes(&self) -> &BTreeMap<NodeId, Node> {
+    pub const fn nodes(&self) -> &SharedMap<NodeId, Node> {
         &self.nodes
     }
 
@@ -309,7 +311,7 @@ impl State {
     }
 
     /// A copy to encode or to hash elsewhere while this one goes on: without what is derived, and
-    /// sharing its jobs.
+    /// sharing its jobs, nodes and keys.
     #[must_use]
     pub fn frozen(&self) -> Self {
         // By name, so that a field that is added cannot be left out.

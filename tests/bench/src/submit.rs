@@ -73,6 +73,9 @@ async fn take(target: &mut Target, clients: usize, span: Duration, figures: &mut
         Ok(taken) => {
             let name = target.name();
             progress(&format!("submit: {clients} clients, {name}: {:.0}/s", taken.rate));
+            if let Some(refusal) = taken.refusal {
+                progress(&format!("submit: {} failed: {refusal}", taken.errors));
+            }
             let each = |seconds: f64| 1e6 * seconds / f64::from(taken.count.max(1));
             figures.daemons_cpu_us.push(each(target.cpu() - daemons));
             figures.clients_cpu_us.push(each(cpu("self") - own));

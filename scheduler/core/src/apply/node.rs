@@ -25,17 +25,21 @@ impl State {
     ) -> Applied {
         self.take_name(id, &inventory)?;
         let registered = self.time;
-        let node = self.nodes.entry(id.clone()).or_insert_with(|| Node {
-            id: id.clone(),
-            session,
-            inventory: inventory.clone(),
-            state: NodeState::Up,
-            owners: std::collections::BTreeMap::new(),
-            version: 0,
-            registered,
-            seen: registered,
-            releasing: BTreeSet::new(),
-        });
+        if !self.nodes.contains_key(id) {
+            let newcomer = Node {
+                id: id.clone(),
+                session,
+                inventory: inventory.clone(),
+                state: NodeState::Up,
+                owners: std::collections::BTreeMap::new(),
+                version: 0,
+                registered,
+                seen: registered,
+                releasing: BTreeSet::new(),
+            };
+            self.nodes.insert(id.clone(), newcomer);
+        }
+        let node = self.nodes.get_mut(id).ok_or_else(|| Refusal::NoNode(id.clone()))?;
         node.session = session;
         node.inventory = inventory;
         node.state = NodeState::Up;

@@ -1,13 +1,13 @@
 //! The jobs by id, and what is derived from them: who lives, who ended when, how many there are in
 //! each phase, whose checkpoints are too many. Whatever runs often asks these instead of all jobs.
 //!
-//! Jobs are shared behind `Arc`, so that a copy of the whole state, for a snapshot or a hash, costs
-//! no copy of any job; one that changes meanwhile is copied then.
+//! A copy of the whole state, for a snapshot or a hash, shares them: it costs no copy of any job,
+//! and one that changes meanwhile is copied then.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
 };
 
 use serde::{
@@ -16,13 +16,13 @@ use serde::{
 };
 use trainyard_jobs::{Digest, IdempotencyKey, JobId, JobPhase, ProjectName, Timestamp};
 
-use super::Job;
+use super::{Job, SharedMap};
 use crate::codec;
 
 /// All jobs that are not archived. Serializes as a map by id.
 #[derive(Debug, Clone, Default)]
 pub struct Jobs {
-    slots: BTreeMap<JobId, Arc<Slot>>,
+    slots: SharedMap<JobId, Slot>,
     /// Jobs that were handed out to be changed, and are not looked at since.
     touched: Vec<JobId>,
     index: Index,
@@ -65,13 +65,13 @@ struct Index {
 impl Jobs {
     /// How many there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.slots.len()
     }
 
     /// Whether there is none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
@@ -99,7 +99,7 @@ impl Jobs {
 
     /// The jobs from `first` on, in the order of their ids.
     pub(crate) fn from(&self, first: JobId) -> impl Iterator<Item = &Job> {
-        self.slots.range(first..).map(|(_, slot)| &slot.job)
+        self.slots.from(first).map(|(_, slot)| &slot.job)
     }
 
     /// The jobs that have not ended, oldest first.
@@ -140,7 +140,7 @@ impl Jobs {
 
     /// A job to change. What is derived from it is stale until [`Self::settle`].
     pub(crate) fn get_mut(&mut self, id: &JobId) -> Option<&mut Job> {
-        let slot = Arc::make_mut(self.slots.get_mut(id)?);
+        let slot = self.slots.get_mut(id)?;
         slot.digest = OnceLock::new();
         self.touched.push(id.clone());
         Some(&mut slot.job)
@@ -150,13 +150,13 @@ impl Jobs {
     pub(crate) fn insert(&mut self, id: JobId, job: Job, key: Option<IdempotencyKey>) {
         let slot = Slot { job, digest: OnceLock::new(), key, noted: None };
         self.touched.push(id.clone());
-        self.slots.insert(id, Arc::new(slot));
+        self.slots.insert(id, slot);
     }
 
     /// Says which key made a job, or that it is not known any more.
     pub(crate) fn set_key(&mut self, id: &JobId, key: Option<IdempotencyKey>) {
         if let Some(slot) = self.slots.get_mut(id) {
-            Arc::make_mut(slot).key = key;
+            slot.key = key;
         }
     }
 
@@ -166,8 +166,7 @@ impl Jobs {
         if let Some(noted) = &slot.noted {
             self.index.forget(id, noted);
         }
-        let Slot { job, key, .. } = Arc::unwrap_or_clone(slot);
-        Some((job, key))
+        Some((slot.job, slot.key))
     }
 
     /// Brings what is derived up to date with the jobs that were changed.
@@ -182,7 +181,7 @@ impl Jobs {
                 self.index.forget(&id, before);
             }
             self.index.note(&id, &now);
-            Arc::make_mut(slot).noted = Some(now);
+            slot.noted = Some(now);
         }
     }
 
@@ -195,7 +194,7 @@ impl Jobs {
     /// change, here or on a copy.
     pub(crate) fn digest(&self) -> Digest {
         let mut all = Vec::with_capacity(self.slots.len().saturating_mul(44));
-        for (id, slot) in &self.slots {
+        for (id, slot) in self.slots.iter() {
             let digest = slot.digest.get_or_init(|| Digest::of(&codec::encode(&slot.job)));
             all.extend_from_slice(id.as_str().as_bytes());
             all.extend_from_slice(digest.as_bytes());

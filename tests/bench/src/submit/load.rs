@@ -31,6 +31,8 @@ pub(super) struct Round {
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
     pub(super) errors: u64,
+    /// What one of those that failed was told.
+    pub(super) refusal: Option<tonic::Status>,
 }
 
 /// Loads a system with all writers for `span`. The clock runs until the last answer.
@@ -53,7 +55,7 @@ pub(super) async fn run<W: Writer>(writers: Vec<W>, span: Duration) -> anyhow::R
     else {
         bail!("no write was acknowledged: {last:?}")
     };
-    Ok(Round { rate: f64::from(count) / seconds, count, p50_ms, p99_ms, errors })
+    Ok(Round { rate: f64::from(count) / seconds, count, p50_ms, p99_ms, errors, refusal: last })
 }
 
 async fn client<W: Writer>(
