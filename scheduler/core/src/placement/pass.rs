@@ -369,9 +369,9 @@ impl<'a> Pass<'a> {
 
     /// Knows those of a group's running jobs that may be stopped now, of those that are asked for.
     /// It may be some more.
-    fn stand(&mut self, group: &'a ProjectName, ask: Ask) {
+    fn stand(&mut self, group: &'a ProjectName, ask: Ask, part: u64) {
         if !self.standings.get(group).is_some_and(|(asked, _)| asked.covers(&ask)) {
-            let found = self.planner.standings(group, &ask, self.gone, self.now);
+            let found = self.planner.standings(group, (&ask, part), self.gone, self.now);
             if let Some(next) = found.next {
                 self.again(next);
             }

@@ -88,6 +88,8 @@ pub struct Driver {
     max_command_bytes: usize,
     election_ticks: u32,
     ticks_commit_behind: u32,
+    /// Ticks for which this member has asked for votes.
+    ticks_asking: u32,
     /// Ticks of this life, and by that count when each peer was heard last.
     ticks: u64,
     heard: BTreeMap<u64, u64>,
@@ -147,6 +149,7 @@ impl Driver {
             max_command_bytes: config.max_command_bytes,
             election_ticks: config.election_ticks,
             ticks_commit_behind: 0,
+            ticks_asking: 0,
             ticks: 0,
             heard: BTreeMap::new(),
         };
@@ -196,6 +199,7 @@ impl Driver {
 
     fn tick(&mut self) {
         self.node.tick();
+        self.ask_again();
         self.ticks = self.ticks.saturating_add(1);
         self.reads.tick();
         let behind = self.node.store().commit_behind();
@@ -209,6 +213,25 @@ impl Driver {
         for peer in overdue {
             reached("raft: a snapshot of which nothing is heard");
             self.snapshot_sent(peer, false);
+        }
+    }
+
+    /// Two that ask for votes at the same time get one each, and would then wait for another
+    /// election timeout. Asked again after a third of it, by one member a tick before the other,
+    /// the vote is not split twice.
+    fn ask_again(&mut self) {
+        let raft = &self.node.raft;
+        let asking = matches!(raft.state, StateRole::PreCandidate | StateRole::Candidate);
+        self.ticks_asking = if asking { self.ticks_asking.saturating_add(1) } else { 0 };
+        let voters = count(self.conf.voters.len()).max(1);
+        let place = self.conf.voters.iter().filter(|voter| **voter < self.id).count();
+        let turn = count(place).wrapping_add(raft.term) % voters;
+        let patience = u64::from(self.election_ticks / 3).saturating_add(turn);
+        if u64::from(self.ticks_asking) > patience && raft.promotable() {
+            reached("raft: votes are asked for again");
+            self.ticks_asking = 0;
+            // Refused only where nobody may be elected now.
+            drop(self.node.campaign());
         }
     }
 

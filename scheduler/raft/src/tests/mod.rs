@@ -13,6 +13,7 @@ mod chaos;
 mod damage;
 mod directory;
 mod economy;
+mod elections;
 mod inbound;
 mod machine;
 mod members;

@@ -70,6 +70,8 @@ pub(super) struct Sim {
     pub(super) network: Network<u64>,
     /// Snapshots vanish, and nobody tells the sender.
     pub(super) swallow_snapshots: bool,
+    /// The election timeout of all who start, in ticks, if it is not drawn.
+    pub(super) timeout: Option<u32>,
     flying: Vec<Flying>,
     now: u64,
     commands: u64,
@@ -84,6 +86,7 @@ impl Sim {
             outcomes: Arc::default(),
             network: Network::new(GENTLE),
             swallow_snapshots: false,
+            timeout: None,
             flying: Vec::new(),
             now: 0,
             commands: 0,
@@ -119,7 +122,8 @@ impl Sim {
     }
 
     pub(super) fn start(&mut self, id: u64) {
-        let wait = 10 + self.rng.below(10) as u32;
+        let drawn = 10 + self.rng.below(10) as u32;
+        let wait = self.timeout.unwrap_or(drawn);
         let node = self.nodes.get_mut(&id).unwrap();
         node.config.election_window = Some(wait..wait + 1);
         node.history = History::default();

@@ -99,7 +99,8 @@ impl<'a> Pass<'a> {
         };
         let worth = Worth { priority: job.priority, value, attained, stretch };
         let all = self.overdue && preempts(settings.policy);
-        self.stand(&settings.group, if all { Ask::All } else { Ask::WorthLess(worth) });
+        let part = self.part(settings, job.resources.device);
+        self.stand(&settings.group, if all { Ask::All } else { Ask::WorthLess(worth) }, part);
         Claim { policy: settings.policy, worth, all }
     }
 

@@ -30,7 +30,7 @@ impl Pass<'_> {
                 return;
             }
             let Some(settings) = planner.settings_of(&job.project) else { continue };
-            let at = ready(job, settings, u64::MAX, self.now);
+            let at = ready(job, settings, self.now);
             if at > self.now {
                 self.again(at);
                 continue;

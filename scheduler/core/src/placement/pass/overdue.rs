@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use trainyard_jobs::{JobId, Timestamp};
+use trainyard_jobs::{DeviceKind, JobId, Timestamp};
 
 use super::{Look, Pass};
 use crate::placement::{explain::could_fit, order::Settings, view::Waiting};
@@ -54,7 +54,7 @@ impl<'a> Pass<'a> {
     /// deadline soon.
     fn goes_first(&mut self, job: &Waiting) -> Option<Timestamp> {
         let settings = self.planner.settings_of(&job.project)?;
-        let part = (self.shares.entitled(settings, job.resources.device) / PART).max(1);
+        let part = self.part(settings, job.resources.device);
         let times = u64::from(job.resources.gpus).div_ceil(part).min(PART);
         let bound = self.planner.bound(job, settings).saturating_mul(times);
         let since = Timestamp(job.since.0.saturating_add(bound));
@@ -65,6 +65,11 @@ impl<'a> Pass<'a> {
         let alone = settings.ordered_path().is_empty();
         let owed = || self.shares.owed(settings, job.resources.device, job.resources.gpus);
         (job.finish_by.is_some() && (alone || owed().is_some())).then_some(self.now)
+    }
+
+    /// The units that go to jobs of a group that have waited too long.
+    pub(super) fn part(&self, settings: &Settings, device: DeviceKind) -> u64 {
+        (self.shares.entitled(settings, device) / PART).max(1)
     }
 
     /// Whether the job's group has something left to give. What it gave to those whose wait got
@@ -79,7 +84,7 @@ impl<'a> Pass<'a> {
         let (planner, now) = (self.planner, self.now);
         let favours = self.favours.entry(&settings.group);
         let favours = favours.or_insert_with(|| planner.favours(&settings.group, now));
-        let before = favours.given.iter().filter(|(other, _)| *other <= since);
+        let before = favours.given.iter().filter(|((other, _), _)| *other <= since);
         let given: u64 = before.map(|(_, units)| units).sum();
         let more = given.saturating_add(u64::from(job.resources.gpus));
         if given == 0 || more <= part {
@@ -95,7 +100,7 @@ impl<'a> Pass<'a> {
         if let Some(settings) = self.planner.settings_of(&job.project)
             && let Some(favours) = self.favours.get_mut(&settings.group)
         {
-            favours.given.push((since, u64::from(job.resources.gpus)));
+            favours.given.push(((since, job.sequence), u64::from(job.resources.gpus)));
         }
     }
 }

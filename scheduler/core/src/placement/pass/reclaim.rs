@@ -107,9 +107,11 @@ impl<'p, 'a> Reclaim<'p, 'a> {
             return None;
         }
         let job = self.planner.running().get(id)?;
-        let standing = match self.planner.standing(job, self.now) {
-            Ok(standing) => standing?,
-            Err(ready) => {
+        // What it has earned in its own queue, it has earned from others too.
+        let earned = self.planner.earned(job, self.now).map(|(_, until)| until);
+        let standing = match (self.planner.standing(job, self.now), earned) {
+            (Ok(standing), None) => standing?,
+            (Ok(_), Some(ready)) | (Err(ready), _) => {
                 self.later = Some(self.later.map_or(ready, |before| before.min(ready)));
                 return None;
             }

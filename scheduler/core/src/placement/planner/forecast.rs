@@ -24,11 +24,14 @@ fn bound(job: &Waiting, settings: &Settings, left: u64) -> u64 {
     length.saturating_mul(SLOWDOWN).max(settings.patience.0)
 }
 
+/// Since when a job's wait was too long, and the job's sequence.
+pub(in crate::placement) type Turn = (Timestamp, u64);
+
 /// What a group gave to jobs that had waited too long.
 #[derive(Debug, Default)]
 pub(in crate::placement) struct Favours {
-    /// Since when each had, and its units.
-    pub(in crate::placement) given: Vec<(Timestamp, u64)>,
+    /// Since when each had, with its place among those of the same time, and its units.
+    pub(in crate::placement) given: Vec<(Turn, u64)>,
     /// When the first of them may be stopped again.
     pub(in crate::placement) next: Option<Timestamp>,
 }
@@ -132,11 +135,12 @@ impl Planner {
         Outlook::of(&self.facts_of_running(job, job.started), kin)
     }
 
-    /// The running jobs of a group that may be stopped at `now`, of those that are asked for.
+    /// The running jobs of a group that may be stopped at `now`, of those that are asked for. So
+    /// many units of its jobs as are `part` go on because those had waited too long.
     pub(in crate::placement) fn standings<'a>(
         &'a self,
         group: &ProjectName,
-        ask: &Ask,
+        (ask, part): (&Ask, u64),
         gone: &BTreeSet<JobId>,
         now: Timestamp,
     ) -> Found<'a> {
@@ -145,15 +149,28 @@ impl Planner {
             debug_assert!(!herd.has(ask, now, &self.history), "somebody was left out");
             return Found { next, ..Found::default() };
         }
-        let (mut found, mut later, mut in_vain) = (Vec::new(), None::<Timestamp>, true);
+        let (mut found, mut earned, mut in_vain) = (Vec::new(), Vec::new(), true);
+        let mut later = None::<Timestamp>;
         let next = herd.search(ask, now, &self.history, |id| {
             in_vain = false;
             let Some(job) = self.running.get(id).filter(|_| !gone.contains(id)) else { return };
             match self.standing(job, now) {
-                Ok(standing) => found.extend(standing),
+                Ok(Some(standing)) => match self.earned(job, now) {
+                    Some(turn) => earned.push((turn, standing)),
+                    None => found.push(standing),
+                },
+                Ok(None) => {}
                 Err(ready) => later = Some(later.map_or(ready, |before| before.min(ready))),
             }
         });
+        let most = if earned.is_empty() { None } else { self.favoured(group, part, now) };
+        for ((since, until), standing) in earned {
+            if most.is_some_and(|most| (since, standing.sequence) <= most) {
+                later = Some(later.map_or(until, |before| before.min(until)));
+            } else {
+                found.push(standing);
+            }
+        }
         found.sort_by(|a, b| {
             let key =
                 |s: &Standing<'_>| (s.worth.priority, std::cmp::Reverse(s.worth.value), s.cost);
@@ -167,16 +184,38 @@ impl Planner {
         let Some(herd) = self.herds.get(group) else { return Favours::default() };
         let mut favours = Favours::default();
         for job in herd.special().filter_map(|id| self.running.get(id)) {
-            let Some(settings) = self.settings.get(&job.project) else { continue };
-            match earned(job, self.bound_of_running(job, settings, now)) {
-                Some((since, until)) if until > now => {
-                    favours.given.push((since, job.units()));
-                    favours.next = Some(favours.next.map_or(until, |next| next.min(until)));
-                }
-                _ => {}
+            if let Some((since, until)) = self.earned(job, now) {
+                favours.given.push(((since, job.sequence), job.units()));
+                favours.next = Some(favours.next.map_or(until, |next| next.min(until)));
             }
         }
         favours
+    }
+
+    /// The last of the running jobs that go on for having waited too long: those whose wait got too
+    /// long first, as far as they have no more than `part` of their group's units.
+    fn favoured(&self, group: &ProjectName, part: u64, now: Timestamp) -> Option<Turn> {
+        let mut given = self.favours(group, now).given;
+        given.sort_unstable();
+        let mut units = 0u64;
+        let within = given.iter().take_while(|(_, more)| {
+            let first = units == 0;
+            units = units.saturating_add(*more);
+            first || units <= part
+        });
+        within.last().map(|(turn, _)| *turn)
+    }
+
+    /// Since when the wait of a running job was too long, if it was, and until when it goes on for
+    /// it.
+    pub(in crate::placement) fn earned(
+        &self,
+        job: &Running,
+        now: Timestamp,
+    ) -> Option<(Timestamp, Timestamp)> {
+        let settings = self.settings.get(&job.project)?;
+        let earned = earned(job, self.bound_of_running(job, settings, now));
+        earned.filter(|(_, until)| *until > now)
     }
 
     /// The wait that was too long for a running job, by what is known of its length now.
@@ -196,7 +235,7 @@ impl Planner {
         self.herds.get(group).map(|herd| herd.losses(now)).unwrap_or_default()
     }
 
-    /// How a running job stands, or when it may be stopped if not now.
+    /// How a running job stands, or when it may be stopped if not now, whatever it has earned.
     pub(in crate::placement) fn standing<'a>(
         &'a self,
         job: &'a Running,
@@ -205,7 +244,7 @@ impl Planner {
         let Some(settings) = self.settings.get(&job.project) else { return Ok(None) };
         let ran = now.since(job.started).0;
         let facts = self.facts_of_running(job, now);
-        let ready = ready(job, settings, self.bound_of_running(job, settings, now), now);
+        let ready = ready(job, settings, now);
         if ready > now {
             return Err(ready);
         }

@@ -267,6 +267,22 @@ fn those_that_have_waited_too_long_get_a_part_of_the_cluster_and_no_more() {
 }
 
 #[test]
+fn those_that_have_waited_too_long_go_on_with_a_part_of_the_cluster_and_no_more() {
+    let mut world = world(Policy::Srsf, 16);
+    world.queue("root", |queue| queue.patience = Some(Millis(24 * HOUR)));
+    let all = world.start(hours(16, 1));
+    let old: Vec<JobId> = (0..8).map(|_| world.submit(hours(2, 10))).collect();
+    world.now += 110 * HOUR;
+    world.exit_all(&all, 0);
+    assert_eq!(world.plan().len(), 8, "nobody else wants anything");
+    world.now += HOUR;
+    let short: Vec<JobId> = (0..8).map(|_| world.submit(hours(2, 1))).collect();
+    let stopped: Vec<JobId> = world.look().stops.into_iter().map(|stop| stop.job).collect();
+    assert_eq!(stopped.len(), short.len() - 1, "an eighth goes on");
+    assert!(!stopped.contains(&old[0]), "the one that had waited longest");
+}
+
+#[test]
 fn a_stop_that_was_planned_from_what_is_not_so_any_more_is_refused() {
     let mut world = world(Policy::Srsf, 1);
     let long = world.start(hours(1, 10));

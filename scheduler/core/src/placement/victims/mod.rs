@@ -77,7 +77,8 @@ fn waited(job: &Running) -> u64 {
 }
 
 /// What a job has earned that waited for too long, if it did: since when it had, and until when it
-/// is not stopped for it.
+/// goes on for a good part of that, or it would have got nothing but its turn. `bound` is the wait
+/// that would be too long for it.
 pub(super) fn earned(job: &Running, bound: u64) -> Option<(Timestamp, Timestamp)> {
     let waited = waited(job);
     let until = job.started.0.saturating_add((waited / EARNED).min(DAY.0));
@@ -86,13 +87,10 @@ pub(super) fn earned(job: &Running, bound: u64) -> Option<(Timestamp, Timestamp)
 }
 
 /// When a running job may be stopped for another, as far as its own rights go: never before, and
-/// not at all while its disruptions of the last day are as many as it has to bear.
-///
-/// `bound` is the wait that would be too long for it. If it has waited so long for this attempt,
-/// it may go on for a good part of that, or it would have got nothing but its turn.
-pub(super) fn ready(job: &Running, settings: &Settings, bound: u64, now: Timestamp) -> Timestamp {
-    let earned = earned(job, bound).map_or(job.started, |(_, until)| until);
-    let rested = rested(job, settings).max(earned);
+/// not at all while its disruptions of the last day are as many as it has to bear. What it may have
+/// [`earned`] by waiting is another matter.
+pub(super) fn ready(job: &Running, settings: &Settings, now: Timestamp) -> Timestamp {
+    let rested = rested(job, settings);
     let recent = job.disrupted.iter().rev().filter(|at| now.since(**at) < DAY);
     // Once the oldest of so many is a day old, there is room for one more.
     let oldest = settings.max_disruptions.checked_sub(1).map(|most| recent.clone().nth(most));
