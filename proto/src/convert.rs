@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use trainyard_jobs::{
-    AttemptNo, AttemptRef, Bytes, Device, DeviceKind, FileEntry, Generation, Inventory, RankExit,
-    Revision, UnitId,
+    AttemptNo, AttemptRef, Bytes, Device, DeviceKind, FileEntry, Generation, GpuPart, Inventory,
+    OverMemory, RankExit, Revision, UnitId, check_parts,
 };
 
 use crate::v1;
@@ -125,6 +125,47 @@ pub fn exit_from(message: &v1::RankExit) -> Result<(u32, RankExit), Invalid> {
     Ok((message.rank, exit))
 }
 
+fn part_message(part: &GpuPart) -> Option<v1::GpuPart> {
+    let (parent, empty) = (part.parent()?.to_string(), v1::GpuPart::default());
+    Some(match part {
+        GpuPart::Whole => return None,
+        GpuPart::Slice { profile, slices, .. } => {
+            v1::GpuPart { parent, profile: profile.clone(), slices: u32::from(*slices), ..empty }
+        }
+        GpuPart::Share { nth, of, .. } => {
+            v1::GpuPart { parent, nth: u32::from(*nth), of: u32::from(*of), ..empty }
+        }
+    })
+}
+
+/// Reads how much of a GPU a unit is.
+///
+/// # Errors
+/// When a number is no such part's.
+pub fn part_from(part: Option<v1::GpuPart>) -> Result<GpuPart, Invalid> {
+    let Some(part) = part else { return Ok(GpuPart::Whole) };
+    let small = |number| u16::try_from(number).map_err(|e| Invalid::new("device.part", e));
+    let parent = UnitId(part.parent);
+    Ok(match part.profile {
+        profile if profile.is_empty() => {
+            GpuPart::Share { parent, nth: small(part.nth)?, of: small(part.of)? }
+        }
+        profile => GpuPart::Slice { parent, profile, slices: small(part.slices)? },
+    })
+}
+
+impl From<v1::OverMemory> for OverMemory {
+    fn from(over: v1::OverMemory) -> Self {
+        Self { rank: over.rank, used: Bytes(over.used), share: Bytes(over.share) }
+    }
+}
+
+impl From<OverMemory> for v1::OverMemory {
+    fn from(over: OverMemory) -> Self {
+        Self { rank: over.rank, used: over.used.0, share: over.share.0 }
+    }
+}
+
 impl From<&Inventory> for v1::Inventory {
     fn from(i: &Inventory) -> Self {
         let device = |(unit, d): (&UnitId, &Device)| v1::Device {
@@ -133,6 +174,7 @@ impl From<&Inventory> for v1::Inventory {
             index: d.index,
             model: d.model.clone(),
             memory: d.memory.0,
+            part: part_message(&d.part),
         };
         Self {
             name: i.name.to_string(),
@@ -160,11 +202,13 @@ impl TryFrom<v1::Inventory> for Inventory {
                 "cpu" => DeviceKind::Cpu,
                 other => return Err(Invalid::new("device.kind", format!("unknown `{other}`"))),
             };
-            let device = Device { kind, index: d.index, model: d.model, memory: Bytes(d.memory) };
+            let (memory, part) = (Bytes(d.memory), part_from(d.part)?);
+            let device = Device { kind, index: d.index, model: d.model, memory, part };
             if devices.insert(UnitId(d.unit), device).is_some() {
                 return Err(Invalid::new("inventory.devices", "names a unit twice"));
             }
         }
+        check_parts(&devices).map_err(|error| Invalid::new("inventory.devices", error))?;
         Ok(Self {
             name: parse("inventory.name", &i.name)?,
             address: i.address,

@@ -6,7 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, NodeName};
 
-/// A device unit within its node: a GPU's UUID, or `cpu-0`, `cpu-1` … for CPU slots.
+mod part;
+
+pub use part::{GpuPart, InvalidParts, MAX_SHARES, WHOLE_GPU, check_parts};
+
+/// A device unit within its node: the UUID of a GPU or MIG slice, `UUID/0-of-4` for a share of a
+/// GPU, or `cpu-0`, `cpu-1` … for CPU slots.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnitId(pub String);
@@ -55,12 +60,15 @@ impl fmt::Display for DeviceKind {
 pub struct Device {
     /// Its kind.
     pub kind: DeviceKind,
-    /// For a GPU its index on the node, for a CPU slot its number.
+    /// For a GPU or a part of one the GPU's index on the node, for a CPU slot its number.
     pub index: u32,
     /// The GPU's type in lower case without vendor, such as `h100`; `cpu` for a slot.
     pub model: String,
     /// The device's memory; 0 for a CPU slot.
     pub memory: Bytes,
+    /// How much of a GPU it is.
+    #[serde(default, skip_serializing_if = "GpuPart::is_whole")]
+    pub part: GpuPart,
 }
 
 /// All that a node offers, as its agent saw it. Telemetry is not part of it.

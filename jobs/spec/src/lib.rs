@@ -25,8 +25,11 @@ pub use ids::{
     AttemptNo, AttemptRef, ClusterId, Generation, IdempotencyKey, JobId, NodeId, Revision,
     SessionId, TokenId,
 };
-pub use inventory::{Device, DeviceKind, Inventory, UnitId};
-pub use lifecycle::{AttemptPhase, EndReason, JobPhase, RankExit, StopCause};
+pub use inventory::{
+    Device, DeviceKind, GpuPart, InvalidParts, Inventory, MAX_SHARES, UnitId, WHOLE_GPU,
+    check_parts,
+};
+pub use lifecycle::{AttemptPhase, EndReason, JobPhase, OverMemory, RankExit, StopCause};
 pub use model::{Lineage, ModelVersion};
 pub use name::{JobName, ModelName, NodeName, ProjectName, ReservationName};
 pub use queue::{Policy, QueueSpec, Quota};

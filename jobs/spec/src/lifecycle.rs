@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Bytes;
+
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -97,11 +99,24 @@ pub enum EndReason {
     Cancelled,
     /// The job's time allowance is used up.
     TimeLimit,
+    /// A rank had more of a GPU's memory than belongs to its share of it.
+    OverMemory(OverMemory),
     /// The scheduler stopped it for something else; the job waits again.
     Preempted {
         /// For what.
         cause: StopCause,
     },
+}
+
+/// How much too much a rank had of the memory of a GPU that it shares with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverMemory {
+    /// The rank.
+    pub rank: u32,
+    /// What its processes had.
+    pub used: Bytes,
+    /// What belongs to its share.
+    pub share: Bytes,
 }
 
 /// Why the scheduler stops an attempt whose job is to go on later.
@@ -183,6 +198,9 @@ impl fmt::Display for EndReason {
             Self::BadArtifacts { message } => write!(f, "artifacts not registered: {message}"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::TimeLimit => f.write_str("time limit reached"),
+            Self::OverMemory(OverMemory { rank, used, share }) => {
+                write!(f, "rank {rank} had {used} of GPU memory, above its share of {share}")
+            }
             Self::Preempted { cause } => f.write_str(match cause {
                 StopCause::Policy => "preempted by a job that goes first",
                 StopCause::Reclaim => "preempted by a queue that takes its guarantee back",

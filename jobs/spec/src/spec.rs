@@ -10,6 +10,7 @@ use crate::{Bytes, DeviceKind, Digest, JobName, Millis, ModelName, ProjectName, 
 
 mod check;
 mod error;
+mod fraction;
 mod number;
 mod read;
 mod schema;
@@ -18,6 +19,7 @@ mod tree;
 
 pub use check::{InvalidCanonical, InvalidSpec, MAX_CANONICAL, MAX_GPUS, Problem};
 pub use error::{SpecError, SpecErrors};
+pub use fraction::Fraction;
 pub use number::{CostLimit, Param};
 pub use read::{Format, MAX_TEXT};
 pub use schema::{SCHEMA_ID, schema};
@@ -82,7 +84,12 @@ pub struct Resources {
     #[schemars(extend("maxProperties" = Speeds::MOST, "examples" = [{"h100": 3.0, "a100": 1.8}]))]
     #[serde(skip_serializing_if = "Speeds::is_empty")]
     pub speed: Speeds,
-    /// The least memory that each GPU must have.
+    /// The least part of a GPU that each rank gets, as a MIG slice or a share, and never a whole
+    /// one; 1, as without it, for whole GPUs alone.
+    #[schemars(extend("examples" = [0.25]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_fraction: Option<Fraction>,
+    /// The least memory that each GPU, or part of one, must have.
     #[schemars(extend("examples" = ["40GB"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_gpu_memory: Option<Bytes>,
@@ -108,6 +115,7 @@ impl Default for Resources {
             device: DeviceKind::Gpu,
             gpu_type: Vec::new(),
             speed: Speeds::default(),
+            gpu_fraction: None,
             min_gpu_memory: None,
             max_ranks_per_node: None,
             compact: false,
@@ -273,6 +281,12 @@ impl JobSpec {
     #[must_use]
     pub fn needs_level_4(&self) -> bool {
         !self.resources.speed.is_empty()
+    }
+
+    /// Whether it uses keys that a scheduler of feature level 4 does not know.
+    #[must_use]
+    pub const fn needs_level_5(&self) -> bool {
+        self.resources.gpu_fraction.is_some()
     }
 
     /// When it should be done.

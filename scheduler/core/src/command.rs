@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{
     AttemptNo, AttemptRef, CheckpointId, CheckpointPart, Digest, FileEntry, IdempotencyKey,
-    Inventory, JobId, JobSpec, JoinRole, Millis, NodeId, ProjectName, QueueSpec, RankExit,
-    ReservationName, ReservationSpec, SessionId, StopCause, Timestamp, TokenId, TokenKind, UnitId,
+    Inventory, JobId, JobSpec, JoinRole, Millis, NodeId, OverMemory, ProjectName, QueueSpec,
+    RankExit, ReservationName, ReservationSpec, SessionId, StopCause, Timestamp, TokenId,
+    TokenKind, UnitId,
 };
 
 use crate::placement::Stop;
 
 /// The highest feature level that this code can apply, and the one that a new cluster starts with.
-pub const FEATURE_LEVEL: u16 = 4;
+pub const FEATURE_LEVEL: u16 = 5;
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,6 +190,10 @@ impl Command {
     #[must_use]
     pub fn level(&self) -> u16 {
         match self {
+            // An older member takes parts of GPUs for whole ones.
+            Self::RegisterNode { inventory, .. } if has_parts(inventory) => PARTS_LEVEL,
+            Self::ReportEnded(report) if report.over_memory.is_some() => PARTS_LEVEL,
+            Self::Submit(submit) if submit.spec.needs_level_5() => 5,
             Self::CreateReservation(_) | Self::DeleteReservation { .. } => 4,
             // An older member refuses the keys that it does not know.
             Self::Submit(submit) if submit.spec.needs_level_4() => 4,
@@ -208,6 +213,13 @@ impl Command {
             _ => 1,
         }
     }
+}
+
+/// The feature level from which nodes offer parts of GPUs.
+pub const PARTS_LEVEL: u16 = 5;
+
+fn has_parts(inventory: &Inventory) -> bool {
+    inventory.devices.values().any(|device| !device.part.is_whole())
 }
 
 /// Who asks for a mutation, and under which key, so that asking twice does it once.
@@ -345,6 +357,9 @@ pub struct EndedReport {
     pub start_error: Option<String>,
     /// The agent stopped them at the end of their time allowance.
     pub time_limit: bool,
+    /// The agent stopped them because one had more of a GPU's memory than its share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_memory: Option<OverMemory>,
     /// Uploaded files; rank 0's node alone has any.
     pub artifacts: Vec<FileEntry>,
     /// Final metrics as decimal text; rank 0's node alone has any.

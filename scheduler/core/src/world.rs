@@ -3,15 +3,17 @@
 
 #![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "small test numbers")]
 
+mod parts;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use parts::{shares, slices};
 pub(crate) use tokens::secret;
 use trainyard_jobs::{
     AttemptPhase, AttemptRef, Bytes, CheckpointPart, Device, DeviceKind, Digest, FileEntry,
-    IdempotencyKey, Inventory, JobId, JobPhase, JobSpec, Millis, NodeId, NodeSelection, Purpose,
-    QueueSpec, RankExit, ReservationSpec, SessionId, Timestamp, TokenId, UnitId,
+    GpuPart, IdempotencyKey, Inventory, JobId, JobPhase, JobSpec, Millis, NodeId, NodeSelection,
+    Purpose, QueueSpec, RankExit, ReservationSpec, SessionId, Timestamp, TokenId, UnitId,
 };
 use uuid::Uuid;
 
@@ -94,7 +96,13 @@ pub(crate) fn ranks(gpus: u32) -> JobSpec {
 
 pub(crate) fn inventory(name: &str, slots: u32) -> Inventory {
     let slot = |index| {
-        let device = Device { kind: DeviceKind::Cpu, index, model: "cpu".into(), memory: Bytes(0) };
+        let device = Device {
+            kind: DeviceKind::Cpu,
+            index,
+            model: "cpu".into(),
+            memory: Bytes(0),
+            part: GpuPart::Whole,
+        };
         (UnitId(format!("cpu-{index}")), device)
     };
     Inventory {
@@ -113,7 +121,13 @@ pub(crate) fn inventory(name: &str, slots: u32) -> Inventory {
 pub(crate) fn gpus(name: &str, model: &str, count: u32, labels: &[(&str, &str)]) -> Inventory {
     let device = |index| {
         let memory = Bytes(if model == "h100" { 80 } else { 40 } << 30);
-        let device = Device { kind: DeviceKind::Gpu, index, model: model.into(), memory };
+        let device = Device {
+            kind: DeviceKind::Gpu,
+            index,
+            model: model.into(),
+            memory,
+            part: GpuPart::Whole,
+        };
         (UnitId(format!("{name}-{index}")), device)
     };
     let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
@@ -319,6 +333,7 @@ impl World {
             first_failure: None,
             start_error: None,
             time_limit: false,
+            over_memory: None,
             artifacts,
             metrics: BTreeMap::new(),
         })))
@@ -347,6 +362,7 @@ impl World {
     /// What must hold whatever happened.
     fn check(&mut self) {
         self.units_belong_to_one_attempt();
+        self.parts_are_as_asked();
         self.jobs_are_owned_by_their_last_attempt();
         self.tokens_are_used_once();
         let mut rebuilt = self.state.clone();

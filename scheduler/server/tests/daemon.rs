@@ -150,6 +150,7 @@ fn hello(node: &str, name: &str, slots: u32) -> v1::Hello {
         index,
         model: "cpu".into(),
         memory: 0,
+        part: None,
     };
     v1::Hello {
         cluster: String::new(),

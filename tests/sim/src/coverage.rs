@@ -35,6 +35,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "only of an agent that cannot be asked: core's own tests",
     ),
     ("raft: a read waits for its index", "a flush applies all first: the unit tests of reads"),
+    ("core: ranks with more memory than their share", "no GPU is there: core's own tests"),
     ("core: a lost node gives its name up", "a machine keeps its id: core's own tests"),
     ("core: a checkpoint that is needed", "retention never asks for one: core's own tests"),
 ];

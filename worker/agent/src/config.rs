@@ -12,7 +12,7 @@ use figment::{
     providers::{Env, Format as _, Serialized, Toml},
 };
 use serde::{Deserialize, Serialize};
-use trainyard_jobs::NodeName;
+use trainyard_jobs::{MAX_SHARES, NodeName};
 
 use crate::error::ConfigError;
 
@@ -39,6 +39,12 @@ pub struct Config {
     pub address: Option<String>,
     /// CPU slots to offer. Default: as many as processors, none if there are GPUs.
     pub slots: Option<u32>,
+    /// Splits each GPU that is not in MIG mode into so many equal shares, each with its part of the
+    /// memory, for jobs with `gpu_fraction`. Default: GPUs are whole.
+    pub gpu_shares: Option<u16>,
+    /// Limits processors and memory of ranks on shares through CUDA's multi-process service, where
+    /// its daemon runs.
+    pub mps: bool,
     /// First and last port from which an attempt's `MASTER_PORT` is chosen.
     pub ports: (u16, u16),
     /// Certificates and keys: `ca.crt`, `node.crt`, `node.key`. Default: `pki` in `data_dir`.
@@ -70,6 +76,8 @@ impl Default for Config {
             store: "file:///var/lib/trainyard/store".into(),
             address: None,
             slots: None,
+            gpu_shares: None,
+            mps: false,
             ports: (20_000, 20_999),
             pki_dir: None,
             metrics_listen: None,
@@ -122,6 +130,9 @@ impl Config {
         }
         if let Some(slots) = self.slots.filter(|slots| *slots > MAX_SLOTS) {
             return Err(ConfigError::Slots { slots, max: MAX_SLOTS });
+        }
+        if let Some(shares) = self.gpu_shares.filter(|shares| !(2..=MAX_SHARES).contains(shares)) {
+            return Err(ConfigError::Shares { shares, max: MAX_SHARES });
         }
         if !self.data_dir.is_absolute() {
             return Err(ConfigError::RelativeDataDir { path: self.data_dir.clone() });

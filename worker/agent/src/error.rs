@@ -56,6 +56,14 @@ pub enum ConfigError {
         /// The most.
         max: u32,
     },
+    /// One share is a whole GPU, and very many are of no use.
+    #[error("GPUs cannot be split into {shares} shares: give 2 to {max}, or leave it out")]
+    Shares {
+        /// The number as given.
+        shares: u16,
+        /// The most.
+        max: u16,
+    },
     /// The data directory must not depend on where the agent was started.
     #[error("data_dir = `{}` is not absolute: give the whole path", path.display())]
     RelativeDataDir {

@@ -23,6 +23,7 @@ mod renewal;
 mod report;
 mod run;
 mod session;
+pub mod shares;
 pub mod shim;
 pub mod standing;
 mod telemetry;

@@ -192,7 +192,7 @@ async fn scrape(State((metrics, source)): State<(Arc<Metrics>, Source)>) -> impl
 mod tests {
     use std::{collections::BTreeMap, path::Path};
 
-    use trainyard_jobs::{Bytes, Device, DeviceKind, UnitId};
+    use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, UnitId};
 
     use super::*;
     use crate::{config::Config, telemetry};
@@ -207,6 +207,7 @@ mod tests {
             index: 0,
             model: "h100".into(),
             memory: Bytes(80 << 30),
+            part: GpuPart::Whole,
         };
         inventory.devices = BTreeMap::from([(UnitId("GPU-1".into()), device)]);
         let metrics = Metrics::new(inventory, &Counters::default());

@@ -1,7 +1,7 @@
 //! The agent: takes its data directory, adopts what runs there, and from then on carries out
 //! what the leader's sets say. Ending it leaves the ranks to their shims.
 
-use std::{collections::BTreeSet, path::Path, pin::pin, sync::Arc, time::Duration};
+use std::{path::Path, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -14,7 +14,7 @@ use trainyard_proto::v1::DesiredSet;
 use trainyard_store::Store;
 
 use crate::{
-    attempt::{Context, Registry, ShimProgram, Trainer},
+    attempt::{Attempts, Context, Mps, Registry, ShimProgram, Trainer},
     config::Config,
     error::WorkerError,
     grant,
@@ -77,7 +77,7 @@ impl Agent {
         let credentials = Credentials::node(&config.pki_dir())?;
         let identity = own_identity(config, &credentials)?;
         let store = Store::open(&config.store)?;
-        let gpus = Gpus::open(config.nvml_library.as_deref());
+        let gpus = Gpus::open(config.nvml_library.as_deref(), config.gpu_shares);
         tracing::info!(node = %identity.node(), telemetry = gpus.state(), "agent starts");
         let inventory = inventory(config, &gpus, dir);
         let (registry, counters) = (Arc::new(Registry::default()), Counters::default());
@@ -91,6 +91,7 @@ impl Agent {
             trainer: Trainer::new(config.trainer.clone()),
             shim: ShimProgram::new(config.shim_program.clone()),
             cgroup: config.cgroup,
+            mps: config.mps.then(|| Mps::new(&inventory)),
             counters: counters.clone(),
         });
         let mut node = Node::new(dir.clone(), context);
@@ -247,15 +248,7 @@ fn start_sampler(
     registry: &Arc<Registry>,
 ) -> Result<Arc<Sampler>, WorkerError> {
     let registry = Arc::clone(registry);
-    let own = move || own_processes(&registry);
-    Sampler::start(gpus, dir, own).map(Arc::new).map_err(WorkerError::data(dir))
-}
-
-/// Every process of our attempts.
-fn own_processes(registry: &Registry) -> BTreeSet<i32> {
-    let mut own = registry.shims();
-    own.extend(shim::descendants(&own));
-    own
+    Sampler::start(gpus, dir, Attempts(registry)).map(Arc::new).map_err(WorkerError::data(dir))
 }
 
 fn source(

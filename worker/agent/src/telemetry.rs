@@ -7,6 +7,6 @@ mod host;
 mod inventory;
 mod sampler;
 
-pub(crate) use gpu::Gpus;
+pub(crate) use gpu::{Gpus, Reading};
 pub(crate) use inventory::inventory;
-pub(crate) use sampler::{Sampler, unix_ms};
+pub(crate) use sampler::{Sampler, Watch, unix_ms};

@@ -144,6 +144,7 @@ fn resources(resources: &Resources, problems: &mut Problems) {
         let help = format!("name {} at most: on all others the speed is 1", Speeds::MOST);
         problems.add("resources.speed", message, help);
     }
+    parts(resources, problems);
     if resources.device == DeviceKind::Cpu {
         let help = "leave it out, or leave `device` out to run on GPUs";
         if !resources.gpu_type.is_empty() {
@@ -155,6 +156,22 @@ fn resources(resources: &Resources, problems: &mut Problems) {
         if resources.min_gpu_memory.is_some() {
             problems.add("resources.min_gpu_memory", "a CPU slot has no GPU memory", help);
         }
+    }
+}
+
+/// Ranks on parts of GPUs: one rank of a gang a GPU, so how few nodes they need hangs on how the
+/// GPUs are split.
+fn parts(resources: &Resources, problems: &mut Problems) {
+    if !resources.on_parts() {
+        return;
+    }
+    let help = "leave it out, or ask for whole GPUs";
+    if resources.device == DeviceKind::Cpu {
+        problems.add("resources.gpu_fraction", "a CPU slot is no part of a GPU", help);
+    }
+    if resources.compact {
+        let message = "ranks on parts of GPUs cannot be packed onto the fewest nodes";
+        problems.add("resources.compact", message, help);
     }
 }
 

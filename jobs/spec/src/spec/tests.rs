@@ -38,6 +38,7 @@ prop_compose! {
         gpu_type in collection::vec("[a-z][a-z0-9]{0,8}", 0..3),
         speed in collection::btree_map("[a-z][a-z0-9]{0,8}", 1..=1_000_000u64, 0..3),
         memory in option::of(any::<u64>().prop_map(Bytes)),
+        fraction in option::of(1u16..=1000),
         max_ranks_per_node in option::of(1u32..),
         node_labels in labels(),
     ) -> Resources {
@@ -46,6 +47,7 @@ prop_compose! {
         let speed = speed.collect();
         Resources {
             gpus,
+            gpu_fraction: fraction.filter(|_| gpu && !elastic).and_then(Fraction::from_milli),
             min_gpus: elastic.then_some(gpus.div_ceil(2)),
             device,
             gpu_type: if gpu { gpu_type } else { Vec::new() },

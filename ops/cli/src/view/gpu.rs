@@ -18,6 +18,9 @@ pub(crate) struct DeviceView {
     pub(crate) kind: String,
     index: u32,
     model: String,
+    /// How much of a GPU it is, if not all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<PartView>,
     memory_bytes: u64,
     memory_used_bytes: Option<u64>,
     utilisation_percent: Option<f64>,
@@ -27,6 +30,35 @@ pub(crate) struct DeviceView {
     foreign_pids: Vec<u32>,
     problem: Option<String>,
     pub(crate) owner: Option<Owner>,
+}
+
+/// A part of a GPU: a MIG slice has a profile, a share is one of several.
+#[derive(Debug, Clone, Serialize)]
+struct PartView {
+    parent: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<String>,
+}
+
+impl From<v1::GpuPart> for PartView {
+    fn from(part: v1::GpuPart) -> Self {
+        let share = format!("{}/{}", part.nth.saturating_add(1), part.of);
+        let is_share = part.profile.is_empty();
+        Self {
+            parent: part.parent,
+            profile: (!is_share).then_some(part.profile),
+            share: is_share.then_some(share),
+        }
+    }
+}
+
+impl PartView {
+    /// `2g.20gb`, or `2/4`.
+    fn word(&self) -> &str {
+        self.profile.as_deref().or(self.share.as_deref()).unwrap_or_default()
+    }
 }
 
 /// The attempt that holds a unit.
@@ -52,7 +84,7 @@ impl DeviceView {
                 Self::new(&inventory.name, device, sample, owner)
             })
             .collect();
-        devices.sort_by(|a, b| (&b.kind, a.index).cmp(&(&a.kind, b.index)));
+        devices.sort_by(|a, b| (&b.kind, a.index, &a.unit).cmp(&(&a.kind, b.index, &b.unit)));
         devices
     }
 
@@ -74,6 +106,7 @@ impl DeviceView {
             kind: device.kind.clone(),
             index: device.index,
             model: device.model.clone(),
+            part: device.part.clone().map(PartView::from),
             memory_bytes: device.memory,
             memory_used_bytes: sample.memory_used,
             utilisation_percent: sample.utilisation_percent,
@@ -84,6 +117,11 @@ impl DeviceView {
             problem: sample.problem,
             owner,
         }
+    }
+
+    /// Whether it is a part of a GPU.
+    pub(crate) const fn is_part(&self) -> bool {
+        self.part.is_some()
     }
 
     fn state(&self) -> Cell {
@@ -124,11 +162,16 @@ impl Row for DeviceView {
             }
             _ => size(self.memory_bytes),
         };
-        let unit = format!("{}{}", self.kind, self.index);
+        let part = self.part.as_ref().map(|part| format!(" {}", part.word())).unwrap_or_default();
+        let unit = format!("{}{}{part}", self.kind, self.index);
         let mut cells = vec![
             if look.wide { Cell::new(self.node.as_str()) } else { Cell::cut(&self.node, 16) },
             Cell::new(if look.wide { self.unit.clone() } else { unit }),
-            if look.wide { Cell::new(self.model.as_str()) } else { Cell::cut(&self.model, 12) },
+            if look.wide {
+                Cell::new(format!("{}{part}", self.model))
+            } else {
+                Cell::cut(&self.model, 12)
+            },
             rounded(self.utilisation_percent, "%"),
             Cell::number(memory),
             self.state(),

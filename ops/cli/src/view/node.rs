@@ -137,12 +137,21 @@ impl NodeView {
         self.devices.iter().filter(|device| device.kind == kind).count()
     }
 
-    /// Units in use and in all, GPUs where there are any: `3/4 gpu`.
+    /// Units in use and in all, GPUs and parts of them where there are any: `3/4 gpu, 1/8 part`.
     fn units(&self) -> String {
-        let kind = if self.devices.iter().any(|d| d.kind == "gpu") { "gpu" } else { "cpu" };
-        let units = self.devices.iter().filter(|device| device.kind == kind);
-        let used = units.clone().filter(|device| device.owner.is_some()).count();
-        format!("{used}/{} {kind}", units.count())
+        let counted = |word: &str, is: &dyn Fn(&DeviceView) -> bool| {
+            let units = self.devices.iter().filter(|device| is(device));
+            let used = units.clone().filter(|device| device.owner.is_some()).count();
+            let all = units.count();
+            (all > 0).then(|| format!("{used}/{all} {word}"))
+        };
+        let gpus = counted("gpu", &|d| d.kind == "gpu" && !d.is_part());
+        let parts = counted("part", &|d| d.is_part());
+        let units: Vec<String> = gpus.into_iter().chain(parts).collect();
+        if units.is_empty() {
+            return counted("cpu", &|d| d.kind == "cpu").unwrap_or_else(|| "0/0 cpu".into());
+        }
+        units.join(", ")
     }
 
     fn memory(&self) -> String {

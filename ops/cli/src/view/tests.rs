@@ -142,6 +142,7 @@ fn node() -> v1::Node {
         index: 0,
         model: "h100".into(),
         memory: 80 << 30,
+        part: None,
     };
     let slot = |index: u32| v1::Device {
         unit: format!("cpu-{index}"),
@@ -149,6 +150,7 @@ fn node() -> v1::Node {
         index,
         model: "cpu".into(),
         memory: 0,
+        part: None,
     };
     v1::Node {
         held: Vec::new(),
@@ -343,4 +345,28 @@ fn no_document_has_a_key_twice() {
         // A key that comes twice is kept once, so the text would be longer than its reading.
         assert_eq!(value.to_string().len(), line.len(), "{line}");
     }
+}
+
+#[test]
+fn parts_of_gpus_are_shown_as_what_they_are() {
+    let part = |unit: &str, part: v1::GpuPart| v1::Device {
+        unit: unit.into(),
+        kind: "gpu".into(),
+        index: 1,
+        model: "h100".into(),
+        memory: 20 << 30,
+        part: Some(part),
+    };
+    let (parent, empty) = ("GPU-b".to_owned(), v1::GpuPart::default());
+    let profile = "2g.20gb".to_owned();
+    let slice = v1::GpuPart { parent: parent.clone(), profile, slices: 2, ..empty.clone() };
+    let share = v1::GpuPart { parent, nth: 1, of: 4, ..empty };
+    let mut node = node();
+    let devices = vec![part("MIG-a", slice), part("GPU-b/1-of-4", share)];
+    node.inventory.as_mut().unwrap().devices.extend(devices);
+    let nodes = || vec![NodeView::from(node.clone())];
+    insta::assert_snapshot!("parts_table", list(DeviceView::all_of(&node), Format::Table));
+    insta::assert_snapshot!("parts_wide", list(DeviceView::all_of(&node), Format::Wide));
+    insta::assert_snapshot!("parts_json", list(DeviceView::all_of(&node), Format::Jsonl));
+    insta::assert_snapshot!("parts_node", list(nodes(), Format::Wide));
 }

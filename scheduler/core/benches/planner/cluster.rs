@@ -3,13 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_core::placement::{PlanNode, Request, WHOLE};
-use trainyard_jobs::{Bytes, Device, DeviceKind, NodeId, UnitId};
+use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, NodeId, UnitId};
 
 pub(crate) fn node(n: u64, gpus: u32, model: &str) -> PlanNode {
     let device = |index| {
         let unit = UnitId(format!("GPU-{n:08x}-0000-4000-8000-{index:012x}"));
         let memory = Bytes(80 << 30);
-        (unit, Device { kind: DeviceKind::Gpu, index, model: model.into(), memory })
+        (
+            unit,
+            Device {
+                kind: DeviceKind::Gpu,
+                index,
+                model: model.into(),
+                memory,
+                part: GpuPart::Whole,
+            },
+        )
     };
     PlanNode {
         id: NodeId::from_random(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
@@ -32,6 +41,7 @@ pub(crate) fn gang(ranks: u32) -> Request {
         types: Vec::new(),
         unit_memory: Bytes(0),
         share: WHOLE,
+        part: WHOLE,
         most_per_node: u32::MAX,
         compact: false,
         cpu_milli: 0,

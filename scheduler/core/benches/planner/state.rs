@@ -15,8 +15,9 @@ use trainyard_core::{
     state::Job,
 };
 use trainyard_jobs::{
-    AttemptPhase, AttemptRef, Bytes, ClusterId, Device, DeviceKind, Digest, IdempotencyKey,
-    Inventory, JobId, JobSpec, NodeId, RankExit, SessionId, Timestamp, UnitId, spec::Format,
+    AttemptPhase, AttemptRef, Bytes, ClusterId, Device, DeviceKind, Digest, GpuPart,
+    IdempotencyKey, Inventory, JobId, JobSpec, NodeId, RankExit, SessionId, Timestamp, UnitId,
+    spec::Format,
 };
 use uuid::Uuid;
 
@@ -71,7 +72,16 @@ impl Large {
         let device = |index| {
             let unit = UnitId(format!("GPU-{n:08x}-0000-4000-8000-{index:012x}"));
             let memory = Bytes(80 << 30);
-            (unit, Device { kind: DeviceKind::Gpu, index, model: model.into(), memory })
+            (
+                unit,
+                Device {
+                    kind: DeviceKind::Gpu,
+                    index,
+                    model: model.into(),
+                    memory,
+                    part: GpuPart::Whole,
+                },
+            )
         };
         let labels = [("rack", n / 32), ("fabric", n / 1024)];
         let inventory = Inventory {
@@ -203,6 +213,7 @@ fn ended(node: NodeId, attempt: AttemptRef, first: u32, count: u32, exit: RankEx
         first_failure: None,
         start_error: None,
         time_limit: false,
+        over_memory: None,
         artifacts: Vec::new(),
         metrics: BTreeMap::new(),
     }

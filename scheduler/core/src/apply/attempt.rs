@@ -10,7 +10,7 @@ use trainyard_probe::{planted, reached};
 
 use super::Applied;
 use crate::{
-    command::{EndedReport, Reply, StartAttempt},
+    command::{EndedReport, PARTS_LEVEL, Reply, StartAttempt},
     event::Event,
     refusal::Refusal,
     state::{Attempt, Job, NodeState, Outcome, Placement, PlacementState, State},
@@ -112,6 +112,11 @@ impl State {
             }
             for unit in &assignment.units {
                 let known = node.inventory.devices.contains_key(unit);
+                if self.feature_level >= PARTS_LEVEL && node.is_split_otherwise(unit) {
+                    let what =
+                        format!("unit {unit} of node {id}, of which somebody has another part");
+                    return Err(Refusal::Stale(what));
+                }
                 if !known || node.owners.contains_key(unit) || !seen.insert((id, unit)) {
                     return Err(Refusal::Malformed(format!(
                         "unit {unit} of node {id} is not free"
@@ -261,6 +266,10 @@ fn end_reason(report: &EndedReport) -> Option<EndReason> {
     if report.time_limit {
         reached("core: ranks at the end of their time");
         return Some(EndReason::TimeLimit);
+    }
+    if let Some(over) = report.over_memory {
+        reached("core: ranks with more memory than their share");
+        return Some(EndReason::OverMemory(over));
     }
     let failed = |rank: &u32| report.exits.get(rank).is_some_and(|exit| !exit.is_success());
     let first = report.first_failure.filter(failed);

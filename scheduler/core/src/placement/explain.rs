@@ -1,6 +1,7 @@
 //! Why a job waits: what keeps it, with counts, and its place in the queue. What would start it
 //! stands in `whatif`.
 
+mod parts;
 mod whatif;
 
 use trainyard_jobs::{JobId, Purpose, ReservationSpec, Timestamp, spec::Resources};
@@ -47,6 +48,8 @@ pub enum BlockerKind {
     Quota,
     /// Units are reserved, and it would not be gone in time.
     Reserved,
+    /// GPUs, or parts of them, are free that are no such parts as it asks for.
+    OtherParts,
 }
 
 impl BlockerKind {
@@ -64,6 +67,7 @@ impl BlockerKind {
             Self::Stopping => "stopping",
             Self::Quota => "quota",
             Self::Reserved => "reserved",
+            Self::OtherParts => "other_parts",
         }
     }
 }
@@ -129,14 +133,16 @@ pub(super) fn blockers(
         return vec![Blocker { kind: BlockerKind::NoNodes, message }];
     }
     let Census { all, busy, out, reachable, nodes, .. } = yard.census(asked);
-    let needs = format!("needs {}", counted(request.gpus, &word));
+    let needs = format!("needs {}{}", counted(request.gpus, &word), parts::asked(request));
     let spread = request
         .max_ranks_per_node
         .map_or_else(String::new, |most| format!(", at most {most} a node"));
     if reachable < request.gpus {
         let has = format!("{} on {} up", counted(all, &word), counted(nodes, "node"));
         let message = format!("{needs}{spread}; there are {has}");
-        return vec![Blocker { kind: BlockerKind::TooFew, message }];
+        let mut list = vec![Blocker { kind: BlockerKind::TooFew, message }];
+        list.extend(parts::others(yard, asked));
+        return list;
     }
     let mut list = Vec::new();
     let message = format!("{needs}{spread}; {busy} of {all} are busy");
@@ -145,6 +151,7 @@ pub(super) fn blockers(
         let message = format!("{} cannot be used: {}", counted(out, &word), reasons(planner));
         list.push(Blocker { kind: BlockerKind::Unusable, message });
     }
+    list.extend(parts::others(yard, asked));
     if let Some(during) = hints.during {
         list.extend(reserved(yard, asked, hints, during, now, &word));
     }

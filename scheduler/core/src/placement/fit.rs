@@ -26,6 +26,9 @@ pub struct Request {
     pub unit_memory: Bytes,
     /// Thousandths of a unit that each rank takes: [`WHOLE`], or less for a fraction.
     pub share: u16,
+    /// The least part of a GPU, in thousandths, that each unit has to be. [`WHOLE`] takes whole
+    /// units alone, less than that takes parts alone.
+    pub part: u16,
     /// At most this many ranks on one node.
     pub most_per_node: u32,
     /// On no more nodes than so many ranks need: wait rather than spread.
@@ -75,6 +78,7 @@ impl From<&Resources> for Request {
             types,
             unit_memory: r.min_gpu_memory.unwrap_or(Bytes(0)),
             share: WHOLE,
+            part: r.part_milli(),
             most_per_node: r.max_ranks_per_node.unwrap_or(u32::MAX),
             compact: r.compact,
             cpu_milli: 0,
@@ -88,10 +92,18 @@ impl From<&Resources> for Request {
 impl Request {
     /// Whether units of this kind answer to it.
     #[must_use]
-    pub fn takes(&self, kind: DeviceKind, model: &str, memory: Bytes) -> bool {
+    pub fn takes(&self, kind: DeviceKind, model: &str, memory: Bytes, part: u16) -> bool {
         kind == self.device
+            && answers_part(self.part, part)
             && memory >= self.unit_memory
             && (self.types.is_empty() || self.types.iter().any(|t| t.eq_ignore_ascii_case(model)))
+    }
+
+    /// Whether its ranks run on parts of GPUs: each on a GPU of its own, as NCCL refuses two ranks
+    /// of one group on the same.
+    #[must_use]
+    pub const fn on_parts(&self) -> bool {
+        self.part < WHOLE
     }
 
     /// Whether a node with these labels may be used.
@@ -101,11 +113,17 @@ impl Request {
     }
 }
 
+/// Whether a unit that is such a part of a GPU is what was asked for, in thousandths.
+const fn answers_part(asked: u16, part: u16) -> bool {
+    if asked < WHOLE { part < WHOLE && part >= asked } else { part >= WHOLE }
+}
+
 /// Whether a unit is of the kind that is asked for.
 #[must_use]
 pub fn matches(request: &Resources, device: &Device) -> bool {
     let of_type = |name: &String| name.eq_ignore_ascii_case(&device.model);
     device.kind == request.device
+        && answers_part(request.part_milli(), device.part.milli())
         && (request.gpu_type.is_empty() || request.gpu_type.iter().any(of_type))
         && request.min_gpu_memory.is_none_or(|least| device.memory >= least)
 }
@@ -114,6 +132,9 @@ pub fn matches(request: &Resources, device: &Device) -> bool {
 pub(super) fn unit_word(request: &Resources) -> String {
     match (request.device, request.gpu_type.as_slice()) {
         (DeviceKind::Cpu, _) => "CPU slot".into(),
+        (DeviceKind::Gpu, types) if request.on_parts() => {
+            format!("{} GPU part", types.join(" or ")).trim_start().to_owned()
+        }
         (DeviceKind::Gpu, []) => "GPU".into(),
         (DeviceKind::Gpu, types) => format!("{} GPU", types.join(" or ")),
     }

@@ -3,6 +3,7 @@
 mod bounded;
 mod elastic;
 mod gavel;
+mod parts;
 mod preemption;
 mod shares;
 mod speeds;

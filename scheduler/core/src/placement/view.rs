@@ -223,6 +223,18 @@ fn failed_on(job: &Job) -> BTreeSet<NodeId> {
     nodes
 }
 
+/// The units that are taken. Where a GPU was split otherwise when somebody took a share of it, all
+/// that is now offered of it is taken.
+fn owners(node: &Node) -> BTreeMap<UnitId, JobId> {
+    let devices = &node.inventory.devices;
+    let taken = node.owners.iter().flat_map(|(unit, attempt)| {
+        let split_otherwise = !devices.contains_key(unit);
+        let of_it = devices.keys().filter(move |now| split_otherwise && now.gpu() == unit.gpu());
+        of_it.chain([unit]).map(|unit| (unit.clone(), attempt.job.clone()))
+    });
+    taken.collect()
+}
+
 impl PlanNode {
     fn of(state: &State, node: &Node) -> Self {
         let master_here = |attempt: &trainyard_jobs::AttemptRef| {
@@ -236,7 +248,7 @@ impl PlanNode {
             name: node.inventory.name.to_string(),
             version: node.version,
             devices: node.inventory.devices.clone(),
-            owners: node.owners.iter().map(|(u, a)| (u.clone(), a.job.clone())).collect(),
+            owners: owners(node),
             cpu_milli: u64::from(node.inventory.cpus) * 1000,
             memory: node.inventory.memory,
             labels: node.inventory.labels.clone(),

@@ -10,6 +10,7 @@ mod exact;
 mod index;
 mod kinds;
 mod outlook;
+mod parts;
 mod place;
 mod search;
 mod spot;

@@ -41,6 +41,12 @@ pub enum NodeState {
 }
 
 impl Node {
+    /// Whether somebody has a part of this unit's GPU from when that was split otherwise.
+    pub(crate) fn is_split_otherwise(&self, unit: &UnitId) -> bool {
+        let offered = &self.inventory.devices;
+        self.owners.keys().any(|had| had.gpu() == unit.gpu() && !offered.contains_key(had))
+    }
+
     /// Gives back the units that `attempt` holds here. Says whether there were any.
     pub(crate) fn release(&mut self, attempt: &AttemptRef) -> bool {
         let before = self.owners.len();

@@ -1,5 +1,7 @@
 //! Which jobs are refused at the door: only those that exceed every node seen in seven days.
 
+use std::collections::BTreeSet;
+
 use trainyard_core::{
     State,
     state::{Node, NodeState},
@@ -26,7 +28,13 @@ pub fn check(state: &State, request: &Resources) -> Result<(), Failure> {
             .iter()
             .all(|(key, value)| node.inventory.labels.get(key) == Some(value));
         let devices = node.inventory.devices.values();
-        let units = devices.filter(|d| trainyard_core::placement::matches(request, d)).count();
+        let units = devices.filter(|d| trainyard_core::placement::matches(request, d));
+        // On parts of GPUs a gang has one rank a GPU.
+        let units = if request.on_parts() && request.gpus > 1 {
+            units.map(|d| d.part.parent()).collect::<BTreeSet<_>>().len()
+        } else {
+            units.count()
+        };
         if labelled { u32::try_from(units).unwrap_or(u32::MAX).min(most) } else { 0 }
     };
     let reachable: u32 = nodes.iter().map(matching).fold(0, u32::saturating_add);
@@ -53,9 +61,15 @@ pub(crate) fn check_model(state: &State, spec: &JobSpec) -> Result<(), Failure> 
 fn describe(request: &Resources, nodes: usize, reachable: u32) -> String {
     let kind = match request.device {
         DeviceKind::Cpu => "CPU slots",
+        DeviceKind::Gpu if request.on_parts() && request.gpus > 1 => {
+            "GPU parts, each on its own GPU,"
+        }
+        DeviceKind::Gpu if request.on_parts() => "GPU parts",
         DeviceKind::Gpu => "GPUs",
     };
-    let hint = if request.device == DeviceKind::Gpu && reachable == 0 {
+    let hint = if request.on_parts() {
+        "; `gpu_fraction` takes MIG slices and shares alone: `yard gpu list --all` shows what there is"
+    } else if request.device == DeviceKind::Gpu && reachable == 0 {
         "; for a run without GPUs set `[resources] device = \"cpu\"`"
     } else {
         "; `yard gpu list --all` shows what there is"

@@ -61,6 +61,7 @@ pub fn ended(report: v1::EndedReport) -> Result<Command, Failure> {
         first_failure: report.first_failure,
         start_error: Some(text).filter(|text| !text.is_empty()),
         time_limit: report.time_limit,
+        over_memory: report.over_memory.map(Into::into),
         artifacts,
         metrics: metrics.collect(),
     })))

@@ -1,10 +1,11 @@
 //! One worker's stream: what its greeting brings into the log, which sets go down, and when the
 //! worker has to greet anew.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use trainyard_core::{
     Command, Event, State,
+    command::PARTS_LEVEL,
     state::{Attempt, Job, NodeState, PlacementState},
 };
 use trainyard_jobs::{AttemptPhase, AttemptRef, Inventory, NodeId, SessionId};
@@ -47,6 +48,8 @@ pub struct Attendance {
     pub session: SessionId,
     /// The term in which it was welcomed.
     pub term: u64,
+    /// Parts of its GPUs were kept from the state, which did not know parts then.
+    pub withheld: bool,
 }
 
 /// Why a stream ends that the worker did not end.
@@ -58,6 +61,8 @@ pub enum Parting {
     LeadsAnew,
     /// The node was called lost or greeted anew meanwhile, and nobody would plan with it.
     CountsNoMore,
+    /// What was kept from the state can be told now.
+    MoreToTell,
 }
 
 impl Greeting {
@@ -120,21 +125,46 @@ impl Greeting {
     pub fn registration(&self, state: &State) -> Option<Command> {
         let running: BTreeSet<AttemptRef> =
             self.running.iter().cloned().chain(self.doubts(state)).collect();
+        let inventory = self.offered(state);
         let known = state.node(&self.node).is_some_and(|node| {
             node.state == NodeState::Up
                 && node.session == self.session
-                && node.inventory == self.inventory
+                && node.inventory == *inventory
                 && node.owners.values().all(|attempt| running.contains(attempt))
         });
         (!known).then(|| Command::RegisterNode {
             node: self.node.clone(),
             session: self.session,
-            inventory: self.inventory.clone(),
+            inventory: inventory.into_owned(),
             running,
             // An older member would end what is not in `running` all the same.
             gone: (self.answers && state.feature_level() >= ROLL_LEVEL).then(|| self.gone.clone()),
         })
     }
+}
+
+impl Greeting {
+    /// Whether the worker has parts of GPUs to offer that the state does not know what to do with.
+    #[must_use]
+    pub fn is_withheld(&self, state: &State) -> bool {
+        let mut devices = self.inventory.devices.values();
+        !knows_parts(state) && devices.any(|device| !device.part.is_whole())
+    }
+
+    /// What the worker offers, as far as all members know what it is. Without its parts of GPUs it
+    /// is a node all the same, and what it runs is not lost.
+    fn offered(&self, state: &State) -> Cow<'_, Inventory> {
+        if !self.is_withheld(state) {
+            return Cow::Borrowed(&self.inventory);
+        }
+        let mut inventory = self.inventory.clone();
+        inventory.devices.retain(|_, device| device.part.is_whole());
+        Cow::Owned(inventory)
+    }
+}
+
+fn knows_parts(state: &State) -> bool {
+    state.feature_level() >= PARTS_LEVEL
 }
 
 impl Attendance {
@@ -147,6 +177,7 @@ impl Attendance {
             None => Err(Parting::NotLeader),
             Some(term) if term != self.term => Err(Parting::LeadsAnew),
             Some(_) if !self.counts(state) => Err(Parting::CountsNoMore),
+            Some(_) if self.withheld && knows_parts(state) => Err(Parting::MoreToTell),
             Some(_) => Ok(()),
         }
     }

@@ -60,8 +60,9 @@ pub(super) async fn open(
             greeting.rolled(asked, &held);
             register(&replica, &greeting).await?;
         }
+        let withheld = replica.look(|state| greeting.is_withheld(state));
         let Greeting { node, session, .. } = greeting;
-        let here = Attendance { node, session, term };
+        let here = Attendance { node, session, term, withheld };
         tracing::info!(node = %here.node, %session, term, "worker connected");
         yield message(Body::Welcome(welcome(&replica)));
         yield message(Body::Desired(replica.look(|state| desired_set(state, &here.node))));
@@ -122,6 +123,7 @@ fn farewell(replica: &Replica, parting: Parting) -> Status {
             Ok(_) => "the leadership was renewed: connect again",
         },
         Parting::LeadsAnew => "the leadership was renewed: connect again",
+        Parting::MoreToTell => "parts of GPUs are known now: connect again",
         Parting::CountsNoMore => "the node was called lost or greeted anew: connect again",
     };
     Status::unavailable(text)

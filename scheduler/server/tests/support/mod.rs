@@ -266,6 +266,7 @@ fn hello() -> v1::Hello {
         index: 0,
         model: "cpu".into(),
         memory: 0,
+        part: None,
     };
     v1::Hello {
         node: worker().to_string(),

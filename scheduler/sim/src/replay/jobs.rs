@@ -245,6 +245,7 @@ impl Replay<'_> {
                 first_failure: None,
                 start_error: None,
                 time_limit: false,
+                over_memory: None,
                 artifacts: Vec::new(),
                 metrics: BTreeMap::new(),
             };

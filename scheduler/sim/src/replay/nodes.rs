@@ -7,7 +7,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Exp1;
 use trainyard_core::Command;
-use trainyard_jobs::{Bytes, Device, DeviceKind, Inventory, NodeId, SessionId, UnitId};
+use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, Inventory, NodeId, SessionId, UnitId};
 use uuid::Uuid;
 
 use super::{Happening, Replay};
@@ -126,6 +126,7 @@ impl Machines {
                 index,
                 model: group.gpu_type.to_ascii_lowercase(),
                 memory: group.gpu_memory,
+                part: GpuPart::Whole,
             };
             (UnitId(format!("gpu-{index:03}")), device)
         };

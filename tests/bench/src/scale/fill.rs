@@ -14,7 +14,7 @@ use trainyard_core::{
     command::{Assignment, EndedReport, Mutation, StartAttempt, Submit},
 };
 use trainyard_jobs::{
-    AttemptNo, AttemptRef, Bytes, ClusterId, Device, DeviceKind, Digest, Generation,
+    AttemptNo, AttemptRef, Bytes, ClusterId, Device, DeviceKind, Digest, Generation, GpuPart,
     IdempotencyKey, Inventory, JobId, JobSpec, NodeId, RankExit, SessionId, Timestamp, UnitId,
 };
 use trainyard_raft::{Config, Driver, Input, Transport};
@@ -170,6 +170,7 @@ impl Filler {
             first_failure: None,
             start_error: None,
             time_limit: false,
+            over_memory: None,
             artifacts: Vec::new(),
             metrics: Default::default(),
         })))?;
@@ -212,6 +213,7 @@ fn register() -> Command {
         index: 0,
         model: "H100".into(),
         memory: Bytes(80_000_000_000),
+        part: GpuPart::Whole,
     };
     let inventory = Inventory {
         #[expect(clippy::expect_used, reason = "a constant")]

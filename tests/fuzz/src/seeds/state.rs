@@ -13,8 +13,8 @@ use trainyard_core::{
 };
 use trainyard_jobs::{
     AttemptRef, Bytes, CheckpointId, CheckpointPart, ClusterId, Device, DeviceKind, Digest,
-    FileEntry, IdempotencyKey, Inventory, JobId, JobSpec, NodeId, RankExit, SessionId, Timestamp,
-    UnitId, spec::Format,
+    FileEntry, GpuPart, IdempotencyKey, Inventory, JobId, JobSpec, NodeId, RankExit, SessionId,
+    Timestamp, UnitId, spec::Format,
 };
 use uuid::Uuid;
 
@@ -59,8 +59,13 @@ impl Life {
     }
 
     fn register(&mut self, number: u64, session: u128) -> anyhow::Result<()> {
-        let device =
-            |index| Device { kind: DeviceKind::Cpu, index, model: "cpu".into(), memory: Bytes(0) };
+        let device = |index| Device {
+            kind: DeviceKind::Cpu,
+            index,
+            model: "cpu".into(),
+            memory: Bytes(0),
+            part: GpuPart::Whole,
+        };
         let inventory = Inventory {
             name: format!("node-{number}").parse()?,
             address: "127.0.0.1".into(),
@@ -137,6 +142,7 @@ fn live() -> anyhow::Result<Life> {
             first_failure: None,
             start_error: None,
             time_limit: false,
+            over_memory: None,
             artifacts: if rank == 0 { vec![file(&attempt, "model")] } else { Vec::new() },
             metrics: BTreeMap::from([("loss".to_owned(), "0.5".to_owned())]),
         };

@@ -113,6 +113,7 @@ fn inventory() -> v1::Inventory {
         index,
         model: "cpu".into(),
         memory: 0,
+        part: None,
     };
     v1::Inventory {
         name: "node-1".into(),

@@ -122,6 +122,8 @@ impl Healthy {
             },
             EndReason::BadArtifacts { .. } => self.struck(attempt, &[Blow::Artifacts]),
             EndReason::Completed => true,
+            // Nothing in the simulation has GPU memory.
+            EndReason::OverMemory(_) => false,
             // The planner's own wish, whose command names the job.
             EndReason::Preempted { .. } => preempted(command, attempt),
         };

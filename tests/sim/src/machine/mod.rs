@@ -10,7 +10,9 @@ mod shim;
 
 use std::collections::BTreeMap;
 
-use trainyard_jobs::{AttemptRef, Bytes, Device, DeviceKind, Inventory, NodeId, SessionId, UnitId};
+use trainyard_jobs::{
+    AttemptRef, Bytes, Device, DeviceKind, GpuPart, Inventory, NodeId, SessionId, UnitId,
+};
 use trainyard_proto::v1;
 
 use crate::{
@@ -43,8 +45,13 @@ pub struct Machine {
 impl Machine {
     pub fn new(n: usize, slots: u32, schedulers: Vec<u64>, around: &mut Around) -> Self {
         let slot = |index| {
-            let device =
-                Device { kind: DeviceKind::Cpu, index, model: "cpu".into(), memory: Bytes(0) };
+            let device = Device {
+                kind: DeviceKind::Cpu,
+                index,
+                model: "cpu".into(),
+                memory: Bytes(0),
+                part: GpuPart::Whole,
+            };
             (UnitId(format!("cpu-{index}")), device)
         };
         Self {

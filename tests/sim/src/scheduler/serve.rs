@@ -174,7 +174,8 @@ impl Life {
         let held = self.look(|state| unknown(state, greeting.held.clone()));
         self.desk.contacts.connected(&node, session, held, now);
         around.tell(Fact::Heard { term, node: &node, session });
-        let here = Attendance { node: node.clone(), session, term };
+        let withheld = self.look(|state| greeting.is_withheld(state));
+        let here = Attendance { node: node.clone(), session, term, withheld };
         let stream = Stream {
             here,
             worker,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::json;
-use trainyard_jobs::AttemptRef;
+use trainyard_jobs::{AttemptRef, OverMemory};
 
 use super::Order;
 use crate::{durable, shim::ShimDir};
@@ -96,6 +96,21 @@ impl AttemptDir {
         self.stop_wish().exists()
     }
 
+    /// Why the agent stops the attempt, if for its memory.
+    fn over_memory_file(&self) -> PathBuf {
+        self.path.join("over-memory.json")
+    }
+
+    /// Puts on record that the stop which follows is for the memory of a rank.
+    pub(crate) fn record_over_memory(&self, over: OverMemory) -> io::Result<()> {
+        durable::write_json(&self.over_memory_file(), &over)
+    }
+
+    /// Whether the attempt was stopped for the memory of a rank.
+    pub(crate) fn over_memory(&self) -> Option<OverMemory> {
+        durable::read_json(&self.over_memory_file()).ok().flatten()
+    }
+
     /// Whether it is certain that there is no such directory.
     pub(crate) fn is_absent(&self) -> bool {
         self.path.try_exists().is_ok_and(|exists| !exists)
@@ -166,7 +181,7 @@ fn attempts(data_dir: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use trainyard_jobs::{AttemptNo, Generation, JobId};
+    use trainyard_jobs::{AttemptNo, Bytes, Generation, JobId};
     use trainyard_proto::v1;
 
     use super::*;
@@ -193,6 +208,10 @@ mod tests {
         fs::create_dir_all(data.path().join("attempts/x.removed/y")).unwrap();
         assert_eq!(AttemptDir::scan(data.path()).unwrap(), [(dir.clone(), order.clone())]);
         assert_eq!(fs::read_dir(data.path().join("attempts")).unwrap().count(), 1);
+        assert_eq!(dir.over_memory(), None);
+        let over = OverMemory { rank: 1, used: Bytes(3), share: Bytes(2) };
+        dir.record_over_memory(over).unwrap();
+        assert_eq!(dir.over_memory(), Some(over));
         dir.remove().unwrap();
         assert_eq!(AttemptDir::scan(data.path()).unwrap(), []);
 

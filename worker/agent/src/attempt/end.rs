@@ -36,7 +36,7 @@ pub(super) async fn end_report(
     entry: &Entry,
     record: ExitRecord,
 ) -> EndedReport {
-    let succeeded = ending::succeeded(&record);
+    let (succeeded, stopped) = (ending::succeeded(&record), record.stopped);
     let has_rank_0 = entry.order.work.as_ref().is_ok_and(Work::has_rank_0);
     let (mut files, mut figures) = (Vec::new(), BTreeMap::new());
     let mut start_error = record.start_error.unwrap_or_default();
@@ -56,6 +56,7 @@ pub(super) async fn end_report(
         metrics: figures.into_iter().collect(),
         time_limit: record.time_limit,
         first_failure: record.first_failure.map(|end| end.rank),
+        over_memory: entry.dir.over_memory().filter(|_| stopped).map(Into::into),
         ..message(&context.reporter, &entry.order.attempt)
     }
 }

@@ -9,6 +9,9 @@ use trainyard_jobs::AttemptRef;
 use super::{dir::AttemptDir, order::Work};
 use crate::config::is_loopback;
 
+/// How the names of MIG slices begin.
+const SLICE: &str = "MIG-";
+
 /// What ranks inherit of the agent's environment.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "LD_LIBRARY_PATH"];
 
@@ -54,7 +57,7 @@ pub(super) fn environment(
     set("TORCHELASTIC_RESTART_COUNT", work.restarts.to_string());
     set("TORCHELASTIC_MAX_RESTARTS", work.spec.limits.max_restarts.to_string());
     set("TORCHELASTIC_USE_AGENT_STORE", "False".into());
-    set("CUDA_VISIBLE_DEVICES", visible_devices(work));
+    set("CUDA_VISIBLE_DEVICES", visible_devices(work, local));
     set("YARD_JOB", attempt.job.to_string());
     set("YARD_ATTEMPT", attempt.attempt.to_string());
     set("YARD_GENERATION", attempt.generation.to_string());
@@ -72,13 +75,16 @@ pub(super) fn environment(
 }
 
 /// The GPUs of all ranks on the node, in order, so that the local rank is the index; none for
-/// ranks on CPU slots, even where the node has GPUs.
-fn visible_devices(work: &Work) -> String {
+/// ranks on CPU slots, even where the node has GPUs. Of a share the GPU. A rank on a MIG slice sees
+/// its own alone, as its device 0: CUDA shows a process the first slice that is named and no other.
+fn visible_devices(work: &Work, local: usize) -> String {
     if !work.on_gpus() {
         return String::new();
     }
-    let units: Vec<&str> = work.ranks.iter().map(|(_, unit)| unit.0.as_str()).collect();
-    units.join(",")
+    match work.ranks.get(local) {
+        Some((_, own)) if own.0.starts_with(SLICE) => own.to_string(),
+        _ => work.ranks.iter().map(|(_, unit)| unit.gpu()).collect::<Vec<_>>().join(","),
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +132,17 @@ mod tests {
         let environment = rank_environment(&work("gpu"));
         let lines: Vec<String> = environment.iter().map(|(k, v)| format!("{k}={v}")).collect();
         insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn ranks_see_the_gpus_of_their_shares_and_their_own_slice() {
+        let mut work = work("gpu");
+        let on = |work: &mut Work, units: [&str; 2]| {
+            work.ranks = vec![(2, UnitId(units[0].into())), (3, UnitId(units[1].into()))];
+            rank_environment(work)["CUDA_VISIBLE_DEVICES"].clone()
+        };
+        assert_eq!(on(&mut work, ["GPU-a/3-of-4", "GPU-b/0-of-4"]), "GPU-a,GPU-b");
+        assert_eq!(on(&mut work, ["MIG-a", "MIG-b"]), "MIG-b", "rank 3's own");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{
     AttemptDir, Trainer,
     environment::{environment, inherited},
     order::Work,
+    supervise::Context,
     transfer::persist,
 };
 use crate::{
@@ -31,13 +32,12 @@ const LOG_LIMIT: Bytes = Bytes(1 << 30);
 /// # Errors
 /// Why the ranks cannot be started, in words for the researcher.
 pub(super) async fn prepare(
-    store: &Store,
-    trainer: &Trainer,
-    cgroup: bool,
+    context: &Context,
     attempt: &AttemptRef,
     work: &Work,
     dir: &AttemptDir,
 ) -> Result<Plan, String> {
+    let store = &context.store;
     folders(dir).map_err(|error| format!("cannot make {}: {error}", dir.path().display()))?;
     let fetch = async {
         fetch_bundle(store, attempt, work, dir).await?;
@@ -46,11 +46,17 @@ pub(super) async fn prepare(
     timeout(STORE_PATIENCE, fetch).await.map_err(|_| {
         format!("the store could not be reached for {} s", STORE_PATIENCE.as_secs())
     })??;
-    let argv = command(trainer, work).await?;
+    let argv = command(&context.trainer, work).await?;
+    let limits = context.mps.as_ref().map_or_else(BTreeMap::new, |mps| mps.variables(work));
+    let rank_environment = |local| {
+        let mut all = environment(attempt, work, local, dir, inherited());
+        all.extend(limits.clone());
+        all
+    };
     let ranks = work.ranks.iter().enumerate().map(|(local, (rank, _))| RankPlan {
         rank: *rank,
         argv: argv.clone(),
-        env: environment(attempt, work, local, dir, inherited()),
+        env: rank_environment(local),
     });
     Ok(Plan {
         format: FORMAT,
@@ -60,7 +66,7 @@ pub(super) async fn prepare(
         grace: work.spec.stop_grace(),
         time_allowance: work.time_allowance,
         log_limit: LOG_LIMIT,
-        cgroup,
+        cgroup: context.cgroup,
     })
 }
 

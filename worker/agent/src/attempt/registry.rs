@@ -13,6 +13,7 @@ use trainyard_proto::v1;
 use super::{AttemptDir, Order};
 use crate::{
     reconcile::{Known, Stage},
+    shares::Holding,
     telemetry::unix_ms,
 };
 
@@ -106,6 +107,13 @@ impl Entry {
         let mut state = self.state();
         state.figures = figures;
         state.figures_unix_ms = unix_ms();
+    }
+
+    /// The shares of GPUs that its ranks have here.
+    pub(crate) fn holdings(&self) -> Vec<Holding> {
+        let ranks = self.order.work.as_ref().map_or(&[][..], |work| &work.ranks);
+        let shares = ranks.iter().filter(|(_, unit)| unit.as_share().is_some());
+        shares.map(|(rank, unit)| Holding { rank: *rank, unit: unit.clone() }).collect()
     }
 
     /// What it is, for schedulers that do not know it. Nothing of one whose ranks have ended.
@@ -231,6 +239,16 @@ impl Registry {
             })
         };
         self.entries().iter().filter_map(progress).collect()
+    }
+
+    /// The attempts that have shares of GPUs and are not being stopped, each with its live shim.
+    pub(crate) fn on_shares(&self) -> Vec<(Arc<Entry>, i32)> {
+        let with_shim = |entry: &Arc<Entry>| {
+            let running = entry.stage() < Stage::Stopping && !entry.holdings().is_empty();
+            let shim = entry.state().shim.filter(|_| running)?;
+            Some((Arc::clone(entry), shim))
+        };
+        self.entries().values().filter_map(with_shim).collect()
     }
 
     /// The live shims.

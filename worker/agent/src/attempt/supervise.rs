@@ -12,7 +12,7 @@ use tokio::{
 use trainyard_store::Store;
 
 use super::{
-    ShimProgram, Trainer, checkpoints,
+    Mps, ShimProgram, Trainer, checkpoints,
     end::{end_report, not_started},
     figures, launch,
     logs::Shipper,
@@ -39,6 +39,7 @@ pub(crate) struct Context {
     pub trainer: Trainer,
     pub shim: ShimProgram,
     pub cgroup: bool,
+    pub mps: Option<Mps>,
     pub counters: Counters,
 }
 
@@ -139,8 +140,7 @@ async fn start(context: &Context, entry: &Entry) -> Result<Gone, String> {
     }
     let work = entry.order.work.as_ref().map_err(Clone::clone)?;
     let attempt = &entry.order.attempt;
-    let preparing =
-        prepare(&context.store, &context.trainer, context.cgroup, attempt, work, &entry.dir);
+    let preparing = prepare(context, attempt, work, &entry.dir);
     let plan = tokio::select! {
         biased;
         () = entry.stopped() => return Err("stopped before its ranks were started".into()),

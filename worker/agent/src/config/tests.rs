@@ -26,6 +26,8 @@ fn bad_input_is_named() {
         "slotz = 2",
         "slots = \"many\"",
         "slots = 5000",
+        "gpu_shares = 1",
+        "gpu_shares = 65",
         "endpoints = []",
         "endpoints = [\"http://x\"]",
         "ports = [30010, 30000]",

@@ -11,8 +11,13 @@ use nvml_wrapper::{
     enum_wrappers::device::{Clock, TemperatureSensor},
     error::NvmlError,
 };
-use trainyard_jobs::{Bytes, Device, DeviceKind, UnitId};
+use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, UnitId};
 use trainyard_proto::v1::DeviceSample;
+
+use self::parts::Offer;
+use crate::shares::GpuMemory;
+
+mod parts;
 
 /// The names under which the driver installs the library; the second is for development.
 const LIBRARIES: [&str; 2] = ["libnvidia-ml.so.1", "libnvidia-ml.so"];
@@ -22,12 +27,20 @@ pub(crate) struct Gpus {
     nvml: Option<Nvml>,
     state: String,
     /// By NVML's index; the UUID is kept for when the GPU no longer tells it.
-    units: BTreeMap<u32, UnitId>,
+    units: BTreeMap<u32, (UnitId, Offer)>,
+}
+
+/// The figures of all units, and who has how much of the memory of the GPUs that have shares.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    pub(crate) devices: Vec<DeviceSample>,
+    pub(crate) memory: Vec<GpuMemory>,
 }
 
 impl Gpus {
-    /// Opens NVML: `library` if given, else by its usual names.
-    pub(crate) fn open(library: Option<&Path>) -> Self {
+    /// Opens NVML: `library` if given, else by its usual names. GPUs that are not in MIG mode are
+    /// split into so many `shares`, if any.
+    pub(crate) fn open(library: Option<&Path>, shares: Option<u16>) -> Self {
         let load = |path: &Path| Nvml::builder().lib_path(path.as_os_str()).init();
         let opened = match library {
             Some(path) => load(path),
@@ -37,7 +50,7 @@ impl Gpus {
             }),
         };
         match opened {
-            Ok(nvml) => Self::with(nvml),
+            Ok(nvml) => Self::with(nvml, shares),
             Err(error) => {
                 let state = unusable(&error, library);
                 Self { nvml: None, state, units: BTreeMap::new() }
@@ -45,12 +58,12 @@ impl Gpus {
         }
     }
 
-    fn with(nvml: Nvml) -> Self {
+    fn with(nvml: Nvml, shares: Option<u16>) -> Self {
         let count = nvml.device_count().unwrap_or_default();
         let unit = |index| {
-            let uuid = nvml.device_by_index(index).and_then(|gpu| gpu.uuid());
-            match uuid {
-                Ok(uuid) => Some((index, UnitId(uuid))),
+            let found = nvml.device_by_index(index);
+            match found.and_then(|gpu| Ok((UnitId(gpu.uuid()?), Offer::of(&gpu, shares)))) {
+                Ok(offered) => Some((index, offered)),
                 Err(error) => {
                     tracing::warn!(index, %error, "a GPU does not answer and is not offered");
                     None
@@ -69,33 +82,38 @@ impl Gpus {
     /// The GPUs that can be offered.
     pub(crate) fn devices(&self) -> BTreeMap<UnitId, Device> {
         let Some(nvml) = &self.nvml else { return BTreeMap::new() };
-        let device = |(index, unit): (&u32, &UnitId)| {
+        let devices = |(index, (unit, offer)): (&u32, &(UnitId, Offer))| {
             let gpu = nvml.device_by_index(*index).ok()?;
             let model = short_model(&gpu.name().ok()?);
             let memory = Bytes(gpu.memory_info().map_or(0, |memory| memory.total));
-            Some((unit.clone(), Device { kind: DeviceKind::Gpu, index: *index, model, memory }))
+            let (kind, index, part) = (DeviceKind::Gpu, *index, GpuPart::Whole);
+            let whole = Device { kind, index, model, memory, part };
+            Some(offer.devices(&gpu, unit, whole))
         };
-        self.units.iter().filter_map(device).collect()
+        self.units.iter().filter_map(devices).flatten().collect()
     }
 
     /// Live figures. `own` gives the processes of our attempts, asked for only if any process
     /// is on a GPU.
-    pub(crate) fn sample(&self, own: impl Fn() -> BTreeSet<i32>) -> Vec<DeviceSample> {
-        let Some(nvml) = &self.nvml else { return Vec::new() };
-        let mut samples: Vec<DeviceSample> = self
-            .units
-            .iter()
-            .map(|(index, unit)| {
-                let found = nvml.device_by_index(*index);
-                found.map_or_else(|error| broken(unit, &error), |gpu| sample(unit, &gpu))
-            })
-            .collect();
+    pub(crate) fn sample(&self, own: impl Fn() -> BTreeSet<i32>) -> Reading {
+        let Some(nvml) = &self.nvml else { return Reading::default() };
+        let mut samples = Vec::new();
+        let mut memory = Vec::new();
+        for (index, (unit, offer)) in &self.units {
+            let gpu = nvml.device_by_index(*index);
+            let whole = match &gpu {
+                Ok(gpu) => sample(unit, gpu),
+                Err(error) => broken(unit, error),
+            };
+            memory.extend(gpu.as_ref().ok().and_then(|gpu| offer.memory(unit, gpu)));
+            samples.extend(offer.samples(gpu.ok().as_ref(), unit, whole));
+        }
         if samples.iter().any(|sample| !sample.foreign_pids.is_empty()) {
             let own = own();
             let foreign = |pid: &u32| !i32::try_from(*pid).is_ok_and(|pid| own.contains(&pid));
             samples.iter_mut().for_each(|sample| sample.foreign_pids.retain(foreign));
         }
-        samples
+        Reading { devices: samples, memory }
     }
 }
 
@@ -106,13 +124,14 @@ fn sample(unit: &UnitId, gpu: &NvmlDevice<'_>) -> DeviceSample {
         memory => memory.ok(),
     };
     let processes = gpu.running_compute_processes().unwrap_or_default();
+    let foreign = processes.iter().map(|process| process.pid).filter(|pid| !parts::is_mps(*pid));
     DeviceSample {
         unit: unit.to_string(),
         utilisation_percent: gpu.utilization_rates().ok().map(|u| f64::from(u.gpu)),
         memory_used: memory.map(|memory| memory.used),
         power_watts: gpu.power_usage().ok().map(|milliwatts| f64::from(milliwatts) / 1000.0),
         temperature_celsius: gpu.temperature(TemperatureSensor::Gpu).ok().map(f64::from),
-        foreign_pids: processes.iter().map(|process| process.pid).collect(),
+        foreign_pids: foreign.collect(),
         problem: None,
         sm_clock_mhz: gpu.clock_info(Clock::SM).ok(),
     }

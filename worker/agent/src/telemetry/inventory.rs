@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, thread};
 
-use trainyard_jobs::{Bytes, Device, DeviceKind, Inventory, UnitId};
+use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, Inventory, UnitId};
 
 use super::{Gpus, host::Host};
 use crate::config::Config;
@@ -27,7 +27,13 @@ pub(crate) fn inventory(config: &Config, gpus: &Gpus, data_dir: &Path) -> Invent
 
 fn cpu_slots(slots: u32) -> BTreeMap<UnitId, Device> {
     let slot = |index| {
-        let device = Device { kind: DeviceKind::Cpu, index, model: "cpu".into(), memory: Bytes(0) };
+        let device = Device {
+            kind: DeviceKind::Cpu,
+            index,
+            model: "cpu".into(),
+            memory: Bytes(0),
+            part: GpuPart::Whole,
+        };
         (UnitId(format!("cpu-{index}")), device)
     };
     (0..slots).map(slot).collect()
@@ -45,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_node_without_gpus_offers_its_processors() {
-        let gpus = Gpus::open(Some(Path::new("/nonexistent")));
+        let gpus = Gpus::open(Some(Path::new("/nonexistent")), None);
         let dir = tempfile::tempdir().unwrap();
         let all = inventory(&Config::default(), &gpus, dir.path());
         assert_eq!(all.devices.len(), usize::try_from(all.cpus).unwrap());

@@ -64,7 +64,10 @@ impl Node {
     }
 
     pub fn agent(&self, schedulers: &[SocketAddr]) -> Agent {
-        let config = self.config(schedulers);
+        self.agent_with(self.config(schedulers))
+    }
+
+    pub fn agent_with(&self, config: Config) -> Agent {
         let (shutdown, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             trainyard_worker::run(config, async { drop(stopped.await) }).await

@@ -1,7 +1,7 @@
 //! Each rule refuses what breaks it, at the right key, and nothing else.
 
 use super::*;
-use crate::spec::{Param, Speed};
+use crate::spec::{Fraction, Param, Speed};
 
 fn good() -> JobSpec {
     let bytes = br#"{"name":"a","run":{"command":["true"]},"resources":{"gpus":4}}"#;
@@ -66,6 +66,26 @@ fn cpu_slots_have_no_gpus() {
         spec.resources.min_gpu_memory = Some(crate::Bytes(1));
     });
     assert_eq!(paths, ["resources.gpu_type", "resources.speed", "resources.min_gpu_memory"]);
+}
+
+#[test]
+fn ranks_on_parts_are_neither_compact_nor_on_processors() {
+    let half = Fraction::from_milli(500);
+    let paths = blamed(|spec| {
+        spec.resources.gpu_fraction = half;
+        spec.resources.compact = true;
+    });
+    assert_eq!(paths, ["resources.compact"]);
+    let paths = blamed(|spec| {
+        spec.resources.gpu_fraction = half;
+        spec.resources.device = DeviceKind::Cpu;
+    });
+    assert_eq!(paths, ["resources.gpu_fraction"]);
+    let paths = blamed(|spec| {
+        spec.resources.gpu_fraction = Fraction::from_milli(1000);
+        spec.resources.compact = true;
+    });
+    assert_eq!(paths, [""; 0], "whole GPUs");
 }
 
 #[test]

@@ -51,6 +51,12 @@ shows!(
     "job.toml",
     &toml_with("[resources.speed]\nh100 = 0\nA100 = 1.8\nv100 = -1\nt4 = 1e9\n")
 );
+shows!(no_fraction, "job.toml", &toml_with("[resources]\ngpu_fraction = 1.5\n"));
+shows!(
+    fraction_of_a_slot,
+    "job.toml",
+    &toml_with("[resources]\ngpu_fraction = 0.5\ncompact = true\ndevice = \"cpu\"\n")
+);
 shows!(bad_name, "job.toml", "name = \"Char GPT\"\n[run]\nrecipe = \"gpt\"\n");
 shows!(bad_choice, "job.toml", &toml_with("[resources]\ndevice = \"CPU\"\n"));
 shows!(bare_command, "job.toml", "name = \"a\"\n[run]\ncommand = \"python train.py\"\n");

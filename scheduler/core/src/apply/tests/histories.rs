@@ -9,7 +9,7 @@ use trainyard_jobs::{AttemptRef, JobId, JobPhase, Millis, Policy, Purpose, StopC
 use crate::{
     Command, codec,
     command::Preempt,
-    world::{World, gpus, node_id, ranks, spec},
+    world::{World, gpus, node_id, ranks, shares, slices, spec},
 };
 
 use super::{
@@ -22,7 +22,8 @@ enum Act {
     Submit { ranks: u32, model: bool },
     SubmitFast { ranks: u32, h100: u32 },
     Register { node: u64, slots: u32, keeps: bool },
-    RegisterGpus { node: u64, h100: bool, gpus: u32, keeps: bool },
+    SubmitPart { ranks: u32, milli: u16 },
+    RegisterGpus { node: u64, h100: bool, gpus: u32, split: Split, keeps: bool },
     Lose { node: u64 },
     Plan,
     Started { pick: usize },
@@ -44,6 +45,22 @@ enum Act {
     Later { ms: u64 },
 }
 
+/// What the GPUs of a node are offered as.
+#[derive(Debug, Clone, Copy)]
+enum Split {
+    Whole,
+    Shares(u16),
+    Slices(&'static [u16]),
+}
+
+fn split() -> impl Strategy<Value = Split> {
+    prop_oneof![
+        2 => Just(Split::Whole),
+        2 => (2u16..5).prop_map(Split::Shares),
+        1 => proptest::sample::select(vec![&[3, 2, 1][..], &[1; 7], &[7]]).prop_map(Split::Slices),
+    ]
+}
+
 fn act() -> impl Strategy<Value = Act> {
     let node = 1u64..5;
     let pick = 0usize..8;
@@ -53,8 +70,10 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (1u32..5, 1u32..40).prop_map(|(ranks, h100)| Act::SubmitFast { ranks, h100 }),
         3 => (node.clone(), 1u32..4, any::<bool>())
             .prop_map(|(node, slots, keeps)| Act::Register { node, slots, keeps }),
-        2 => (node.clone(), any::<bool>(), 1u32..4, any::<bool>())
-            .prop_map(|(node, h100, gpus, keeps)| Act::RegisterGpus { node, h100, gpus, keeps }),
+        2 => (1u32..4, 50u16..1000).prop_map(|(ranks, milli)| Act::SubmitPart { ranks, milli }),
+        3 => (node.clone(), any::<bool>(), 1u32..4, split(), any::<bool>()).prop_map(
+            |(node, h100, gpus, split, keeps)| Act::RegisterGpus { node, h100, gpus, split, keeps }
+        ),
         1 => node.clone().prop_map(|node| Act::Lose { node }),
         5 => Just(Act::Plan),
         3 => pick.clone().prop_map(|pick| Act::Started { pick }),
@@ -197,10 +216,20 @@ impl History {
                 let text = format!("[resources]\ngpus = {ranks}\nspeed = {{ h100 = {speed} }}\n");
                 self.jobs.push(self.world.submit(spec(&text)));
             }
-            Act::RegisterGpus { node, h100, gpus: count, keeps } => {
+            Act::SubmitPart { ranks, milli } => {
+                let fraction = f64::from(milli) / 1e3;
+                let text = format!("[resources]\ngpus = {ranks}\ngpu_fraction = {fraction}\n");
+                self.jobs.push(self.world.submit(spec(&text)));
+            }
+            Act::RegisterGpus { node, h100, gpus: count, split, keeps } => {
                 self.lives += 1;
                 let model = if h100 { "h100" } else { "v100" };
-                let offers = gpus(&format!("n{node}"), model, count, &[]);
+                let whole = gpus(&format!("n{node}"), model, count, &[]);
+                let offers = match split {
+                    Split::Whole => whole,
+                    Split::Shares(of) => shares(whole, of),
+                    Split::Slices(sevenths) => slices(whole, sevenths),
+                };
                 let running: Vec<_> = self.attempts.iter().filter(|_| keeps).collect();
                 self.world.register_with(node, self.lives, offers, &running);
             }
@@ -212,6 +241,7 @@ impl History {
         match act {
             act @ (Act::Submit { .. }
             | Act::SubmitFast { .. }
+            | Act::SubmitPart { .. }
             | Act::Register { .. }
             | Act::RegisterGpus { .. }) => self.arrive(act),
             Act::Lose { node } => drop(self.world.lose(node)),

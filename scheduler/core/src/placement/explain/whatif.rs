@@ -8,12 +8,13 @@ use std::{
 };
 
 use trainyard_jobs::{
-    DeviceKind, JobId, Millis, NodeId, ReservationName, Timestamp, spec::Resources,
+    DeviceKind, JobId, Millis, NodeId, ReservationName, Timestamp,
+    spec::{Fraction, Resources},
 };
 
 use super::counted;
 use crate::placement::{
-    fit::{Request, unit_word},
+    fit::{Request, WHOLE, unit_word},
     planner::{Holder, Planner},
     running::Running,
     score::Terms,
@@ -40,6 +41,10 @@ pub enum Change {
     Type(String),
     /// It takes any type.
     AnyType,
+    /// It asks for so many thousandths of a GPU at the least.
+    Fraction(u16),
+    /// It asks for whole GPUs.
+    WholeGpus,
     /// It asks for no least memory.
     AnyMemory,
     /// Any number of its ranks may share a node.
@@ -117,11 +122,15 @@ impl Planner {
     /// Another type, or one wish less.
     fn other_wishes(&mut self, job: &Waiting, now: Timestamp) -> Vec<Counterfactual> {
         let mut found = Vec::new();
-        for (changed, change, text) in relaxations(job, &self.models()) {
-            let typed = matches!(change, Change::Type(_));
-            let known = |c: &Counterfactual| matches!(c.change, Change::AnyType | Change::Type(_));
-            // One other type is enough to know of.
-            if typed && found.iter().any(known) {
+        let sizes = self.smaller_parts(job);
+        for (changed, change, text) in relaxations(job, &self.models(), &sizes) {
+            // One other type or size is enough to know of.
+            let known = |c: &Counterfactual| match change {
+                Change::Type(_) => matches!(c.change, Change::AnyType | Change::Type(_)),
+                Change::Fraction(_) => matches!(c.change, Change::Fraction(_)),
+                _ => false,
+            };
+            if found.iter().any(known) {
                 continue;
             }
             if self.works(&Scenario::of(&changed), now) {
@@ -216,7 +225,11 @@ impl Planner {
         let request = Request::from(&job.resources);
         let answers = |node: &PlanNode| {
             let units = node.devices.values();
-            units.filter(|d| request.takes(d.kind, &d.model, d.memory)).count()
+            let units = units.filter(|d| request.takes(d.kind, &d.model, d.memory, d.part.milli()));
+            if request.on_parts() && request.ranks > 1 {
+                return units.map(|d| d.part.parent()).collect::<BTreeSet<_>>().len();
+            }
+            units.count()
         };
         let usable = self.nodes().values().filter(|node| request.allows(&node.labels));
         let (size, like) = usable
@@ -240,7 +253,8 @@ impl Planner {
         let count = u32::try_from(many).unwrap_or(u32::MAX);
         let nodes = counted(count, "more node");
         let text = format!("with {nodes} like {} ({units}) it would start now", like.name);
-        let of_node = terms.price.micro_usd().saturating_mul(u64::try_from(size).unwrap_or(0));
+        let milli = u64::from(request.part).saturating_mul(u64::try_from(size).unwrap_or(0));
+        let of_node = terms.price.micro_usd().saturating_mul(milli) / u64::from(WHOLE);
         let change = Change::Nodes { like: like.id, count };
         let micro_usd_per_hour = of_node.saturating_mul(u64::from(count));
         Some(Counterfactual { change, micro_usd_per_hour, text })
@@ -321,13 +335,18 @@ fn copy(like: &PlanNode, n: usize) -> PlanNode {
 /// Whether units that one holds could answer to the other, as far as their wishes go.
 fn overlaps(request: &Request, holder: &Resources) -> bool {
     request.device == holder.device
+        && request.on_parts() == holder.on_parts()
         && (request.types.is_empty()
             || holder.gpu_type.is_empty()
             || holder.gpu_type.iter().any(|t| request.types.contains(&t.to_ascii_lowercase())))
 }
 
 /// Each wish changed alone, and what to say if that helps.
-fn relaxations(job: &Waiting, models: &BTreeSet<String>) -> Vec<(Waiting, Change, String)> {
+fn relaxations(
+    job: &Waiting,
+    models: &BTreeSet<String>,
+    sizes: &[Fraction],
+) -> Vec<(Waiting, Change, String)> {
     let r = &job.resources;
     let mut list = Vec::new();
     let mut offer = |change: Change, text: String, alter: &dyn Fn(&mut Resources)| {
@@ -343,6 +362,13 @@ fn relaxations(job: &Waiting, models: &BTreeSet<String>) -> Vec<(Waiting, Change
             let only = vec![model.clone()];
             offer(Change::Type(model.clone()), text, &|r| r.gpu_type.clone_from(&only));
         }
+    }
+    for size in sizes {
+        let text = format!("with `gpu_fraction = {size}`");
+        offer(Change::Fraction(size.milli()), text, &|r| r.gpu_fraction = Some(*size));
+    }
+    if r.on_parts() {
+        offer(Change::WholeGpus, "without `gpu_fraction`".into(), &|r| r.gpu_fraction = None);
     }
     if r.min_gpu_memory.is_some() {
         let text = "without `min_gpu_memory`".into();

@@ -2,12 +2,12 @@
 //! then starts.
 
 use proptest::prelude::*;
-use trainyard_jobs::{JobId, Millis, Policy, Purpose, Timestamp};
+use trainyard_jobs::{Inventory, JobId, Millis, Policy, Purpose, Timestamp, spec::Fraction};
 
 use super::super::{Change, Counterfactual, Delta, Planner, Waiting, WorkBudget};
 use crate::{
     State,
-    world::{World, gpus, spec},
+    world::{World, gpus, shares, slices, spec},
 };
 
 /// What a change makes of a job's wishes.
@@ -18,6 +18,8 @@ fn altered(state: &State, id: &JobId, change: &Change) -> Waiting {
         Change::Gpus(ranks) => r.gpus = *ranks,
         Change::Type(model) => r.gpu_type = vec![model.clone()],
         Change::AnyType => r.gpu_type.clear(),
+        Change::Fraction(milli) => r.gpu_fraction = Fraction::from_milli(*milli),
+        Change::WholeGpus => r.gpu_fraction = None,
         Change::AnyMemory => r.min_gpu_memory = None,
         Change::AnySpread => r.max_ranks_per_node = None,
         Change::AnyNode => r.node_labels.clear(),
@@ -62,6 +64,26 @@ fn nobody_here() -> Purpose {
     Purpose::For { projects, users: std::collections::BTreeSet::new() }
 }
 
+/// Into how many shares GPUs are split, if not into slices of so many sevenths.
+type Split = (u16, &'static [u16]);
+
+fn split() -> impl Strategy<Value = Split> {
+    let slices = proptest::sample::select(vec![&[3, 2, 1][..], &[2, 2]]);
+    prop_oneof![
+        3 => Just((1, &[][..])),
+        1 => (2u16..5).prop_map(|of| (of, &[][..])),
+        1 => slices.prop_map(|sevenths| (1, sevenths)),
+    ]
+}
+
+fn offered(whole: Inventory, (of, sevenths): &Split) -> Inventory {
+    match (*of, *sevenths) {
+        (1, []) => whole,
+        (1, sevenths) => slices(whole, sevenths),
+        (of, _) => shares(whole, of),
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Wish {
     ranks: u32,
@@ -70,6 +92,7 @@ struct Wish {
     spread: Option<u32>,
     label: bool,
     speed: Option<&'static str>,
+    part: Option<u16>,
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -77,14 +100,16 @@ fn wish() -> impl Strategy<Value = Wish> {
     let spread = proptest::option::weighted(0.2, 1u32..3);
     let speed = prop_oneof![Just("h100 = 3"), Just("a100 = 1.5, h100 = 0.5")];
     let speed = proptest::option::of(speed);
-    (1u32..10, model, any::<bool>(), spread, proptest::bool::weighted(0.2), speed).prop_map(
-        |(ranks, model, memory, spread, label, speed)| Wish {
+    let part = proptest::option::weighted(0.4, 100u16..1000);
+    (1u32..10, model, any::<bool>(), spread, proptest::bool::weighted(0.2), speed, part).prop_map(
+        |(ranks, model, memory, spread, label, speed, part)| Wish {
             ranks,
             model,
             memory,
             spread,
             label,
             speed,
+            part,
         },
     )
 }
@@ -94,6 +119,9 @@ impl Wish {
         let mut text = format!("[resources]\ngpus = {}\n", self.ranks);
         if let Some(model) = self.model {
             text += &format!("gpu_type = [\"{model}\"]\n");
+        }
+        if let Some(milli) = self.part {
+            text += &format!("gpu_fraction = {}\n", f64::from(milli) / 1e3);
         }
         if self.memory {
             text += "min_gpu_memory = \"60GB\"\n";
@@ -116,7 +144,7 @@ proptest! {
 
     #[test]
     fn what_is_offered_works(
-        nodes in proptest::collection::vec((any::<bool>(), 1u32..9, any::<bool>()), 1..5),
+        nodes in proptest::collection::vec((any::<bool>(), 1u32..9, any::<bool>(), split()), 1..5),
         wishes in proptest::collection::vec(wish(), 1..14),
         late in 0usize..6,
         policy in proptest::option::of(proptest::sample::select(Policy::ALL.to_vec())),
@@ -124,10 +152,11 @@ proptest! {
     ) {
         let mut world = World::new();
         world.queue("root", |queue| queue.policy = policy);
-        for (n, (h100, count, in_rack)) in (1..).zip(&nodes) {
+        for (n, (h100, count, in_rack, split)) in (1..).zip(&nodes) {
             let model = if *h100 { "h100" } else { "a100" };
             let rack = if *in_rack { "a" } else { "b" };
-            world.register_node(n, gpus(&format!("n{n}"), model, *count, &[("rack", rack)]));
+            let whole = gpus(&format!("n{n}"), model, *count, &[("rack", rack)]);
+            world.register_node(n, offered(whole, split));
         }
         for (n, (begins, node, maintenance)) in reserved.into_iter().enumerate() {
             let purpose = if maintenance { Purpose::Maintenance } else { nobody_here() };

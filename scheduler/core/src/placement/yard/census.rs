@@ -61,8 +61,7 @@ impl Yard {
             if units == 0 || names.peek().is_none() {
                 continue;
             }
-            let out: u32 = pools().map(|pool| u32::from(pool.out)).sum();
-            reserved.usable += (units - out).min(request.most_per_node);
+            reserved.usable += spot.counts(request, &kinds).1;
             names.for_each(|name| reserved.count(name, units, 1));
         }
         reserved
@@ -80,7 +79,9 @@ impl Yard {
     #[must_use]
     pub fn census(&self, request: &Request) -> Census {
         let kinds = self.kinds.answering(request);
-        if request.labels.is_empty() && request.most_per_node == u32::MAX && self.is_simple() {
+        let spreads = request.on_parts() && request.ranks > 1;
+        let anywhere = request.labels.is_empty() && request.most_per_node == u32::MAX;
+        if anywhere && !spreads && self.is_simple() {
             return self.sum(&kinds);
         }
         let mut census = Census::default();
@@ -94,8 +95,9 @@ impl Yard {
             census.all += here;
             census.out += out;
             census.nodes += u32::from(here > 0);
-            census.reachable += here.min(request.most_per_node);
-            census.usable += (here - out).min(request.most_per_node);
+            let (reachable, usable) = spot.counts(request, &kinds);
+            census.reachable += reachable;
+            census.usable += usable;
         }
         census
     }

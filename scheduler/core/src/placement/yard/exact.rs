@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trainyard_jobs::{Bytes, Device, DeviceKind, NodeId, UnitId};
+use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, NodeId, UnitId};
 
 use super::Yard;
 use crate::placement::{
@@ -66,7 +66,13 @@ fn best(instance: &Instance) -> u64 {
 fn node(n: usize, units: u32, price: u32) -> PlanNode {
     let device = |index| {
         let memory = Bytes(80 << 30);
-        let device = Device { kind: DeviceKind::Gpu, index, model: "h100".into(), memory };
+        let device = Device {
+            kind: DeviceKind::Gpu,
+            index,
+            model: "h100".into(),
+            memory,
+            part: GpuPart::Whole,
+        };
         (UnitId(format!("gpu-{index}")), device)
     };
     PlanNode {
@@ -97,6 +103,7 @@ fn placed(instance: &Instance) -> u64 {
         types: Vec::new(),
         unit_memory: Bytes(0),
         share: WHOLE,
+        part: WHOLE,
         most_per_node: u32::MAX,
         compact: false,
         cpu_milli: 0,

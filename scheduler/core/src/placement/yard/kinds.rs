@@ -9,7 +9,7 @@ use trainyard_jobs::{Bytes, Device, DeviceKind};
 
 use super::{outlook::Outlook, spot::Spot};
 use crate::placement::{
-    fit::{Hints, Request},
+    fit::{Hints, Request, WHOLE},
     score::{Demand, Mix, Terms},
     windows::Covers,
 };
@@ -31,6 +31,8 @@ pub(super) struct Kind {
     pub(super) strained: bool,
     /// The reservations of their node.
     pub(super) covers: Covers,
+    /// Thousandths of a GPU; all of them for a CPU slot.
+    pub(super) part: u16,
 }
 
 /// The kinds that nodes have. The place of one that none has any more is given to another.
@@ -71,12 +73,13 @@ impl Kinds {
                 && (kind.terms, kind.strained) == (terms, strained)
                 && kind.memory == device.memory
                 && kind.model == device.model
+                && kind.part == device.part.milli()
                 && kind.covers == *covers
         };
         let at = self.0.iter().position(same).unwrap_or_else(|| {
             let Device { kind, model, memory, .. } = device.clone();
-            let covers = covers.clone();
-            self.learn(Kind { device: kind, model, memory, terms, strained, covers })
+            let (covers, part) = (covers.clone(), device.part.milli());
+            self.learn(Kind { device: kind, model, memory, terms, strained, covers, part })
         });
         if let Some(known) = self.0.get_mut(at) {
             known.used = true;
@@ -89,6 +92,9 @@ impl Kinds {
         let mut hasher = DefaultHasher::new();
         (kind.device, &kind.model, kind.memory.0, kind.terms, kind.strained).hash(&mut hasher);
         kind.covers.iter().for_each(|name| name.hash(&mut hasher));
+        if kind.part < WHOLE {
+            kind.part.hash(&mut hasher);
+        }
         let known = Known { kind, digest: hasher.finish(), ..Known::default() };
         let vacant = self.0.iter().position(|known| !known.used);
         if let Some(place) = vacant.and_then(|at| self.0.get_mut(at)) {
@@ -102,7 +108,7 @@ impl Kinds {
     /// Whether units of this kind answer to the request.
     pub(super) fn answers(&self, kind: KindId, request: &Request) -> bool {
         let known = self.get(kind);
-        known.is_some_and(|kind| request.takes(kind.device, &kind.model, kind.memory))
+        known.is_some_and(|kind| request.takes(kind.device, &kind.model, kind.memory, kind.part))
     }
 
     /// The kinds that answer to the request, in an order that all planners share.
@@ -128,6 +134,11 @@ impl Kinds {
 
     pub(super) fn get(&self, kind: KindId) -> Option<&Kind> {
         self.0.get(usize::from(kind.0)).map(|known| &known.kind)
+    }
+
+    /// Whether nodes offer parts of GPUs.
+    pub(super) fn have_parts(&self) -> bool {
+        self.0.iter().any(|known| known.used && known.kind.part < WHOLE)
     }
 
     /// Notes that a node came or went. Says whether nodes have other sizes now.
@@ -177,7 +188,7 @@ impl Kinds {
             share: request.share,
             cpu_milli: request.cpu_milli,
             memory: request.memory.0,
-            answered: request.takes(kind.device, &kind.model, kind.memory),
+            answered: request.takes(kind.device, &kind.model, kind.memory, kind.part),
         };
         let of_kind = |known: &Known| {
             let (kind, largest) = (&known.kind, u64::from(known.largest()));

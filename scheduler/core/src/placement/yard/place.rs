@@ -22,6 +22,9 @@ const LOOKS: usize = 2048;
 /// The same for each number of free units, where whole units are all that is asked for.
 const PLAIN_LOOKS: usize = 8;
 
+/// The same where parts of GPUs are asked for.
+const PART_LOOKS: usize = 32;
+
 impl Yard {
     /// Where the gang would go now, if it fits. Nothing is taken. Nodes that the job avoids are
     /// used when it fits nowhere else.
@@ -82,6 +85,7 @@ impl Search<'_> {
         let lists = self.yard.index.of(kind).iter().skip(least);
         let islands = self.yard.divided > 0;
         let each = match (self.is_plain(), islands) {
+            (true, _) if self.request.on_parts() => PART_LOOKS,
             (true, false) => 1,
             (true, true) => PLAIN_LOOKS,
             (false, _) => LOOKS,
@@ -99,7 +103,9 @@ impl Search<'_> {
         }
         let units = self.units(spot, spot.pool(kind)?)?;
         let slowdown = if spot.one_island { 1000 } else { spot.span(&units).slowdown(1) };
-        let cost = self.hours(kind, self.ranks, slowdown) + self.fragments(spot, kind, &units);
+        let cost = self.hours(kind, self.ranks, slowdown)
+            + self.fragments(spot, kind, &units)
+            + self.openings(spot, kind, &units);
         let part = Part { slot: entry.2, ranks: self.request.ranks, units };
         Some(Offer { cost, left: spot.free_milli(), key: entry.1, part })
     }
@@ -107,6 +113,10 @@ impl Search<'_> {
     /// The units of a pool that the gang would get.
     fn units(&self, spot: &Spot, pool: &Pool) -> Option<Vec<u16>> {
         let share = self.request.share;
+        if self.request.on_parts() {
+            let units = spot.apart(pool.free.iter().copied(), self.ranks);
+            return (units.len() == self.ranks).then_some(units);
+        }
         if share == WHOLE {
             return spot.nearest(pool, self.ranks);
         }

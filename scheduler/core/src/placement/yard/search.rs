@@ -91,8 +91,14 @@ impl Search<'_> {
     /// The same at the pace of a gang that has slower units too.
     fn hours_at(&self, kind: KindId, ranks: usize, slowdown: u64, pace: Speed) -> i128 {
         let Some(kind) = self.yard.kinds.get(kind) else { return 0 };
-        let hour = kind.terms.hour(kind.strained, slowdown, pace.milli());
-        i128::from(hour).saturating_mul(i128::try_from(ranks).unwrap_or(i128::MAX))
+        let hour = i128::from(kind.terms.hour(kind.strained, slowdown, pace.milli()));
+        // Prices are for whole GPUs: a part costs that part.
+        let hour = if kind.part < WHOLE {
+            hour.saturating_mul(i128::from(kind.part)) / i128::from(WHOLE)
+        } else {
+            hour
+        };
+        hour.saturating_mul(i128::try_from(ranks).unwrap_or(i128::MAX))
     }
 
     /// How fast the job runs on units of a kind.
@@ -244,7 +250,9 @@ impl Search<'_> {
                     return;
                 }
                 let tighter = lists.get(parts.missing..count).unwrap_or_default().iter().flatten();
-                let last = tighter.take(LAST).find(|entry| self.takes(entry, parts));
+                // How many parts a node has does not tell on how many GPUs they are.
+                let tighter = tighter.take(if self.request.on_parts() { 0 } else { LAST });
+                let last = tighter.into_iter().find(|entry| self.takes(entry, parts));
                 self.add(last.unwrap_or(entry), kinds, parts);
             }
         }
@@ -281,7 +289,7 @@ impl Search<'_> {
 
     /// Units of a node for at most so many ranks, near to each other.
     fn some_units_of(&self, spot: &Spot, kinds: &[KindId], most: usize) -> Vec<u16> {
-        if let ([kind], WHOLE) = (kinds, self.request.share) {
+        if let ([kind], WHOLE, false) = (kinds, self.request.share, self.request.on_parts()) {
             let Some(pool) = spot.pool(*kind) else { return Vec::new() };
             return spot.nearest(pool, most.min(pool.free.len())).unwrap_or_default();
         }
@@ -293,6 +301,9 @@ impl Search<'_> {
     /// Units of a node that answer, for as many ranks as it can take.
     pub(super) fn units_of(&self, spot: &Spot, kinds: &[KindId]) -> Vec<u16> {
         let pools = spot.pools.iter().filter(|pool| kinds.contains(&pool.kind));
+        if self.request.on_parts() {
+            return spot.apart(pools.flat_map(|pool| &pool.free).copied(), usize::MAX);
+        }
         if self.request.share == WHOLE {
             let mut units: Vec<u16> = pools.flat_map(|pool| &pool.free).copied().collect();
             units.sort_unstable();

@@ -9,6 +9,7 @@ use super::{
     Condition, Load, Part,
     domains::DomainId,
     kinds::{KindId, Kinds},
+    parts,
 };
 use crate::placement::{
     fit::{Request, WHOLE},
@@ -44,6 +45,8 @@ pub(super) struct Spot {
     pub(super) domains: Vec<DomainId>,
     /// All units have direct links to each other, as far as anybody said.
     pub(super) one_island: bool,
+    /// Some units are parts of GPUs.
+    pub(super) split: bool,
 }
 
 /// A device unit.
@@ -54,10 +57,12 @@ pub(super) struct Unit {
     /// Units with direct links to each other.
     pub(super) island: u32,
     pub(super) numa: u32,
+    /// Parts of one GPU, by a number of its own on the node; of no meaning for a whole one.
+    pub(super) gpu: u16,
     /// Thousandths that attempts have.
-    used: u16,
+    pub(super) used: u16,
     /// It cannot be used now, whoever has it.
-    out: bool,
+    pub(super) out: bool,
 }
 
 /// A node's units of one kind.
@@ -91,11 +96,13 @@ impl Spot {
         devices.sort_by_key(|(unit, device)| (device.index, *unit));
         // Positions are 16 bits wide: no machine has as many units.
         devices.truncate(usize::from(u16::MAX));
+        let gpus = parts::gpus(&devices);
         let unit = |(id, device): (&UnitId, &Device)| Unit {
             id: id.clone(),
             kind: kinds.id(device, terms, strained(id), covers),
             island: group(&node.labels, "nvlink", device.index),
             numa: group(&node.labels, "numa", device.index),
+            gpu: device.part.parent().and_then(|gpu| gpus.get(gpu)).copied().unwrap_or(u16::MAX),
             used: if node.owners.contains_key(id) { WHOLE } else { 0 },
             out: out.is_some_and(|out| out.contains_key(id)),
         };
@@ -104,7 +111,7 @@ impl Spot {
             key: sort_key(&node.id),
             version: node.version,
             labels: node.labels.clone(),
-            units: devices.into_iter().map(unit).collect(),
+            units: devices.iter().copied().map(unit).collect(),
             pools: Vec::new(),
             cpu_milli: node.cpu_milli,
             memory: node.memory.0,
@@ -114,6 +121,7 @@ impl Spot {
             held: false,
             domains,
             one_island: false,
+            split: !gpus.is_empty(),
         };
         let first = spot.units.first().map(|unit| unit.island);
         spot.one_island = spot.units.iter().all(|unit| Some(unit.island) == first);
@@ -313,6 +321,9 @@ impl Spot {
                 look = mixed(look, u64::from(unit.island) << 32 | u64::from(unit.numa));
             }
         }
+        if self.split {
+            look = self.units.iter().fold(look, |look, unit| mixed(look, u64::from(unit.gpu)));
+        }
         for pool in &self.pools {
             look = mixed(mixed(look, kinds.digest(pool.kind)), u64::from(pool.total));
             for four in pool.free.chunks(4) {
@@ -347,7 +358,7 @@ impl Pool {
 }
 
 impl Unit {
-    const fn free(&self) -> u16 {
+    pub(super) const fn free(&self) -> u16 {
         if self.out { 0 } else { WHOLE - self.used }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use trainyard_jobs::{
-    Bytes, Device, DeviceKind, JobId, NodeId, UnitId,
+    Bytes, Device, DeviceKind, GpuPart, JobId, NodeId, UnitId,
     spec::{Speed, Speeds},
 };
 
@@ -20,7 +20,13 @@ use crate::placement::{
 fn node(n: u64, gpus: u32, labels: &[(&str, &str)]) -> PlanNode {
     let device = |index| {
         let memory = Bytes(80 << 30);
-        let device = Device { kind: DeviceKind::Gpu, index, model: "h100".into(), memory };
+        let device = Device {
+            kind: DeviceKind::Gpu,
+            index,
+            model: "h100".into(),
+            memory,
+            part: GpuPart::Whole,
+        };
         (UnitId(format!("gpu-{index}")), device)
     };
     PlanNode {
@@ -44,6 +50,7 @@ fn gang(ranks: u32) -> Request {
         types: Vec::new(),
         unit_memory: Bytes(0),
         share: WHOLE,
+        part: WHOLE,
         most_per_node: u32::MAX,
         compact: false,
         cpu_milli: 0,

@@ -24,10 +24,10 @@ fn models_have_short_names() {
 
 #[test]
 fn a_missing_library_is_no_error_unless_it_was_named() {
-    let named = Gpus::open(Some(Path::new("/nonexistent/libnvidia-ml.so")));
+    let named = Gpus::open(Some(Path::new("/nonexistent/libnvidia-ml.so")), None);
     assert!(named.state().starts_with("cannot load the NVML library /nonexistent"));
     assert!(named.devices().is_empty());
-    assert!(named.sample(BTreeSet::new).is_empty());
+    assert!(named.sample(BTreeSet::new).devices.is_empty());
     let missing = unusable(&NvmlError::LibRmVersionMismatch, None);
     assert!(missing.contains("differ in version"));
 }
@@ -47,12 +47,12 @@ fn library(dir: &Path, cfg: &[&str]) -> PathBuf {
 #[test]
 fn a_lost_gpu_is_reported_and_hides_no_other() {
     let dir = tempfile::tempdir().unwrap();
-    let gpus = Gpus::open(Some(&library(dir.path(), &[])));
+    let gpus = Gpus::open(Some(&library(dir.path(), &[])), None);
     assert_eq!(gpus.state(), "nvml");
     let devices = gpus.devices();
     let good = &devices[&UnitId("GPU-good".into())];
     assert_eq!((good.model.as_str(), good.memory), ("h100", Bytes(80 << 30)));
-    let samples = gpus.sample(|| BTreeSet::from([4242]));
+    let samples = gpus.sample(|| BTreeSet::from([4242])).devices;
     let [good, lost] = &samples[..] else { panic!("{samples:?}") };
     let expected = DeviceSample {
         unit: "GPU-good".into(),
@@ -73,8 +73,49 @@ fn a_lost_gpu_is_reported_and_hides_no_other() {
 fn a_library_that_cannot_be_used_says_why() {
     let dir = tempfile::tempdir().unwrap();
     for (cfg, reason) in [("mismatch", "differ in version"), ("old", "lacks")] {
-        let gpus = Gpus::open(Some(&library(dir.path(), &[cfg])));
+        let gpus = Gpus::open(Some(&library(dir.path(), &[cfg])), None);
         assert!(gpus.state().contains(reason), "{}", gpus.state());
         assert!(gpus.devices().is_empty());
     }
+}
+
+#[test]
+fn a_gpu_in_mig_mode_is_its_slices_and_never_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let gpus = Gpus::open(Some(&library(dir.path(), &["mig"])), Some(4));
+    let devices = gpus.devices();
+    let told: Vec<_> = devices
+        .iter()
+        .map(|(unit, d)| (unit.0.as_str(), d.part.to_string(), d.part.milli(), d.memory.0 >> 30))
+        .collect();
+    assert_eq!(told, [("MIG-0", "3g.40gb".into(), 429, 40), ("MIG-4", "1g.10gb".into(), 143, 10)]);
+    let parent = UnitId("GPU-good".into());
+    assert!(devices.values().all(|d| d.model == "h100" && d.part.parent() == Some(&parent)));
+    let reading = gpus.sample(|| BTreeSet::from([4242]));
+    let first = &reading.devices[0];
+    assert_eq!((first.unit.as_str(), first.memory_used), ("MIG-0", Some(1 << 30)));
+    assert_eq!(first.utilisation_percent, None, "NVML does not tell it");
+    assert_eq!(first.foreign_pids, [4343]);
+    assert!(reading.memory.is_empty(), "the hardware keeps slices apart");
+}
+
+#[test]
+fn a_gpu_is_split_into_equal_shares() {
+    let dir = tempfile::tempdir().unwrap();
+    let gpus = Gpus::open(Some(&library(dir.path(), &[])), Some(4));
+    let devices = gpus.devices();
+    let good: Vec<_> = devices.iter().filter(|(unit, _)| unit.gpu() == "GPU-good").collect();
+    assert_eq!(good.len(), 4);
+    let (unit, device) = good[1];
+    assert_eq!((unit.0.as_str(), device.memory), ("GPU-good/1-of-4", Bytes(20 << 30)));
+    assert_eq!(trainyard_jobs::check_parts(&devices), Ok(()));
+    let reading = gpus.sample(|| BTreeSet::from([4242]));
+    let sample = |unit: &str| reading.devices.iter().find(|sample| sample.unit == unit).unwrap();
+    let share = sample("GPU-good/1-of-4");
+    assert_eq!((share.utilisation_percent, share.power_watts), (Some(97.0), None));
+    assert_eq!((share.memory_used, &share.foreign_pids), (Some(0), &vec![4343]));
+    assert!(sample("GPU-lost/3-of-4").problem.is_some(), "a lost GPU loses all of its shares");
+    let [memory] = &reading.memory[..] else { panic!("{:?}", reading.memory) };
+    assert_eq!((memory.gpu.0.as_str(), memory.total), ("GPU-good", Bytes(80 << 30)));
+    assert_eq!(memory.by_pid, BTreeMap::from([(4242, Bytes(1)), (4343, Bytes(1))]));
 }
