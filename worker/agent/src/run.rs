@@ -24,7 +24,6 @@ use crate::{
     renewal,
     report::{Leader, Reporter},
     session::{Invitation, News, Own, Search, Session},
-    shim,
     standing::Standing,
     telemetry::{Gpus, Sampler, inventory},
 };

@@ -46,7 +46,12 @@ fn parts_are_for_those_who_ask_for_them_and_whole_gpus_for_the_others() {
     assert_eq!(start(&mut world, part("1")), ["a-0"]);
     let whole = world.submit(job("gpus = 1"));
     assert!(world.plan().is_empty());
-    insta::assert_snapshot!(story(&mut world, &whole), @"");
+    insta::assert_snapshot!(story(&mut world, &whole), @"
+    needs 1 GPU; 1 of 1 are busy
+    3 parts are free, but the job asks for whole GPUs
+    it would start when job 00000000 ends, expected in 1h
+    with 1 more node like a (1 GPU) it would start now
+    ");
 }
 
 #[test]
@@ -74,7 +79,13 @@ fn the_smallest_slice_that_is_enough_is_taken() {
     assert_eq!(start(&mut world, job(by_memory)), ["MIG-a-0-0-3g"], "by its memory");
     let waits = world.submit(part("0.2"));
     assert!(world.plan().is_empty());
-    insta::assert_snapshot!(story(&mut world, &waits), @"");
+    insta::assert_snapshot!(story(&mut world, &waits), @"
+    needs 1 GPU part of at least 0.2; 2 of 2 are busy
+    1 part is free, but smaller than asked
+    with `gpu_fraction = 0.143` it would start now
+    it would start when job 00000000 ends, expected in 1h
+    with 1 more node like a (2 GPU parts) it would start now
+    ");
 }
 
 #[test]
@@ -87,7 +98,11 @@ fn a_gang_has_one_rank_a_gpu() {
     assert!(world.plan().is_empty());
     let why = &world.planner.reasons(Timestamp(world.now))[&waits][0];
     assert_eq!(why.kind, BlockerKind::TooFew, "two GPUs, whatever is free of them");
-    insta::assert_snapshot!(story(&mut world, &waits), @"");
+    insta::assert_snapshot!(story(&mut world, &waits), @"
+    needs 3 GPU parts of at least 0.25, each on a GPU of its own; there are 8 GPU parts on 1 node up
+    with `gpus = 2` it would start now
+    with 1 more node like a (2 GPU parts) it would start now
+    ");
     world.register_node(2, shares(gpus("b", "h100", 1, &[]), 2));
     assert_eq!(world.plan().len(), 1, "of three GPUs on two nodes");
 }
@@ -157,12 +172,12 @@ fn parts_need_members_that_know_them() {
 #[test]
 fn a_mixed_yard_is_filled_to_the_last_part() {
     let mut world = World::new();
-    world.register_node(1, shares(gpus("a", "h100", 4, &[]), 4));
-    world.register_node(2, slices(gpus("b", "h100", 2, &[]), &[1; 7]));
-    for _ in 0..31 {
+    world.register_node(1, shares(gpus("a", "h100", 2, &[]), 4));
+    world.register_node(2, slices(gpus("b", "h100", 1, &[]), &[1; 7]));
+    for _ in 0..16 {
         world.submit(part("0.1"));
     }
     let now = Timestamp(world.now);
     let plan = world.planner.plan(now, WorkBudget::UNLIMITED);
-    assert_eq!(plan.starts.len(), 30);
+    assert_eq!(plan.starts.len(), 15);
 }

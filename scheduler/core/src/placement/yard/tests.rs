@@ -136,6 +136,18 @@ fn fractions_share_a_unit_and_whole_ones_stay_whole() {
 }
 
 #[test]
+fn a_gang_on_parts_is_placed_whenever_its_gpus_are_enough() {
+    let mut yard = yard(&[split(node(1, 2, &[]), 4), split(node(2, 3, &[]), 2)]);
+    let on_parts = |ranks, part| Request { part, ..gang(ranks) };
+    assert!(yard.place(&on_parts(6, 250), &Hints::default()).is_none(), "five GPUs");
+    assert_eq!(nodes_of(&mut yard, &on_parts(5, 250)).unwrap().len(), 2);
+    assert_eq!(nodes_of(&mut yard, &on_parts(3, 500)).unwrap(), [2], "halves alone");
+    assert!(yard.place(&on_parts(1, 500), &Hints::default()).is_none());
+    assert_eq!(nodes_of(&mut yard, &on_parts(2, 1)).unwrap(), [1]);
+    assert!(yard.place(&gang(1), &Hints::default()).is_none(), "no GPU is whole");
+}
+
+#[test]
 fn processors_and_memory_bind_as_units_do() {
     let mut yard = yard(&[node(1, 8, &[])]);
     let hungry = Request { cpu_milli: 20_000, ..gang(2) };
@@ -284,11 +296,25 @@ fn a_node_that_has_fewer_units_than_were_assigned_keeps_its_account() {
     assert!(yard.is_full());
 }
 
+/// Ranks, the share of a unit for each, how many a node, compact, and the part of a GPU.
+type Gang = (u32, u16, u32, bool, u16);
+
+/// The same node with each GPU in so many shares.
+fn split(mut node: PlanNode, of: u16) -> PlanNode {
+    for (parent, device) in std::mem::take(&mut node.devices) {
+        for nth in 0..of {
+            let part = GpuPart::Share { parent: parent.clone(), nth, of };
+            node.devices.insert(parent.share(nth, of), Device { part, ..device.clone() });
+        }
+    }
+    node
+}
+
 #[derive(Debug, Clone)]
 enum Act {
-    Set { node: u64, gpus: u32, owned: u32, out: u32 },
+    Set { node: u64, gpus: u32, of: u16, owned: u32, out: u32 },
     Remove { node: u64 },
-    Plan { gangs: Vec<(u32, u16, u32, bool)>, back: usize, hold: bool },
+    Plan { gangs: Vec<Gang>, back: usize, hold: bool },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -297,10 +323,12 @@ fn act() -> impl Strategy<Value = Act> {
         prop_oneof![3 => Just(1000u16), 1 => 100u16..1000],
         prop_oneof![3 => Just(u32::MAX), 1 => 1u32..4],
         any::<bool>(),
+        prop_oneof![3 => Just(1000u16), 1 => 100u16..1000],
     );
+    let of = prop_oneof![2 => Just(1u16), 1 => 2u16..5];
     prop_oneof![
-        3 => (1u64..6, 0u32..9, 0u32..9, 0u32..3)
-            .prop_map(|(node, gpus, owned, out)| Act::Set { node, gpus, owned, out }),
+        3 => (1u64..6, 0u32..9, of, 0u32..9, 0u32..3)
+            .prop_map(|(node, gpus, of, owned, out)| Act::Set { node, gpus, of, owned, out }),
         1 => (1u64..6).prop_map(|node| Act::Remove { node }),
         4 => (proptest::collection::vec(gang, 0..12), 0usize..4, any::<bool>())
             .prop_map(|(gangs, back, hold)| Act::Plan { gangs, back, hold }),
@@ -308,19 +336,26 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 /// A plan takes no unit twice, keeps gangs whole and within their limits.
-fn check_plan(yard: &mut Yard, gangs: &[(u32, u16, u32, bool)], back: usize, hold: bool) {
+fn check_plan(yard: &mut Yard, gangs: &[Gang], back: usize, hold: bool) {
     let before = yard.clone();
     let mark = yard.mark();
     let mut used: BTreeMap<(NodeId, UnitId), u32> = BTreeMap::new();
     let mut places = Vec::new();
-    for (ranks, share, most_per_node, compact) in gangs.iter().copied() {
-        let request = Request { share, most_per_node, compact, ..gang(ranks) };
+    for (ranks, share, most_per_node, compact, part) in gangs.iter().copied() {
+        let on_parts = part < WHOLE;
+        let (share, compact) = (if on_parts { WHOLE } else { share }, compact && !on_parts);
+        let request = Request { share, most_per_node, compact, part, ..gang(ranks) };
+        let could = yard.census(&request);
         let Some(place) = yard.place(&request, &Hints::default()) else { continue };
         let parts = yard.assignments(&place);
         let all: usize = parts.iter().map(|part| part.units.len()).sum();
         assert_eq!(all, ranks as usize, "a gang is whole");
+        assert!(could.reachable >= ranks, "what is placed could be");
         for part in &parts {
             assert!(part.units.len() <= most_per_node as usize);
+            let gpus: BTreeSet<&str> = part.units.iter().map(UnitId::gpu).collect();
+            assert!(share < WHOLE || gpus.len() == part.units.len(), "one rank a GPU");
+            assert!(part.units.iter().all(|unit| unit.as_share().is_some() == on_parts));
             for unit in &part.units {
                 let used = used.entry((part.node.clone(), unit.clone())).or_default();
                 *used += u32::from(share);
@@ -335,6 +370,7 @@ fn check_plan(yard: &mut Yard, gangs: &[(u32, u16, u32, bool)], back: usize, hol
     }
     if hold {
         yard.hold(&gang(1));
+        yard.hold(&Request { part: 1, ..gang(1) });
         assert!(yard.is_full());
     }
     yard.rewind(mark);
@@ -350,10 +386,14 @@ proptest! {
         let mut known: BTreeMap<u64, (PlanNode, BTreeMap<UnitId, String>)> = BTreeMap::new();
         for act in acts {
             match act {
-                Act::Set { node: n, gpus, owned, out } => {
+                Act::Set { node: n, gpus, of, owned, out } => {
                     let mut node = node(n, gpus, &[]);
-                    let owners = (0..owned).map(|i| (UnitId(format!("gpu-{i}")), JobId::from_random(1)));
-                    node.owners = owners.collect();
+                    if of > 1 {
+                        node = split(node, of);
+                    }
+                    let first: Vec<UnitId> = node.devices.keys().cloned().collect();
+                    let owners = first.into_iter().take(owned as usize);
+                    node.owners = owners.map(|unit| (unit, JobId::from_random(1))).collect();
                     let out: BTreeMap<_, _> =
                         (0..out).map(|i| (UnitId(format!("gpu-{}", 8 - i)), "hot".into())).collect();
                     yard.set(&node, Some(&out));
@@ -370,9 +410,10 @@ proptest! {
                 anew.set(node, Some(out));
             }
             prop_assert_eq!(&yard, &anew);
-            for ranks in [1, 3, 9] {
-                let one = yard.place(&gang(ranks), &Hints::default());
-                let other = anew.place(&gang(ranks), &Hints::default());
+            for (ranks, part) in [(1, WHOLE), (3, WHOLE), (9, WHOLE), (1, 250), (3, 250)] {
+                let gang = Request { part, ..gang(ranks) };
+                let one = yard.place(&gang, &Hints::default());
+                let other = anew.place(&gang, &Hints::default());
                 prop_assert_eq!(
                     one.map(|place| yard.assignments(&place)),
                     other.map(|place| anew.assignments(&place)),
