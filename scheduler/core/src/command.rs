@@ -14,7 +14,7 @@ use trainyard_jobs::{
 use crate::placement::Stop;
 
 /// The highest feature level that this code can apply, and the one that a new cluster starts with.
-pub const FEATURE_LEVEL: u16 = 4;
+pub const FEATURE_LEVEL: u16 = 5;
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +192,7 @@ impl Command {
             Self::CreateReservation(_) | Self::DeleteReservation { .. } => 4,
             // An older member refuses the keys that it does not know.
             Self::Submit(submit) if submit.spec.needs_level_4() => 4,
+            Self::SetQueue(set) if set.spec.as_ref().is_some_and(QueueSpec::needs_level_5) => 5,
             Self::SetQueue(set) if set.spec.as_ref().is_some_and(QueueSpec::needs_level_4) => 4,
             Self::Preempt(_) | Self::SetQueue(_) => 3,
             Self::Submit(submit) if submit.spec.needs_level_3() => 3,

@@ -3,7 +3,7 @@
 
 mod whatif;
 
-use trainyard_jobs::{JobId, Purpose, ReservationSpec, Timestamp, spec::Resources};
+use trainyard_jobs::{JobId, ProjectName, Purpose, ReservationSpec, Timestamp, spec::Resources};
 
 pub(super) use self::whatif::Scenario;
 pub use self::whatif::{Change, Counterfactual};
@@ -47,6 +47,9 @@ pub enum BlockerKind {
     Quota,
     /// Units are reserved, and it would not be gone in time.
     Reserved,
+    /// There are units, but it would delay jobs before it that were promised a start, or that its
+    /// queue lets nobody past.
+    Promised,
 }
 
 impl BlockerKind {
@@ -64,6 +67,7 @@ impl BlockerKind {
             Self::Stopping => "stopping",
             Self::Quota => "quota",
             Self::Reserved => "reserved",
+            Self::Promised => "promised",
         }
     }
 }
@@ -106,6 +110,22 @@ impl Blocker {
             queue.as_str()
         );
         Self { kind: BlockerKind::Quota, message }
+    }
+
+    /// It would delay so many jobs before it.
+    pub(super) fn promised(count: usize) -> Self {
+        let jobs = counted(u32::try_from(count).unwrap_or(u32::MAX), "job");
+        let message = format!("units are kept for {jobs} before it, which it would delay");
+        Self { kind: BlockerKind::Promised, message }
+    }
+
+    /// So many jobs before it wait for what it would take.
+    pub(super) fn behind(group: &ProjectName, count: usize) -> Self {
+        let jobs = counted(u32::try_from(count).unwrap_or(u32::MAX), "job");
+        let wait = if count == 1 { "waits" } else { "wait" };
+        let name = group.as_str();
+        let message = format!("{jobs} before it {wait}, and queue {name} lets nobody past");
+        Self { kind: BlockerKind::Promised, message }
     }
 
     pub(super) fn held(job: &JobId) -> Self {

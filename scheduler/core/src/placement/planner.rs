@@ -17,7 +17,7 @@ use std::{
 };
 
 use trainyard_jobs::{
-    DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId,
+    Backfill, DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId,
 };
 
 use self::{census::Census, herd::Herd, news::is_alone};
@@ -105,6 +105,8 @@ pub struct Planner {
     gavel: Gavel,
     /// Whether the cluster's feature level lets elastic jobs run with fewer ranks.
     elastic: bool,
+    /// Whether some queue says who may pass jobs that wait.
+    keeps_order: bool,
 }
 
 /// Two planners are alike if they were told the same of what is: not how they came to know it.
@@ -308,6 +310,7 @@ impl Planner {
     /// Settings changed: everybody's group may be another.
     fn regroup(&mut self) {
         self.settings.clear();
+        self.keeps_order = false;
         self.gavel.clear();
         self.herds.clear();
         self.used.clear();
@@ -334,6 +337,7 @@ impl Planner {
             let of_group = Settings::of(&self.queues, &group);
             self.settings.insert(group, of_group);
         }
+        self.keeps_order |= settings.backfill != Backfill::Easy;
         self.settings.insert(project.clone(), settings);
     }
 
@@ -438,6 +442,11 @@ impl Planner {
     /// Whether elastic jobs may run with fewer ranks than they ask for.
     pub(super) const fn elastic(&self) -> bool {
         self.elastic
+    }
+
+    /// Whether some queue asks for another backfill than the default.
+    pub(super) const fn keeps_order(&self) -> bool {
+        self.keeps_order
     }
 
     /// Queues that have settings of their own.

@@ -1,5 +1,6 @@
 //! Plans on small clusters: who goes first, where, and what those who wait are told.
 
+mod backfill;
 mod bounded;
 mod elastic;
 mod gavel;

@@ -11,6 +11,7 @@ mod index;
 mod kinds;
 mod outlook;
 mod place;
+mod scope;
 mod search;
 mod spot;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use trainyard_jobs::{
 };
 
 pub use self::census::Census;
+pub(super) use self::scope::Scope;
 use self::{
     index::Index,
     kinds::{KindId, Kinds},

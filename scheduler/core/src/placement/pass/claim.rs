@@ -69,6 +69,7 @@ impl<'a> Pass<'a> {
             *pending = pending.without(&place);
         }
         self.pending.retain(|pending| !pending.is_empty());
+        self.handed_out(job, &place);
         self.counts(job, settings);
         true
     }

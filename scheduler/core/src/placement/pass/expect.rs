@@ -26,10 +26,15 @@ struct Ahead {
 
 impl Planner {
     /// Between when and when the job is expected to start, if it waits and there are units enough
-    /// for it at all.
+    /// for it at all. What a pass promises it is kept to.
     #[must_use]
-    pub fn expected_start(&self, job: &JobId, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        let likely = self.start_of(job, now, false)?;
+    pub fn expected_start(
+        &mut self,
+        job: &JobId,
+        now: Timestamp,
+    ) -> Option<(Timestamp, Timestamp)> {
+        let promised = if self.keeps_order() { self.promised_start(job, now) } else { None };
+        let likely = promised.or_else(|| self.start_of(job, now, false))?;
         let latest = self.start_of(job, now, true)?;
         Some((likely.min(latest), latest.max(likely)))
     }
