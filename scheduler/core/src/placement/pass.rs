@@ -5,6 +5,7 @@
 mod aim;
 mod claim;
 mod clear;
+mod exchange;
 mod expect;
 mod grow;
 mod merge;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trainyard_jobs::{Backfill, JobId, NodeId, ProjectName, StopCause, Timestamp};
 
 use self::{
+    exchange::Party,
     merge::{Next, Turns},
     promise::Promises,
     reclaim::Losses,
@@ -87,6 +89,8 @@ pub(super) struct Pass<'a> {
     missed: bool,
     /// What is idle is handed out, and nobody is stopped: whom it would be for has had its turn.
     idle_only: bool,
+    /// What was placed and may be placed elsewhere.
+    parties: Vec<Party<'a>>,
     plan: Plan,
     why: Option<Why<'a>>,
 }
@@ -129,6 +133,7 @@ impl<'a> Pass<'a> {
             reach: BTreeMap::new(),
             missed: false,
             idle_only: false,
+            parties: Vec::new(),
             plan: Plan { complete: true, ..Plan::default() },
             why: None,
         }
@@ -277,6 +282,7 @@ impl<'a> Pass<'a> {
             self.waits(job, |_| [Blocker::no_port()].into());
             return Look::Waits;
         };
+        self.may_exchange(job, settings, request, &place);
         self.start(job, settings, &place, master_port);
         Look::Takes
     }
@@ -481,6 +487,7 @@ impl<'a> Pass<'a> {
         if let Some(next) = self.planner.lines().next_overdue(self.now) {
             self.again(next);
         }
+        self.exchange();
         let mut plan = std::mem::take(&mut self.plan);
         on_top_of_each_other(&mut plan.starts);
         plan

@@ -3,6 +3,7 @@
 mod backfill;
 mod bounded;
 mod elastic;
+mod exact;
 mod gavel;
 mod preemption;
 mod shares;

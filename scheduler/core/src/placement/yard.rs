@@ -7,6 +7,7 @@ mod claim;
 mod domains;
 #[cfg(test)]
 mod exact;
+mod expense;
 mod index;
 mod kinds;
 mod outlook;
@@ -25,13 +26,9 @@ use trainyard_jobs::{
 };
 
 pub use self::census::Census;
+pub(super) use self::kinds::KindId;
 pub(super) use self::scope::Scope;
-use self::{
-    index::Index,
-    kinds::{KindId, Kinds},
-    outlook::Outlook,
-    spot::Spot,
-};
+use self::{index::Index, kinds::Kinds, outlook::Outlook, spot::Spot};
 use super::{
     fit::{Request, WHOLE},
     score::{Mix, Terms},

@@ -112,7 +112,7 @@ impl<'a> Promises<'a> {
 
 impl<'a> Pass<'a> {
     /// Whether some job is in anybody's way as yet.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.promises.made.is_empty() && self.promises.strict.is_empty()
     }
 

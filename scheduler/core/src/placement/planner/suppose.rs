@@ -131,6 +131,15 @@ impl Planner {
         fits.then(|| gone.into_iter().take(many).collect())
     }
 
+    /// Tries something out in the yard, as a pass does.
+    #[cfg(test)]
+    pub(in crate::placement) fn try_out<T>(
+        &mut self,
+        run: impl for<'a> FnOnce(&'a Self, &'a mut crate::placement::yard::Yard) -> T,
+    ) -> T {
+        self.pass(self.clock, run)
+    }
+
     fn suppose_gone(&mut self, job: &JobId) {
         if let Some(job) = self.running.get(job) {
             let place = self.yard.placement(&job.assignments());

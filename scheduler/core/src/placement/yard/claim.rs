@@ -28,6 +28,12 @@ impl Placement {
         Self { parts, load: self.load }
     }
 
+    /// How many ranks it is for.
+    #[must_use]
+    pub fn ranks(&self) -> u32 {
+        self.parts.iter().map(|part| part.ranks).sum()
+    }
+
     /// Whether there is nothing to it.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
