@@ -9,7 +9,9 @@ mod expect;
 mod grow;
 mod merge;
 mod overdue;
+mod promise;
 mod reclaim;
+mod shrink;
 mod slip;
 mod why;
 
@@ -66,6 +68,8 @@ pub(super) struct Pass<'a> {
     spares: BTreeMap<(&'a ProjectName, bool), (u64, BTreeSet<&'a ProjectName>)>,
     /// Jobs that this plan stops.
     stopped: BTreeSet<JobId>,
+    /// Jobs that go on with what was kept for them.
+    resumed: BTreeSet<&'a JobId>,
     shares: Shares<'a>,
     reserved: Reservations,
     /// When what runs is predicted to end, once somebody asked.
@@ -100,7 +104,7 @@ enum Look {
 
 impl<'a> Pass<'a> {
     pub(super) fn new(planner: &'a Planner, yard: &'a mut Yard, now: Timestamp) -> Self {
-        let pending = planner.leaving().map(|job| yard.placement(&job.assignments())).collect();
+        let pending = promise::pending(planner, yard);
         Self {
             planner,
             yard,
@@ -115,6 +119,7 @@ impl<'a> Pass<'a> {
             losses: Losses::default(),
             spares: BTreeMap::new(),
             stopped: BTreeSet::new(),
+            resumed: BTreeSet::new(),
             shares: Shares::of(planner, now),
             reserved: Reservations::default(),
             ends: None,
@@ -159,6 +164,7 @@ impl<'a> Pass<'a> {
     pub(super) fn run(&mut self) {
         self.stop_those_due();
         self.clear();
+        self.resume();
         let planner = self.planner;
         let Some((mut seen, mut all_fit)) = self.run_overdue() else { return };
         let turns = Turns::of(planner, &self.shares);
@@ -404,6 +410,7 @@ impl<'a> Pass<'a> {
                 attempt: job.attempt,
                 why: job.leaves_for.unwrap_or(StopCause::Policy),
                 checkpoint_by: None,
+                goes_on: None,
             });
         }
     }

@@ -5,6 +5,7 @@ mod elastic;
 mod gavel;
 mod preemption;
 mod shares;
+mod shrink;
 mod speeds;
 mod whatif;
 mod windows;
