@@ -5,9 +5,9 @@ use trainyard_jobs::{
     AttemptRef, EndReason, JobId, JobPhase, JobSpec, Millis, Policy, StopCause, Timestamp,
 };
 
-use super::super::{Plan, WorkBudget};
+use super::super::{Plan, Stop, WorkBudget};
 use crate::{
-    Planner,
+    Command, Planner, State,
     world::{World, spec},
 };
 
@@ -39,7 +39,7 @@ fn look(world: &mut World) -> Plan {
 
 /// Who is stopped, for what, and the ranks with which it goes on.
 fn stops(plan: &Plan) -> Vec<(JobId, StopCause, Option<u32>)> {
-    let stop = |stop: &super::super::Stop| {
+    let stop = |stop: &Stop| {
         (stop.job.clone(), stop.why, stop.goes_on.as_ref().map(crate::state::GoesOn::ranks))
     };
     plan.stops.iter().map(stop).collect()
@@ -123,6 +123,44 @@ fn two_shrink_where_one_would_wait_and_one_waits_where_that_is_cheaper() {
     assert!(hour.iter().all(|(why, _)| *why == StopCause::Shrink), "{hour:?}");
     assert_eq!(hour.iter().filter_map(|(_, keeps)| *keeps).sum::<u32>(), 10, "of sixteen");
     assert_eq!(of(2), [(StopCause::Policy, None)], "two restarts are dearer than a short wait");
+}
+
+#[test]
+fn a_shrink_needs_level_5_and_before_it_gangs_go_whole() {
+    let mut state = State::new(trainyard_jobs::ClusterId(uuid::Uuid::from_u128(1)));
+    state.feature_level = 4;
+    let mut old = World::of(state);
+    old.queue("root", |queue| queue.policy = Some(Policy::Srsf));
+    old.register(1, 1, 8, &[]);
+    for (mut world, level, why) in
+        [(old, 3, StopCause::Policy), (world(8, MINUTE), 5, StopCause::Shrink)]
+    {
+        start(&mut world, job(8, Some(4), 6000));
+        world.now += HOUR;
+        world.submit(job(4, None, 60));
+        let stop = look(&mut world).stops.remove(0);
+        assert_eq!(stop.why, why);
+        let due = Stop { checkpoint_by: None, goes_on: None, ..stop.clone() };
+        for stop in [stop, due] {
+            assert_eq!(Command::Preempt(Box::new(stop.into())).level(), level);
+        }
+    }
+}
+
+#[test]
+fn what_goes_on_with_too_few_or_the_same_unit_twice_is_refused() {
+    let mut world = world(8, MINUTE);
+    start(&mut world, job(8, Some(4), 6000));
+    world.now += HOUR;
+    world.submit(job(4, None, 60));
+    let stop = look(&mut world).stops.remove(0);
+    let units = stop.goes_on.as_ref().unwrap().units[0].1.clone();
+    let twice = units.iter().map(|_| units[0].clone()).collect();
+    for bad in [units[1..].to_vec(), twice] {
+        let mut stop = stop.clone();
+        stop.goes_on.as_mut().unwrap().units[0].1 = bad;
+        assert!(world.apply(Command::Preempt(Box::new(stop.into()))).is_err());
+    }
 }
 
 #[test]
