@@ -8,6 +8,7 @@ mod clear;
 mod expect;
 mod grow;
 mod merge;
+mod migrate;
 mod overdue;
 mod promise;
 mod reclaim;
@@ -70,6 +71,8 @@ pub(super) struct Pass<'a> {
     stopped: BTreeSet<JobId>,
     /// Jobs that go on with what was kept for them.
     resumed: BTreeSet<&'a JobId>,
+    /// Gangs for which others were moved, or that were looked at for it.
+    moves: usize,
     shares: Shares<'a>,
     reserved: Reservations,
     /// When what runs is predicted to end, once somebody asked.
@@ -120,6 +123,7 @@ impl<'a> Pass<'a> {
             spares: BTreeMap::new(),
             stopped: BTreeSet::new(),
             resumed: BTreeSet::new(),
+            moves: 0,
             shares: Shares::of(planner, now),
             reserved: Reservations::default(),
             ends: None,
@@ -259,7 +263,10 @@ impl<'a> Pass<'a> {
         let Some(place) = place else {
             self.misfits.note(request, &hints);
             let behind = self.idle_only || self.misfits.is_behind(&settings.group, asked);
-            if !behind && self.claim(job, settings, request, &hints) {
+            let helped = !behind
+                && (self.claim(job, settings, request, &hints)
+                    || self.make_way(job, settings, request, &hints));
+            if helped {
                 self.waits(job, |_| [Blocker::stopping()].into());
                 return Look::Takes;
             }

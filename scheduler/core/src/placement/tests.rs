@@ -3,6 +3,7 @@
 mod bounded;
 mod elastic;
 mod gavel;
+mod migrate;
 mod preemption;
 mod shares;
 mod shrink;

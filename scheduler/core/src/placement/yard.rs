@@ -9,6 +9,7 @@ mod domains;
 mod exact;
 mod index;
 mod kinds;
+mod loose;
 mod outlook;
 mod place;
 mod search;
