@@ -9,9 +9,12 @@ mod exchange;
 mod expect;
 mod grow;
 mod merge;
+mod migrate;
 mod overdue;
 mod promise;
 mod reclaim;
+mod resume;
+mod shrink;
 mod slip;
 mod why;
 
@@ -70,6 +73,10 @@ pub(super) struct Pass<'a> {
     spares: BTreeMap<(&'a ProjectName, bool), (u64, BTreeSet<&'a ProjectName>)>,
     /// Jobs that this plan stops.
     stopped: BTreeSet<JobId>,
+    /// Jobs that go on with what was kept for them.
+    resumed: BTreeSet<&'a JobId>,
+    /// Gangs for which others were moved, or that were looked at for it.
+    moves: usize,
     shares: Shares<'a>,
     reserved: Reservations,
     /// What keeps jobs in order, where a queue says more of that.
@@ -108,7 +115,7 @@ enum Look {
 
 impl<'a> Pass<'a> {
     pub(super) fn new(planner: &'a Planner, yard: &'a mut Yard, now: Timestamp) -> Self {
-        let pending = planner.leaving().map(|job| yard.placement(&job.assignments())).collect();
+        let pending = resume::pending(planner, yard);
         Self {
             planner,
             yard,
@@ -123,6 +130,8 @@ impl<'a> Pass<'a> {
             losses: Losses::default(),
             spares: BTreeMap::new(),
             stopped: BTreeSet::new(),
+            resumed: BTreeSet::new(),
+            moves: 0,
             shares: Shares::of(planner, now),
             reserved: Reservations::default(),
             promises: Promises::default(),
@@ -169,6 +178,7 @@ impl<'a> Pass<'a> {
     pub(super) fn run(&mut self) {
         self.stop_those_due();
         self.clear();
+        self.resume();
         let planner = self.planner;
         let Some((mut seen, mut all_fit)) = self.run_overdue() else { return };
         let turns = Turns::of(planner, &self.shares);
@@ -269,7 +279,10 @@ impl<'a> Pass<'a> {
             let behind = self.idle_only
                 || self.misfits.is_behind(&settings.group, asked)
                 || self.promises.is_behind(&settings.group);
-            if !behind && self.claim(job, settings, request, &hints) {
+            let helped = !behind
+                && (self.claim(job, settings, request, &hints)
+                    || self.make_way(job, settings, request, &hints));
+            if helped {
                 self.waits(job, |_| [Blocker::stopping()].into());
                 return Look::Takes;
             }
@@ -433,6 +446,7 @@ impl<'a> Pass<'a> {
                 attempt: job.attempt,
                 why: job.leaves_for.unwrap_or(StopCause::Policy),
                 checkpoint_by: None,
+                goes_on: None,
             });
         }
     }

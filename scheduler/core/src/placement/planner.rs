@@ -36,7 +36,12 @@ use super::{
     windows::Windows,
     yard::Yard,
 };
-use crate::{State, apply::ELASTIC_LEVEL, command::StartAttempt, state::Usage};
+use crate::{
+    State,
+    apply::{ELASTIC_LEVEL, GOES_ON_LEVEL},
+    command::StartAttempt,
+    state::Usage,
+};
 
 /// From this wait on, a job that does not fit when its turn comes keeps later ones off the nodes
 /// that it needs: small jobs cannot starve a large one.
@@ -107,6 +112,10 @@ pub struct Planner {
     elastic: bool,
     /// Whether some queue says who may pass jobs that wait.
     keeps_order: bool,
+    /// Whether it lets jobs go on at once with units that are kept for them.
+    keeps: bool,
+    /// The waiting jobs that have units kept for them.
+    kept: BTreeSet<JobId>,
 }
 
 /// Two planners are alike if they were told the same of what is: not how they came to know it.
@@ -140,7 +149,8 @@ impl Planner {
     #[must_use]
     pub fn of(state: &State) -> Self {
         let elastic = state.feature_level() >= ELASTIC_LEVEL;
-        let mut planner = Self { elastic, ..Self::default() };
+        let keeps = state.feature_level() >= GOES_ON_LEVEL;
+        let mut planner = Self { elastic, keeps, ..Self::default() };
         for job in state.newest_ended_jobs(u64::MAX).take(REMEMBERED) {
             if let Some(past) = Past::of(job) {
                 planner.history.learn(&past);
@@ -177,6 +187,9 @@ impl Planner {
                 match self.queued.get_mut(&job.project) {
                     Some(others) => drop(others.insert(queued)),
                     None => drop(self.queued.insert(job.project.clone(), [queued].into())),
+                }
+                if job.goes_on.is_some() {
+                    self.kept.insert(job.id.clone());
                 }
                 self.waiting.insert(job.id.clone(), *job);
             }
@@ -375,6 +388,7 @@ impl Planner {
         if let Some(job) = self.waiting.remove(id) {
             self.takes_part(&job.project, &job.resources, false);
             self.lines.remove(id);
+            self.kept.remove(id);
             if let Some(queued) = self.queued.get_mut(&job.project) {
                 queued.remove(&(is_alone(&job), job.id));
                 if queued.is_empty() {
@@ -422,6 +436,16 @@ impl Planner {
     /// The running jobs that have fewer ranks than they ask for, and stay.
     pub(super) fn small(&self) -> impl Iterator<Item = &Running> {
         self.small.iter().filter_map(|id| self.running.get(id))
+    }
+
+    /// The waiting jobs that have units kept for them.
+    pub(super) const fn kept(&self) -> &BTreeSet<JobId> {
+        &self.kept
+    }
+
+    /// Whether jobs may go on at once with units that are kept for them.
+    pub(super) const fn keeps(&self) -> bool {
+        self.keeps
     }
 
     /// The jobs that wait, in lines.

@@ -10,6 +10,7 @@ mod exact;
 mod expense;
 mod index;
 mod kinds;
+mod loose;
 mod outlook;
 mod place;
 mod scope;

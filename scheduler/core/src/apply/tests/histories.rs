@@ -163,6 +163,7 @@ impl History {
             attempt: attempt.attempt,
             cause: StopCause::Policy,
             checkpoint_by: notice.map(|ms| Timestamp(self.world.now + ms)),
+            goes_on: None,
         })));
         let asks = notice.is_some_and(|ms| ms > 0);
         let may = owns && phase == JobPhase::Running && !(asks && leaves);

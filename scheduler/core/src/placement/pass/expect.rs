@@ -71,12 +71,14 @@ impl Ahead {
         };
         for job in planner.running().values() {
             let left = planner.end_of(job, now).since(now).0;
-            let left = if job.is_leaving() { 0 } else { left };
             let end = now.0.saturating_add(if late { left.saturating_mul(2) } else { left });
+            // What leaves and goes on has the units that it keeps for as long as it runs.
+            let gone = if job.is_leaving() { job.gives() } else { 0 };
             let (at, units) = (slot(job.resources.device), job.units());
             if let Some((free, ends)) = ahead.free.get_mut(at).zip(ahead.ends.get_mut(at)) {
                 *free = free.saturating_sub(units);
-                ends.push(Reverse((Timestamp(end), units)));
+                ends.push(Reverse((now, gone)));
+                ends.push(Reverse((Timestamp(end), units - gone)));
             }
         }
         ahead
