@@ -32,7 +32,7 @@ pub use inventory::{
 pub use lifecycle::{AttemptPhase, EndReason, JobPhase, OverMemory, RankExit, StopCause};
 pub use model::{Lineage, ModelVersion};
 pub use name::{JobName, ModelName, NodeName, ProjectName, ReservationName};
-pub use queue::{Policy, QueueSpec, Quota};
+pub use queue::{Backfill, Policy, QueueSpec, Quota};
 pub use reservation::{NodeSelection, Purpose, ReservationSpec};
 pub use role::Role;
 pub use spec::JobSpec;

@@ -135,6 +135,8 @@ pub enum StopCause {
     Resize,
     /// Its units are reserved, or their node is taken out of service.
     Reserved,
+    /// It gives some of its units to a job that goes first, and goes on with the others.
+    Shrink,
 }
 
 impl StopCause {
@@ -148,6 +150,7 @@ impl StopCause {
             Self::Migration => "migration",
             Self::Resize => "resize",
             Self::Reserved => "reserved",
+            Self::Shrink => "shrink",
         }
     }
 }
@@ -208,6 +211,7 @@ impl fmt::Display for EndReason {
                 StopCause::Migration => "moved to better units",
                 StopCause::Resize => "resized",
                 StopCause::Reserved => "its units are reserved",
+                StopCause::Shrink => "gave some of its units to a job that goes first",
             }),
         }
     }

@@ -75,6 +75,56 @@ impl FromStr for Policy {
     }
 }
 
+/// Who may pass a job that waits for units, under the policies that stop nobody for it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Backfill {
+    /// Nobody of its queue takes units that it could use.
+    None,
+    /// Whoever does not delay the first that waits, once that one has waited for some time.
+    #[default]
+    Easy,
+    /// Whoever delays none of those before it: each is promised a start.
+    Conservative,
+}
+
+/// A text names no way to backfill.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no way to backfill: write `none`, `easy` or `conservative`")]
+pub struct InvalidBackfill(String);
+
+impl Backfill {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Easy, Self::Conservative];
+
+    /// The word that files and tables use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Easy => "easy",
+            Self::Conservative => "conservative",
+        }
+    }
+}
+
+impl fmt::Display for Backfill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Backfill {
+    type Err = InvalidBackfill;
+
+    fn from_str(text: &str) -> Result<Self, InvalidBackfill> {
+        let named = Self::ALL.into_iter().find(|backfill| backfill.as_str() == text);
+        named.ok_or_else(|| InvalidBackfill(text.chars().take(40).collect()))
+    }
+}
+
 /// What a queue may use of units of one type.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,6 +174,9 @@ pub struct QueueSpec {
     /// Stops of one job in a day at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_disruptions: Option<u32>,
+    /// Who may pass those of its jobs that wait, where its policy stops nobody for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<Backfill>,
 }
 
 /// The largest weight.
@@ -137,6 +190,12 @@ impl QueueSpec {
     #[must_use]
     pub fn needs_level_4(&self) -> bool {
         self.policy == Some(Policy::Gavel)
+    }
+
+    /// Whether it says something that a scheduler of feature level 4 does not know.
+    #[must_use]
+    pub const fn needs_level_5(&self) -> bool {
+        self.backfill.is_some()
     }
 
     /// What is wrong with the settings of queue `name`, if anything. Whether the queue above
@@ -208,12 +267,19 @@ mod tests {
     }
 
     #[test]
-    fn policies_read_as_they_are_written() {
+    fn words_read_as_they_are_written() {
         for policy in Policy::ALL {
             assert_eq!(policy.as_str().parse(), Ok(policy));
             let json = serde_json::to_string(&policy).unwrap();
             assert_eq!(json, format!("\"{policy}\""));
         }
+        for backfill in Backfill::ALL {
+            assert_eq!(backfill.as_str().parse(), Ok(backfill));
+            let json = serde_json::to_string(&backfill).unwrap();
+            assert_eq!(json, format!("\"{backfill}\""));
+        }
+        let error = "eager".parse::<Backfill>().unwrap_err().to_string();
+        assert!(error.contains("write `none`"), "{error}");
         let error = "shortest".parse::<Policy>().unwrap_err().to_string();
         assert!(error.contains("write `auto`"), "{error}");
     }

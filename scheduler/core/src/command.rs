@@ -12,7 +12,7 @@ use trainyard_jobs::{
     TokenKind, UnitId,
 };
 
-use crate::placement::Stop;
+use crate::{placement::Stop, state::GoesOn};
 
 /// The highest feature level that this code can apply, and the one that a new cluster starts with.
 pub const FEATURE_LEVEL: u16 = 5;
@@ -197,7 +197,9 @@ impl Command {
             Self::CreateReservation(_) | Self::DeleteReservation { .. } => 4,
             // An older member refuses the keys that it does not know.
             Self::Submit(submit) if submit.spec.needs_level_4() => 4,
+            Self::SetQueue(set) if set.spec.as_ref().is_some_and(QueueSpec::needs_level_5) => 5,
             Self::SetQueue(set) if set.spec.as_ref().is_some_and(QueueSpec::needs_level_4) => 4,
+            Self::Preempt(p) if p.goes_on.is_some() || p.cause == StopCause::Shrink => 5,
             Self::Preempt(_) | Self::SetQueue(_) => 3,
             Self::Submit(submit) if submit.spec.needs_level_3() => 3,
             Self::RaiseFeatureLevel { .. }
@@ -292,6 +294,9 @@ pub struct Preempt {
     /// The job is asked to save its state first, and is stopped once it has, at this time at the
     /// latest; at once when absent.
     pub checkpoint_by: Option<Timestamp>,
+    /// What the job goes on with at once, if it does not wait for its turn again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goes_on: Option<GoesOn>,
 }
 
 impl From<Stop> for Preempt {
@@ -302,6 +307,7 @@ impl From<Stop> for Preempt {
             attempt: stop.attempt,
             cause: stop.why,
             checkpoint_by: stop.checkpoint_by,
+            goes_on: stop.goes_on,
         }
     }
 }

@@ -18,7 +18,7 @@ use trainyard_jobs::{
     ProjectName, ReservationName, Revision, Timestamp, TokenId,
 };
 
-pub use job::{Attempt, Checkpoint, Job, Leaving, Outcome, Placement, PlacementState};
+pub use job::{Attempt, Checkpoint, GoesOn, Job, Leaving, Outcome, Placement, PlacementState};
 pub use jobs::Jobs;
 pub use member::Member;
 pub use node::{Node, NodeState};

@@ -56,7 +56,7 @@ fn attempt(a: &Attempt) -> v1::Attempt {
         placements: a.placements.iter().map(placement).collect(),
         started_ms: a.started.0,
         ended_ms: a.ended.map_or(0, |t| t.0),
-        end: a.end.as_ref().map(ToString::to_string).unwrap_or_default(),
+        end: a.why_ended().unwrap_or_default(),
         resumed_from: a.resume.map_or(0, |c| c.0),
         master: format!("{}:{}", a.master_addr, a.master_port),
     }

@@ -2,7 +2,7 @@
 //! was read, so that nobody's change is undone unseen.
 
 use clap::Args;
-use trainyard_jobs::{Millis, Policy, ProjectName, QueueSpec, Quota};
+use trainyard_jobs::{Backfill, Millis, Policy, ProjectName, QueueSpec, Quota};
 use trainyard_proto::v1::{self, queues_client::QueuesClient};
 use uuid::Uuid;
 
@@ -55,6 +55,9 @@ pub(crate) struct SetArgs {
     /// Stops of one job in a day at most
     #[arg(long, value_name = "N")]
     max_disruptions: Option<u32>,
+    /// Who may pass its jobs that wait under fifo and fair: none, easy, conservative
+    #[arg(long, value_name = "WHO")]
+    backfill: Option<Backfill>,
     /// Forget all of its settings first
     #[arg(long)]
     reset: bool,
@@ -112,6 +115,7 @@ impl SetArgs {
         spec.notice = self.notice.or(spec.notice);
         spec.patience = self.patience.or(spec.patience);
         spec.max_disruptions = self.max_disruptions.or(spec.max_disruptions);
+        spec.backfill = self.backfill.or(spec.backfill);
     }
 }
 
@@ -211,7 +215,10 @@ mod tests {
         };
         assert_eq!(spec.quotas, [quota(None, 8, Some(16)), quota(Some("h100"), 0, Some(4))]);
         assert_eq!((spec.policy, spec.weight), (Some(Policy::Las), Some(2)));
+        assert_eq!(spec.backfill, None);
+        parse("yard queue set a --backfill conservative").change(&mut spec);
         parse("yard queue set a --limit h100=none").change(&mut spec);
+        assert_eq!(spec.backfill, Some(Backfill::Conservative));
         assert_eq!(spec.quotas, [quota(None, 8, Some(16))]);
         parse("yard queue set a --reset").change(&mut spec);
         assert_eq!(spec, QueueSpec::default());

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use trainyard_jobs::{Millis, Policy, ProjectName, QueueSpec, queue::ROOT};
+use trainyard_jobs::{Backfill, Millis, Policy, ProjectName, QueueSpec, queue::ROOT};
 use trainyard_sim::{Cluster, Dialect, Figures, Outcome, Setting, Shape, SimError, Workload};
 
 use crate::{
@@ -32,6 +32,9 @@ pub(crate) struct SimArgs {
     /// Policies of the root queue, one replay each: auto, fair, fifo, …
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "auto")]
     policy: Vec<Policy>,
+    /// Who may pass jobs that wait under fifo and fair: none, easy, conservative
+    #[arg(long, value_name = "WHO")]
+    backfill: Option<Backfill>,
     /// What all that is random follows from
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
@@ -161,6 +164,7 @@ fn setting(args: &SimArgs, policy: Policy) -> Result<Setting, CliError> {
     let spec = QueueSpec {
         policy: Some(policy),
         restart_cost: Some(args.restart_cost),
+        backfill: args.backfill,
         ..QueueSpec::default()
     };
     if !(args.noise.is_finite() && args.noise >= 0.0) {

@@ -84,6 +84,7 @@ impl Row for QueueView {
                 "LIMIT",
                 "WEIGHT",
                 "PARENT",
+                "BACKFILL",
                 "USED",
             ]
         } else {
@@ -103,9 +104,11 @@ impl Row for QueueView {
             Cell::new(self.quotas(|quota| quota.limit)),
         ];
         if look.wide {
+            let backfill = self.settings.backfill.map_or("-", trainyard_jobs::Backfill::as_str);
             cells.extend([
                 Cell::new(self.settings.weight.unwrap_or(1).to_string()),
                 Cell::new(if self.name == "root" { "-" } else { parent }),
+                Cell::new(backfill),
                 Cell::new(format!("{} unit-hours", self.used_unit_hours)).tone(Tone::Meta),
             ]);
         }
@@ -130,7 +133,7 @@ mod tests {
             used_unit_ms: 5_400_000,
             policy: policy.to_owned(),
         };
-        let settings = r#"{"parent":"lab","weight":3,"quotas":[{"guaranteed":8,"limit":32},
+        let settings = r#"{"parent":"lab","weight":3,"backfill":"none","quotas":[{"guaranteed":8,"limit":32},
             {"gpu_type":"h100","guaranteed":0,"limit":4}]}"#;
         let items: Vec<QueueView> = [
             queue("default", "", "auto"),
@@ -149,11 +152,11 @@ mod tests {
             line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
         };
         let used = ["1.5", "unit-hours"];
-        let vision = ["vision", "srsf", "12", "3", "40", "8", "32,h100=4", "3", "lab"];
+        let vision = ["vision", "srsf", "12", "3", "40", "8", "32,h100=4", "3", "lab", "none"];
         assert_eq!(cells("vision"), [&vision[..], &used].concat());
-        let default = ["default", "auto", "12", "3", "40", "-", "-", "1", "root"];
+        let default = ["default", "auto", "12", "3", "40", "-", "-", "1", "root", "-"];
         assert_eq!(cells("default"), [&default[..], &used].concat());
-        let root = ["root", "auto", "12", "3", "40", "-", "-", "1", "-"];
+        let root = ["root", "auto", "12", "3", "40", "-", "-", "1", "-", "-"];
         assert_eq!(cells("root"), [&root[..], &used].concat());
     }
 }

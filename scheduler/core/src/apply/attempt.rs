@@ -22,6 +22,10 @@ const GENERATIONS: u32 = 1 << 16;
 /// The feature level from which an attempt's types of GPUs are kept.
 const TYPES_LEVEL: u16 = 4;
 
+/// The feature level from which a job that is stopped may go on at once, with units that are kept
+/// for it.
+pub(crate) const GOES_ON_LEVEL: u16 = 5;
+
 /// The feature level from which elastic jobs start with fewer ranks than they ask for.
 pub(crate) const ELASTIC_LEVEL: u16 = 3;
 
@@ -58,6 +62,7 @@ impl State {
             resume: start.resume,
             end: None,
             leaving: None,
+            kept: None,
             gpu_types,
         });
         job.phase = JobPhase::Running;

@@ -17,7 +17,7 @@ mod submit;
 mod tests;
 mod token;
 
-pub(crate) use attempt::ELASTIC_LEVEL;
+pub(crate) use attempt::{ELASTIC_LEVEL, GOES_ON_LEVEL};
 
 use crate::{
     archive::Archive,

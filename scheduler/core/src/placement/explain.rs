@@ -4,7 +4,7 @@
 mod parts;
 mod whatif;
 
-use trainyard_jobs::{JobId, Purpose, ReservationSpec, Timestamp, spec::Resources};
+use trainyard_jobs::{JobId, ProjectName, Purpose, ReservationSpec, Timestamp, spec::Resources};
 
 pub(super) use self::whatif::Scenario;
 pub use self::whatif::{Change, Counterfactual};
@@ -48,6 +48,9 @@ pub enum BlockerKind {
     Quota,
     /// Units are reserved, and it would not be gone in time.
     Reserved,
+    /// There are units, but it would delay jobs before it that were promised a start, or that its
+    /// queue lets nobody past.
+    Promised,
     /// GPUs, or parts of them, are free that are no such parts as it asks for.
     OtherParts,
 }
@@ -67,6 +70,7 @@ impl BlockerKind {
             Self::Stopping => "stopping",
             Self::Quota => "quota",
             Self::Reserved => "reserved",
+            Self::Promised => "promised",
             Self::OtherParts => "other_parts",
         }
     }
@@ -110,6 +114,22 @@ impl Blocker {
             queue.as_str()
         );
         Self { kind: BlockerKind::Quota, message }
+    }
+
+    /// It would delay so many jobs before it.
+    pub(super) fn promised(count: usize) -> Self {
+        let jobs = counted(u32::try_from(count).unwrap_or(u32::MAX), "job");
+        let message = format!("units are kept for {jobs} before it, which it would delay");
+        Self { kind: BlockerKind::Promised, message }
+    }
+
+    /// So many jobs before it wait for what it would take.
+    pub(super) fn behind(group: &ProjectName, count: usize) -> Self {
+        let jobs = counted(u32::try_from(count).unwrap_or(u32::MAX), "job");
+        let wait = if count == 1 { "waits" } else { "wait" };
+        let name = group.as_str();
+        let message = format!("{jobs} before it {wait}, and queue {name} lets nobody past");
+        Self { kind: BlockerKind::Promised, message }
     }
 
     pub(super) fn held(job: &JobId) -> Self {

@@ -5,20 +5,27 @@
 mod aim;
 mod claim;
 mod clear;
+mod exchange;
 mod expect;
 mod grow;
 mod merge;
+mod migrate;
 mod overdue;
+mod promise;
 mod reclaim;
+mod resume;
+mod shrink;
 mod slip;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trainyard_jobs::{JobId, NodeId, ProjectName, StopCause, Timestamp};
+use trainyard_jobs::{Backfill, JobId, NodeId, ProjectName, StopCause, Timestamp};
 
 use self::{
+    exchange::Party,
     merge::{Next, Turns},
+    promise::Promises,
     reclaim::Losses,
     slip::Misfits,
     why::Why,
@@ -30,7 +37,7 @@ use super::{
     planner::{Ask, Favours, PATIENCE, Plan, Planner},
     running::Stop,
     share::Shares,
-    time::{Reservations, ends},
+    time::Reservations,
     victims::Standing,
     view::Waiting,
     windows::During,
@@ -66,8 +73,14 @@ pub(super) struct Pass<'a> {
     spares: BTreeMap<(&'a ProjectName, bool), (u64, BTreeSet<&'a ProjectName>)>,
     /// Jobs that this plan stops.
     stopped: BTreeSet<JobId>,
+    /// Jobs that go on with what was kept for them.
+    resumed: BTreeSet<&'a JobId>,
+    /// Gangs for which others were moved, or that were looked at for it.
+    moves: usize,
     shares: Shares<'a>,
     reserved: Reservations,
+    /// What keeps jobs in order, where a queue says more of that.
+    promises: Promises<'a>,
     /// When what runs is predicted to end, once somebody asked.
     ends: Option<Vec<(Timestamp, Placement)>>,
     /// The job that is looked at has waited too long.
@@ -83,6 +96,8 @@ pub(super) struct Pass<'a> {
     missed: bool,
     /// What is idle is handed out, and nobody is stopped: whom it would be for has had its turn.
     idle_only: bool,
+    /// What was placed and may be placed elsewhere.
+    parties: Vec<Party<'a>>,
     plan: Plan,
     why: Option<Why<'a>>,
 }
@@ -100,7 +115,7 @@ enum Look {
 
 impl<'a> Pass<'a> {
     pub(super) fn new(planner: &'a Planner, yard: &'a mut Yard, now: Timestamp) -> Self {
-        let pending = planner.leaving().map(|job| yard.placement(&job.assignments())).collect();
+        let pending = resume::pending(planner, yard);
         Self {
             planner,
             yard,
@@ -115,8 +130,11 @@ impl<'a> Pass<'a> {
             losses: Losses::default(),
             spares: BTreeMap::new(),
             stopped: BTreeSet::new(),
+            resumed: BTreeSet::new(),
+            moves: 0,
             shares: Shares::of(planner, now),
             reserved: Reservations::default(),
+            promises: Promises::default(),
             ends: None,
             overdue: false,
             favours: BTreeMap::new(),
@@ -124,6 +142,7 @@ impl<'a> Pass<'a> {
             reach: BTreeMap::new(),
             missed: false,
             idle_only: false,
+            parties: Vec::new(),
             plan: Plan { complete: true, ..Plan::default() },
             why: None,
         }
@@ -159,6 +178,7 @@ impl<'a> Pass<'a> {
     pub(super) fn run(&mut self) {
         self.stop_those_due();
         self.clear();
+        self.resume();
         let planner = self.planner;
         let Some((mut seen, mut all_fit)) = self.run_overdue() else { return };
         let turns = Turns::of(planner, &self.shares);
@@ -249,16 +269,25 @@ impl<'a> Pass<'a> {
         let known = self.misfits.has(request, &hints);
         let place = if known { None } else { self.yard.place(request, &hints) };
         let place = place.or_else(|| self.backfill(job, request, &hints));
-        let place = place.or_else(|| self.shrunk(job, request, &hints));
+        let (place, kept) = self.in_order(job, settings, (request, &hints), place);
+        let place = place.or_else(|| self.shrunk(job, settings, request, &hints));
         let Some(place) = place else {
+            if let Some(why) = kept {
+                return self.makes_way(job, settings, (asked, request), &hints, why);
+            }
             self.misfits.note(request, &hints);
-            let behind = self.idle_only || self.misfits.is_behind(&settings.group, asked);
-            if !behind && self.claim(job, settings, request, &hints) {
+            let behind = self.idle_only
+                || self.misfits.is_behind(&settings.group, asked)
+                || self.promises.is_behind(&settings.group);
+            let helped = !behind
+                && (self.claim(job, settings, request, &hints)
+                    || self.make_way(job, settings, request, &hints));
+            if helped {
                 self.waits(job, |_| [Blocker::stopping()].into());
                 return Look::Takes;
             }
-            self.does_not_fit(job, settings, (asked, request), &hints);
-            let may = self.may_follow(settings, (asked, request), &hints);
+            let may = self.does_not_fit(job, settings, (asked, request), &hints)
+                || self.may_follow(settings, (asked, request), &hints);
             return if may { Look::Waits } else { Look::Misfit };
         };
         let turn = job.sequence.wrapping_add(u64::from(job.attempts));
@@ -266,6 +295,7 @@ impl<'a> Pass<'a> {
             self.waits(job, |_| [Blocker::no_port()].into());
             return Look::Waits;
         };
+        self.may_exchange(job, settings, request, &place);
         self.start(job, settings, &place, master_port);
         Look::Takes
     }
@@ -278,6 +308,7 @@ impl<'a> Pass<'a> {
             self.yard.take_free(place);
             self.reserved.used(place);
         }
+        self.handed_out(job, place);
         let placements = self.yard.assignments(place);
         let ranks: usize = placements.iter().map(|assignment| assignment.units.len()).sum();
         let ranks = u64::try_from(ranks).unwrap_or(u64::MAX);
@@ -329,7 +360,13 @@ impl<'a> Pass<'a> {
     }
 
     /// A place for as many ranks as there is room for, of a job that may do with fewer.
-    fn shrunk(&mut self, job: &Waiting, request: &Request, hints: &Hints<'a>) -> Option<Placement> {
+    fn shrunk(
+        &self,
+        job: &Waiting,
+        settings: &'a Settings,
+        request: &Request,
+        hints: &Hints<'a>,
+    ) -> Option<Placement> {
         let least = job.resources.min_gpus.filter(|least| *least < request.ranks)?;
         if !self.planner.elastic() {
             return None;
@@ -338,12 +375,17 @@ impl<'a> Pass<'a> {
         // With fewer ranks it runs for longer, with the fewest for longest.
         let slower = |during: During<'a>| during.longer(request.ranks, least);
         let hints = &Hints { during: hints.during.map(slower), ..*hints };
-        let mut found = self.yard.place(&with(least), hints)?;
+        let lasts = self.planner.longest(job).saturating_mul(request.ranks.div_ceil(least).into());
+        let place = |ranks| {
+            let place = self.yard.place(&with(ranks), hints);
+            place.filter(|place| self.keeps_order(settings, place, lasts))
+        };
+        let mut found = place(least)?;
         // What fits, fits with fewer too: the most by bisection.
         let (mut fits, mut too_many) = (least, request.ranks);
         while too_many - fits > 1 {
             let middle = fits + (too_many - fits) / 2;
-            match self.yard.place(&with(middle), hints) {
+            match place(middle) {
                 Some(place) => (fits, found) = (middle, place),
                 None => too_many = middle,
             }
@@ -404,40 +446,48 @@ impl<'a> Pass<'a> {
                 attempt: job.attempt,
                 why: job.leaves_for.unwrap_or(StopCause::Policy),
                 checkpoint_by: None,
+                goes_on: None,
             });
         }
     }
 
     /// From some wait on, a job keeps the units that it will need for itself, but for jobs that
-    /// are gone by then (EASY backfill; Lifka 1995). One that more units than exist would not help
-    /// is not waited for.
+    /// are gone by then (EASY backfill; Lifka 1995), unless its queue has it otherwise. One that
+    /// more units than exist would not help is not waited for. Says whether those behind it in its
+    /// line are to be looked at too.
     fn does_not_fit(
         &mut self,
         job: &'a Waiting,
         settings: &'a Settings,
         (asked, request): (&Request, &Request),
         hints: &Hints<'_>,
-    ) {
+    ) -> bool {
         self.does_not_fit_because(job, settings, asked, hints);
+        if settings.backfill != Backfill::Easy && self.keeps_place(job, settings, request, hints) {
+            return true;
+        }
         // Where it may have others stopped, those that go ahead of it do not delay it.
-        if !self.reserved.may_take(job) || preempts(settings.policy) {
-            return;
+        let is_promised = settings.backfill == Backfill::Conservative;
+        if is_promised || !self.reserved.may_take(job) || preempts(settings.policy) {
+            return false;
         }
         let patient = Timestamp(job.submitted.0.saturating_add(PATIENCE.0));
         if patient > self.now {
-            return self.again(patient);
+            self.again(patient);
+        } else if let Some((at, place)) = self.first_fit(request, hints) {
+            self.reserved.keep(self.yard, &job.id, (at, &place));
         }
-        let known = self.ends.take();
-        let ends = known.unwrap_or_else(|| ends(self.planner, self.yard, self.gone, self.now));
-        let during = hints.during;
-        let tried = self.reserved.take(self.yard, &self.pending, &ends, job, (request, during));
-        self.ends = Some(ends);
-        self.work = self.work.saturating_sub(tried);
+        false
     }
 
     /// Whether the pass would start a job.
     pub(super) fn starts(&self, job: &JobId) -> bool {
         self.plan.starts.iter().any(|start| start.job == *job)
+    }
+
+    /// The start that the pass promises a job.
+    pub(super) fn promised(&self, job: &JobId) -> Option<Timestamp> {
+        self.promises.of(job)
     }
 
     /// What was asked of groups in vain.
@@ -451,6 +501,7 @@ impl<'a> Pass<'a> {
         if let Some(next) = self.planner.lines().next_overdue(self.now) {
             self.again(next);
         }
+        self.exchange();
         let mut plan = std::mem::take(&mut self.plan);
         on_top_of_each_other(&mut plan.starts);
         plan

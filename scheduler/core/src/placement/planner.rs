@@ -17,7 +17,7 @@ use std::{
 };
 
 use trainyard_jobs::{
-    DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId,
+    Backfill, DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId,
 };
 
 use self::{census::Census, herd::Herd, news::is_alone};
@@ -36,7 +36,12 @@ use super::{
     windows::Windows,
     yard::Yard,
 };
-use crate::{State, apply::ELASTIC_LEVEL, command::StartAttempt, state::Usage};
+use crate::{
+    State,
+    apply::{ELASTIC_LEVEL, GOES_ON_LEVEL},
+    command::StartAttempt,
+    state::Usage,
+};
 
 /// From this wait on, a job that does not fit when its turn comes keeps later ones off the nodes
 /// that it needs: small jobs cannot starve a large one.
@@ -105,6 +110,12 @@ pub struct Planner {
     gavel: Gavel,
     /// Whether the cluster's feature level lets elastic jobs run with fewer ranks.
     elastic: bool,
+    /// Whether some queue says who may pass jobs that wait.
+    keeps_order: bool,
+    /// Whether it lets jobs go on at once with units that are kept for them.
+    keeps: bool,
+    /// The waiting jobs that have units kept for them.
+    kept: BTreeSet<JobId>,
 }
 
 /// Two planners are alike if they were told the same of what is: not how they came to know it.
@@ -138,7 +149,8 @@ impl Planner {
     #[must_use]
     pub fn of(state: &State) -> Self {
         let elastic = state.feature_level() >= ELASTIC_LEVEL;
-        let mut planner = Self { elastic, ..Self::default() };
+        let keeps = state.feature_level() >= GOES_ON_LEVEL;
+        let mut planner = Self { elastic, keeps, ..Self::default() };
         for job in state.newest_ended_jobs(u64::MAX).take(REMEMBERED) {
             if let Some(past) = Past::of(job) {
                 planner.history.learn(&past);
@@ -175,6 +187,9 @@ impl Planner {
                 match self.queued.get_mut(&job.project) {
                     Some(others) => drop(others.insert(queued)),
                     None => drop(self.queued.insert(job.project.clone(), [queued].into())),
+                }
+                if job.goes_on.is_some() {
+                    self.kept.insert(job.id.clone());
                 }
                 self.waiting.insert(job.id.clone(), *job);
             }
@@ -308,6 +323,7 @@ impl Planner {
     /// Settings changed: everybody's group may be another.
     fn regroup(&mut self) {
         self.settings.clear();
+        self.keeps_order = false;
         self.gavel.clear();
         self.herds.clear();
         self.used.clear();
@@ -334,6 +350,7 @@ impl Planner {
             let of_group = Settings::of(&self.queues, &group);
             self.settings.insert(group, of_group);
         }
+        self.keeps_order |= settings.backfill != Backfill::Easy;
         self.settings.insert(project.clone(), settings);
     }
 
@@ -371,6 +388,7 @@ impl Planner {
         if let Some(job) = self.waiting.remove(id) {
             self.takes_part(&job.project, &job.resources, false);
             self.lines.remove(id);
+            self.kept.remove(id);
             if let Some(queued) = self.queued.get_mut(&job.project) {
                 queued.remove(&(is_alone(&job), job.id));
                 if queued.is_empty() {
@@ -420,6 +438,16 @@ impl Planner {
         self.small.iter().filter_map(|id| self.running.get(id))
     }
 
+    /// The waiting jobs that have units kept for them.
+    pub(super) const fn kept(&self) -> &BTreeSet<JobId> {
+        &self.kept
+    }
+
+    /// Whether jobs may go on at once with units that are kept for them.
+    pub(super) const fn keeps(&self) -> bool {
+        self.keeps
+    }
+
     /// The jobs that wait, in lines.
     pub(super) const fn lines(&self) -> &Lines {
         &self.lines
@@ -438,6 +466,11 @@ impl Planner {
     /// Whether elastic jobs may run with fewer ranks than they ask for.
     pub(super) const fn elastic(&self) -> bool {
         self.elastic
+    }
+
+    /// Whether some queue asks for another backfill than the default.
+    pub(super) const fn keeps_order(&self) -> bool {
+        self.keeps_order
     }
 
     /// Queues that have settings of their own.

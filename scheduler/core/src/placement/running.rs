@@ -8,7 +8,10 @@ use trainyard_jobs::{
     spec::{Resources, Speed},
 };
 
-use crate::{command::Assignment, state::Job};
+use crate::{
+    command::Assignment,
+    state::{GoesOn, Job},
+};
 
 /// A job that holds units.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Running {
     pub leaves_by: Option<Timestamp>,
     /// What it is to be stopped for then.
     pub leaves_for: Option<StopCause>,
+    /// What it goes on with once it is gone.
+    pub goes_on: Option<GoesOn>,
     /// What it asks for.
     pub resources: Resources,
     /// The type of GPU that sets its pace, in lower case.
@@ -90,6 +95,8 @@ pub struct Stop {
     /// It is asked to save its state first, and stopped once it has, at this time at the latest;
     /// stopped at once when absent.
     pub checkpoint_by: Option<Timestamp>,
+    /// What the job goes on with at once, if it does not wait for its turn again.
+    pub goes_on: Option<GoesOn>,
 }
 
 impl Running {
@@ -108,12 +115,13 @@ impl Running {
 
     /// What it has, in the terms of a command.
     pub(super) fn assignments(&self) -> Vec<Assignment> {
-        let part = |(node, units): &(NodeId, Vec<UnitId>)| Assignment {
-            node: node.clone(),
-            node_version: 0,
-            units: units.clone(),
-        };
-        self.placements.iter().map(part).collect()
+        assignments(&self.placements)
+    }
+
+    /// The units that others may count on once it is gone.
+    pub(super) fn gives(&self) -> u64 {
+        let keeps = self.goes_on.as_ref().map_or(0, |kept| u64::from(kept.ranks()));
+        self.units().saturating_sub(keeps)
     }
 
     /// How a job that holds units is seen, if it holds any.
@@ -132,6 +140,7 @@ impl Running {
             stopping,
             leaves_by: attempt.leaving.as_ref().map(|leaving| leaving.by),
             leaves_for: attempt.leaving.as_ref().map(|leaving| leaving.cause),
+            goes_on: attempt.goes_on().cloned(),
             resources: job.spec.resources.clone(),
             gpu_type: attempt.slowest(&job.spec.resources).map(str::to_ascii_lowercase),
             speed: attempt.speed(&job.spec.resources),
@@ -151,6 +160,16 @@ impl Running {
             disrupted: disruptions(job),
         })
     }
+}
+
+/// Units of nodes in the terms of a command.
+pub(super) fn assignments(units: &[(NodeId, Vec<UnitId>)]) -> Vec<Assignment> {
+    let part = |(node, units): &(NodeId, Vec<UnitId>)| Assignment {
+        node: node.clone(),
+        node_version: 0,
+        units: units.clone(),
+    };
+    units.iter().map(part).collect()
 }
 
 /// When the job's attempts were stopped for other jobs.

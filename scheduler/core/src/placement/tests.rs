@@ -1,11 +1,15 @@
 //! Plans on small clusters: who goes first, where, and what those who wait are told.
 
+mod backfill;
 mod bounded;
 mod elastic;
+mod exact;
 mod gavel;
+mod migrate;
 mod parts;
 mod preemption;
 mod shares;
+mod shrink;
 mod speeds;
 mod whatif;
 mod windows;

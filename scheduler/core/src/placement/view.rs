@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Event,
-    state::{Attempt, Job, Node, NodeState, Placement, PlacementState, State, Usage},
+    state::{Attempt, GoesOn, Job, Node, NodeState, Placement, PlacementState, State, Usage},
 };
 
 /// A change that the planner has to know of.
@@ -90,6 +90,8 @@ pub struct Waiting {
     pub finish_by: Option<Timestamp>,
     /// When its attempts were stopped for other jobs, oldest first.
     pub disrupted: Vec<Timestamp>,
+    /// Units that are kept for it, so that it goes on at once.
+    pub goes_on: Option<GoesOn>,
 }
 
 /// A node that is up.
@@ -198,6 +200,7 @@ impl From<&Job> for Waiting {
             estimate: job.spec.schedule.est_duration,
             finish_by: job.spec.finish_by(),
             disrupted: disruptions(job),
+            goes_on: job.current().and_then(Attempt::goes_on).cloned(),
         }
     }
 }

@@ -7,11 +7,14 @@ mod claim;
 mod domains;
 #[cfg(test)]
 mod exact;
+mod expense;
 mod index;
 mod kinds;
+mod loose;
 mod outlook;
 mod parts;
 mod place;
+mod scope;
 mod search;
 mod spot;
 #[cfg(test)]
@@ -25,12 +28,9 @@ use trainyard_jobs::{
 };
 
 pub use self::census::Census;
-use self::{
-    index::Index,
-    kinds::{KindId, Kinds},
-    outlook::Outlook,
-    spot::Spot,
-};
+pub(super) use self::kinds::KindId;
+pub(super) use self::scope::Scope;
+use self::{index::Index, kinds::Kinds, outlook::Outlook, spot::Spot};
 use super::{
     fit::{Request, WHOLE},
     score::{Mix, Terms},

@@ -96,6 +96,10 @@ pub struct Attempt {
     /// It was asked to save its state and is to be stopped then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<Leaving>,
+    /// What its job goes on with once it is stopped. Who asks what still holds asks
+    /// [`Attempt::goes_on`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<GoesOn>,
     /// Its GPUs by type, as their nodes called them when it was started.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gpu_types: BTreeMap<String, u32>,
@@ -110,6 +114,24 @@ pub struct Leaving {
     pub by: Timestamp,
     /// When it was asked.
     pub asked: Timestamp,
+}
+
+/// The units that are kept for the next attempt of a job that is stopped and goes on at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoesOn {
+    /// Node by node in group-rank order, one unit a rank.
+    pub units: Vec<(NodeId, Vec<UnitId>)>,
+    /// The job that gets what it gives up, if one does.
+    pub for_job: Option<JobId>,
+}
+
+impl GoesOn {
+    /// The ranks of the next attempt.
+    #[must_use]
+    pub fn ranks(&self) -> u32 {
+        let ranks: usize = self.units.iter().map(|(_, units)| units.len()).sum();
+        u32::try_from(ranks).unwrap_or(u32::MAX)
+    }
 }
 
 /// One node's share of an attempt.
@@ -289,6 +311,36 @@ impl Attempt {
     pub fn world_size(&self) -> u32 {
         let ranks: usize = self.placements.iter().map(|p| p.units.len()).sum();
         u32::try_from(ranks).unwrap_or(u32::MAX)
+    }
+
+    /// What its job goes on with, as long as it is stopped for nothing else than that.
+    #[must_use]
+    pub fn goes_on(&self) -> Option<&GoesOn> {
+        let cause = match (&self.end, &self.leaving) {
+            (Some(EndReason::Preempted { cause }), _) => *cause,
+            (None, Some(leaving)) => leaving.cause,
+            _ => return None,
+        };
+        let moves = matches!(cause, StopCause::Shrink | StopCause::Migration);
+        self.kept.as_ref().filter(|_| moves)
+    }
+
+    /// Why it ended or is being stopped, in words.
+    #[must_use]
+    pub fn why_ended(&self) -> Option<String> {
+        let reason = self.end.as_ref()?;
+        let Some(kept) = self.goes_on() else { return Some(reason.to_string()) };
+        let (had, keeps) = (self.world_size(), kept.ranks());
+        let whom = kept.for_job.as_ref().map_or_else(String::new, |job| format!(" to job {job}"));
+        Some(match had.checked_sub(keeps) {
+            Some(gives @ 1..) => {
+                format!("gave {gives} of its {had} units{whom}, goes on with {keeps}")
+            }
+            _ => match &kept.for_job {
+                Some(job) => format!("moved to other units to make room for job {job}"),
+                None => reason.to_string(),
+            },
+        })
     }
 
     /// The type of its GPUs that sets its pace, if they are known.

@@ -160,13 +160,7 @@ impl Desk {
 
     /// Stops an attempt, or asks it to save its state and leave; as with a start.
     pub(super) fn stop(&mut self, now: u64, stop: Stop) -> Result<bool, SimError> {
-        let preempt = Preempt {
-            job: stop.job,
-            job_version: stop.version,
-            attempt: stop.attempt,
-            cause: stop.why,
-            checkpoint_by: stop.checkpoint_by,
-        };
+        let preempt = Preempt::from(stop);
         match self.try_apply(now, Command::Preempt(Box::new(preempt))) {
             Ok(_) => Ok(true),
             Err(Refusal::Stale(_)) => Ok(false),

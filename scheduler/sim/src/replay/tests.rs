@@ -1,4 +1,4 @@
-use trainyard_jobs::Policy;
+use trainyard_jobs::{Backfill, Policy};
 
 use super::*;
 use crate::{Arrivals, Figures, Shape, generate, read_text};
@@ -28,6 +28,27 @@ fn jobs_that_fit_run_side_by_side_and_others_wait() {
     assert!((figures.avg_jct_s - (100.0 + 100.0 + 140.0) / 3.0).abs() < 1e-9);
     assert!((figures.gpu_util - 1200.0 / 1280.0).abs() < 1e-9, "{}", figures.gpu_util);
     assert_eq!(outcome.fates[2].started_ms, Some(110_000));
+}
+
+#[test]
+fn who_may_pass_is_the_queues_to_say() {
+    // Two GPUs are free until the first ends. The fourth would keep the third waiting.
+    let trace = "submit_time_s,gpus,duration_s\n0,2,2000\n1,3,1000\n2,4,1000\n3,1,3000\n4,2,500\n";
+    let workload = read_text("t.csv", trace, None).expect("a trace");
+    let cluster = Cluster::read("1x4").expect("a cluster");
+    let starts = |backfill| {
+        let mut setting = Setting { known_durations: true, ..fifo() };
+        setting.queues[0].1.backfill = Some(backfill);
+        setting.restart_cost = Millis(0);
+        let outcome = replay(&workload, &cluster, &setting).expect("a replay");
+        let start = |fate: &Fate| fate.started_ms.expect("starts") / 1000;
+        outcome.fates.iter().map(start).collect::<Vec<_>>()
+    };
+    assert_eq!(starts(Backfill::None), [0, 2000, 3000, 4000, 4000]);
+    let conservative = starts(Backfill::Conservative);
+    assert_eq!(conservative[..4], [0, 2000, 3000, 4000]);
+    assert_eq!(conservative[4], 4, "it is gone before the second starts");
+    assert_eq!(starts(Backfill::Easy)[3], 3, "young jobs are passed");
 }
 
 #[test]

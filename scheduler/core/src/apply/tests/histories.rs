@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use trainyard_jobs::{AttemptRef, JobId, JobPhase, Millis, Policy, Purpose, StopCause, Timestamp};
+use trainyard_jobs::{
+    AttemptRef, Backfill, JobId, JobPhase, Millis, Policy, Purpose, StopCause, Timestamp,
+};
 
 use crate::{
     Command, codec,
@@ -31,7 +33,7 @@ enum Act {
     Checkpoint { pick: usize, step: u64 },
     Cancel { pick: usize },
     Preempt { pick: usize, notice: Option<u64> },
-    Policy { policy: Policy },
+    Policy { policy: Policy, backfill: Option<Backfill> },
     Reserve { n: u64, node: u64, begins: u64, lasts: u64, mine: bool },
     Unreserve { n: u64 },
     Complete { pick: usize },
@@ -83,8 +85,11 @@ fn act() -> impl Strategy<Value = Act> {
         1 => pick.clone().prop_map(|pick| Act::Cancel { pick }),
         2 => (pick.clone(), proptest::option::of(0u64..200_000))
             .prop_map(|(pick, notice)| Act::Preempt { pick, notice }),
-        1 => proptest::sample::select(Policy::ALL.to_vec())
-            .prop_map(|policy| Act::Policy { policy }),
+        1 => (
+            prop::sample::select(Policy::ALL.to_vec()),
+            prop::option::of(prop::sample::select(Backfill::ALL.to_vec())),
+        )
+            .prop_map(|(policy, backfill)| Act::Policy { policy, backfill }),
         2 => (0u64..3, 1u64..5, 0u64..20_000_000, 1u64..20_000_000, any::<bool>()).prop_map(
             |(n, node, begins, lasts, mine)| Act::Reserve { n, node, begins, lasts, mine }
         ),
@@ -177,6 +182,7 @@ impl History {
             attempt: attempt.attempt,
             cause: StopCause::Policy,
             checkpoint_by: notice.map(|ms| Timestamp(self.world.now + ms)),
+            goes_on: None,
         })));
         let asks = notice.is_some_and(|ms| ms > 0);
         let may = owns && phase == JobPhase::Running && !(asks && leaves);
@@ -271,8 +277,10 @@ impl History {
                     self.preempt(&attempt, notice);
                 }
             }
-            Act::Policy { policy } => {
-                self.world.queue("root", |queue| queue.policy = Some(policy));
+            Act::Policy { policy, backfill } => {
+                self.world.queue("root", |queue| {
+                    (queue.policy, queue.backfill) = (Some(policy), backfill);
+                });
             }
             act @ (Act::Reserve { .. } | Act::Unreserve { .. }) => self.step_reservations(act),
             Act::Complete { pick } => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trainyard_jobs::{Millis, Policy, ProjectName, QueueSpec, queue::ROOT};
+use trainyard_jobs::{Backfill, Millis, Policy, ProjectName, QueueSpec, queue::ROOT};
 
 use crate::state::HALF_LIFE;
 
@@ -33,6 +33,8 @@ pub(in crate::placement) struct Settings {
     pub(in crate::placement) patience: Millis,
     /// Stops of one job in a day at most.
     pub(in crate::placement) max_disruptions: usize,
+    /// Who may pass those of its jobs that wait for units.
+    pub(in crate::placement) backfill: Backfill,
 }
 
 /// Whether a policy orders the jobs of all queues below as one.
@@ -78,6 +80,7 @@ impl Settings {
             notice: span(|spec| spec.notice, 60_000),
             patience: span(|spec| spec.patience, 7 * 86_400_000),
             max_disruptions: usize::try_from(most).unwrap_or(usize::MAX),
+            backfill: specs().find_map(|spec| spec.backfill).unwrap_or_default(),
         }
     }
 }

@@ -62,6 +62,10 @@ impl<'a> Pass<'a> {
         }
         let known = self.misfits.has(&request, hints);
         let place = if known { None } else { self.yard.place(&request, hints) };
+        let (place, kept) = self.in_order(job, settings, (&request, hints), place);
+        if kept.is_some() {
+            return false;
+        }
         if let Some(place) = place {
             let turn = job.sequence.wrapping_add(u64::from(job.attempts));
             let Some(port) = self.yard.take_port(&place, turn) else { return false };

@@ -12,7 +12,7 @@ use crate::placement::{
     planner::Ask,
     running::Stop,
     share::{OverQuota, Owed},
-    victims::{Standing, choose},
+    victims::{Chosen, Standing, Victim, choose_sparing},
     view::Waiting,
 };
 
@@ -55,22 +55,33 @@ impl<'a> Pass<'a> {
         let known = self.standings.get(&settings.group).map_or(&[][..], |(_, known)| known);
         let own = known.iter().filter(|s| claim.is_worth(s) && !self.stopped.contains(&s.job));
         let candidates = others.chain(own.map(|s| (s.clone(), StopCause::Policy)));
-        let (found, tried) = choose(self.yard, &self.pending, candidates, request, hints);
+        let spare = self.planner.keeps().then(|| self.planner.time_left(job));
+        let asked = (request, hints);
+        let (found, tried) = choose_sparing(self.yard, &self.pending, candidates, asked, spare);
         self.work = self.work.saturating_sub(tried);
         if let Some(later) = reclaim.and_then(|reclaim| reclaim.later) {
             self.again(later);
         }
-        let Some((place, victims)) = found else { return false };
+        let Some(Chosen { place, victims }) = found else { return false };
         self.yard.take_free(&place);
-        for (victim, cause) in &victims {
-            self.stop(victim, *cause);
+        for victim in &victims {
+            self.give_way(victim, job);
         }
         for pending in &mut self.pending {
             *pending = pending.without(&place);
         }
         self.pending.retain(|pending| !pending.is_empty());
+        self.handed_out(job, &place);
         self.counts(job, settings);
         true
+    }
+
+    /// Stops a running job for another, whole or so that it goes on with fewer ranks.
+    fn give_way(&mut self, victim: &Victim<'a>, job: &Waiting) {
+        match &victim.kept {
+            Some(kept) => self.shrink(&victim.standing, kept, job),
+            None => self.stop(&victim.standing, victim.cause),
+        }
     }
 
     /// Stops a running job. Its units are nobody's for now.
@@ -86,6 +97,7 @@ impl<'a> Pass<'a> {
             checkpoint_by: victim
                 .notice
                 .map(|notice| Timestamp(self.now.0.saturating_add(notice.0))),
+            goes_on: None,
         });
     }
 

@@ -94,6 +94,7 @@ impl<'a> Pass<'a> {
             attempt: job.attempt,
             why: StopCause::Reserved,
             checkpoint_by,
+            goes_on: None,
         });
     }
 }

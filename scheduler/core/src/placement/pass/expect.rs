@@ -26,10 +26,15 @@ struct Ahead {
 
 impl Planner {
     /// Between when and when the job is expected to start, if it waits and there are units enough
-    /// for it at all.
+    /// for it at all. What a pass promises it is kept to.
     #[must_use]
-    pub fn expected_start(&self, job: &JobId, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        let likely = self.start_of(job, now, false)?;
+    pub fn expected_start(
+        &mut self,
+        job: &JobId,
+        now: Timestamp,
+    ) -> Option<(Timestamp, Timestamp)> {
+        let promised = if self.keeps_order() { self.promised_start(job, now) } else { None };
+        let likely = promised.or_else(|| self.start_of(job, now, false))?;
         let latest = self.start_of(job, now, true)?;
         Some((likely.min(latest), latest.max(likely)))
     }
@@ -66,12 +71,14 @@ impl Ahead {
         };
         for job in planner.running().values() {
             let left = planner.end_of(job, now).since(now).0;
-            let left = if job.is_leaving() { 0 } else { left };
             let end = now.0.saturating_add(if late { left.saturating_mul(2) } else { left });
+            // What leaves and goes on has the units that it keeps for as long as it runs.
+            let gone = if job.is_leaving() { job.gives() } else { 0 };
             let (at, units) = (slot(job.resources.device), job.units());
             if let Some((free, ends)) = ahead.free.get_mut(at).zip(ahead.ends.get_mut(at)) {
                 *free = free.saturating_sub(units);
-                ends.push(Reverse((Timestamp(end), units)));
+                ends.push(Reverse((now, gone)));
+                ends.push(Reverse((Timestamp(end), units - gone)));
             }
         }
         ahead

@@ -52,6 +52,7 @@ impl Pass<'_> {
                 why: StopCause::Resize,
                 checkpoint_by: notice(job, settings)
                     .map(|notice| Timestamp(self.now.0.saturating_add(notice.0))),
+                goes_on: None,
             });
             return;
         }

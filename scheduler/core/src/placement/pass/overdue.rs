@@ -18,9 +18,10 @@ impl<'a> Pass<'a> {
     /// them fit; nothing if the pass is over.
     pub(super) fn run_overdue(&mut self) -> Option<(BTreeSet<&'a JobId>, bool)> {
         let planner = self.planner;
-        let (mut seen, mut all_fit) = (BTreeSet::new(), true);
+        let (mut seen, mut all_fit) = (self.resumed.clone(), true);
         for id in planner.lines().overdue(self.now) {
-            let job = planner.job(id).and_then(|job| Some((job, self.goes_first(job)?)));
+            let job = planner.job(id).filter(|_| !self.resumed.contains(id));
+            let job = job.and_then(|job| Some((job, self.goes_first(job)?)));
             let Some((job, since)) = job else { continue };
             if !self.afford() {
                 return None;

@@ -13,6 +13,9 @@ use crate::placement::{
     view::{Delta, Waiting},
 };
 
+/// Nobody ends for the sake of this question.
+static NOBODY: BTreeSet<JobId> = BTreeSet::new();
+
 impl Planner {
     /// Why one job waits, if it would not start at `now`.
     pub(in crate::placement) fn reason(&mut self, job: &JobId, now: Timestamp) -> Option<Blockers> {
@@ -20,6 +23,19 @@ impl Planner {
             let mut pass = Pass::new(planner, yard, now).explaining();
             pass.run();
             pass.reason(job)
+        })
+    }
+
+    /// The start that a waiting job is promised at `now`, if its queue promises any.
+    pub(in crate::placement) fn promised_start(
+        &mut self,
+        job: &JobId,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        self.pass(now, |planner, yard| {
+            let mut pass = Pass::new(planner, yard, now).asking(job, &NOBODY);
+            pass.run();
+            pass.promised(job)
         })
     }
 
@@ -113,6 +129,15 @@ impl Planner {
         }
         self.yard.rewind(mark);
         fits.then(|| gone.into_iter().take(many).collect())
+    }
+
+    /// Tries something out in the yard, as a pass does.
+    #[cfg(test)]
+    pub(in crate::placement) fn try_out<T>(
+        &mut self,
+        run: impl for<'a> FnOnce(&'a Self, &'a mut crate::placement::yard::Yard) -> T,
+    ) -> T {
+        self.pass(self.clock, run)
     }
 
     fn suppose_gone(&mut self, job: &JobId) {

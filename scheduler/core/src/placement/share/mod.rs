@@ -123,7 +123,7 @@ impl<'a> Shares<'a> {
         shares.share_out();
         for job in planner.leaving() {
             if let Some(settings) = planner.settings_of(&job.project) {
-                shares.going(settings, job.units());
+                shares.going(settings, job.gives());
             }
         }
         shares

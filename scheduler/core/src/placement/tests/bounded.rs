@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use trainyard_jobs::{AttemptRef, JobId, Millis, Policy, Timestamp};
+use trainyard_jobs::{AttemptRef, Backfill, JobId, Millis, Policy, Timestamp};
 
 use super::super::{Delta, Progress, WorkBudget};
 use crate::{
@@ -22,6 +22,7 @@ struct Load {
     /// Whether they run on GPUs of two types.
     typed: bool,
     policy: Policy,
+    backfill: Option<Backfill>,
     /// Whether jobs say in their spec how long they take, and whether they tell their progress.
     estimates: bool,
     tells: bool,
@@ -31,8 +32,16 @@ fn load() -> impl Strategy<Value = Load> {
     let job = (0u64..40, prop_oneof![4 => 1u32..3, 1 => 3u32..5], 1u64..300, 1u32..50);
     let jobs = proptest::collection::vec(job, 1..40);
     let policy = proptest::sample::select(Policy::ALL.to_vec());
-    (jobs, any::<bool>(), policy, any::<bool>(), any::<bool>()).prop_map(
-        |(jobs, typed, policy, estimates, tells)| Load { jobs, typed, policy, estimates, tells },
+    let backfill = proptest::option::of(proptest::sample::select(Backfill::ALL.to_vec()));
+    (jobs, any::<bool>(), (policy, backfill), any::<bool>(), any::<bool>()).prop_map(
+        |(jobs, typed, (policy, backfill), estimates, tells)| Load {
+            jobs,
+            typed,
+            policy,
+            backfill,
+            estimates,
+            tells,
+        },
     )
 }
 
@@ -116,6 +125,7 @@ proptest! {
         let mut world = World::new();
         world.queue("root", |queue| {
             queue.policy = Some(load.policy);
+            queue.backfill = load.backfill;
             queue.notice = Some(Millis(0));
             queue.patience = Some(Millis(24 * 60 * MINUTE));
         });

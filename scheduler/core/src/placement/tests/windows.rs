@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use trainyard_jobs::{
-    JobId, JobPhase, JobSpec, Millis, NodeId, Policy, Purpose, StopCause, Timestamp,
+    Backfill, JobId, JobPhase, JobSpec, Millis, NodeId, Policy, Purpose, StopCause, Timestamp,
 };
 
 use super::{
@@ -398,11 +398,13 @@ proptest! {
     #[test]
     fn reservations_are_kept_whatever_happens(
         policy in proptest::sample::select(Policy::ALL.to_vec()),
+        backfill in proptest::option::of(proptest::sample::select(Backfill::ALL.to_vec())),
         acts in proptest::collection::vec(act(), 1..40),
     ) {
         let mut world = world();
         world.queue("root", |queue| {
             queue.policy = Some(policy);
+            queue.backfill = backfill;
             queue.notice = Some(Millis(5 * MINUTE));
         });
         for act in acts {

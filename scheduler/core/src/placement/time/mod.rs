@@ -3,10 +3,12 @@
 mod forecast;
 mod history;
 mod outlook;
+mod profile;
 mod reserve;
 
 pub(super) use forecast::{Facts, Seen, least, longest, remaining, stretch};
 pub use history::Past;
 pub(super) use history::{History, Kin, News, bucket};
 pub(super) use outlook::Outlook;
-pub(super) use reserve::{Reservations, ends};
+pub(super) use profile::Profile;
+pub(super) use reserve::{Reservations, ends, first_fit};

@@ -8,8 +8,8 @@ use trainyard_jobs::{JobId, Timestamp};
 use crate::placement::{
     fit::{Hints, Request},
     planner::Planner,
+    running::Running,
     view::Waiting,
-    windows::During,
     yard::{Placement, Yard},
 };
 
@@ -43,16 +43,61 @@ const LOOKS: usize = 1000;
 pub(in crate::placement) fn ends(
     planner: &Planner,
     yard: &Yard,
-    gone: &BTreeSet<JobId>,
+    gone: [&BTreeSet<JobId>; 2],
     now: Timestamp,
 ) -> Vec<(Timestamp, Placement)> {
     let running = planner.running().values();
-    let staying = running.filter(|job| !job.is_leaving() && !gone.contains(&job.id));
+    let stays = |job: &&Running| !gone.iter().any(|gone| gone.contains(&job.id));
+    let staying = running.filter(|job| !job.is_leaving()).filter(stays);
     let mut ends: Vec<_> = staying
         .map(|job| (planner.end_of(job, now), &job.id, yard.placement(&job.assignments())))
         .collect();
     ends.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
     ends.into_iter().map(|(at, _, place)| (at, place)).collect()
+}
+
+/// When the gang will fit first, by what ends, and where. Also says how many places were tried. The
+/// beginning of time stands for now.
+pub(in crate::placement) fn first_fit(
+    yard: &mut Yard,
+    pending: &[Placement],
+    ends: &[(Timestamp, Placement)],
+    (request, hints): (&Request, &Hints<'_>),
+) -> (Option<(Timestamp, Placement)>, u64) {
+    let start = yard.mark();
+    for place in pending {
+        yard.give_back(place);
+    }
+    let base = yard.mark();
+    let mut tried = 0;
+    let mut fits = |yard: &mut Yard, count: usize| {
+        yard.rewind(base);
+        for (_, place) in ends.iter().take(count) {
+            yard.give_back(place);
+        }
+        tried += 1;
+        let last = count.checked_sub(1).and_then(|last| ends.get(last));
+        // It runs from then on, when other nodes may be reserved than are now.
+        let during = match (hints.during, last) {
+            (Some(during), Some((at, _))) => Some(during.begun(*at)),
+            (during, _) => during,
+        };
+        yard.place(request, &Hints { during, avoid: None, ..*hints })
+    };
+    // The more have ended, the sooner it fits: the fewest by bisection.
+    let (mut few, mut many) = (0, ends.len());
+    let mut found = fits(yard, many);
+    while found.is_some() && few < many {
+        let middle = few + (many - few) / 2;
+        match fits(yard, middle) {
+            Some(place) => (many, found) = (middle, Some(place)),
+            None => few = middle + 1,
+        }
+    }
+    yard.rewind(start);
+    let last = many.checked_sub(1).and_then(|at| ends.get(at));
+    let at = last.map_or(Timestamp(0), |(at, _)| *at);
+    (found.map(|place| (at, place)), tried)
 }
 
 impl Reservations {
@@ -70,50 +115,21 @@ impl Reservations {
         self.kept.len() < MOST && self.kept.iter().all(|reservation| reservation.job != job.id)
     }
 
-    /// Keeps the units on which the gang will fit first. Says how many places were tried.
-    pub(in crate::placement) fn take(
+    /// Keeps for a job what is free of the place on which it will fit first.
+    pub(in crate::placement) fn keep(
         &mut self,
         yard: &mut Yard,
-        pending: &[Placement],
-        ends: &[(Timestamp, Placement)],
-        job: &Waiting,
-        (request, during): (&Request, Option<During<'_>>),
-    ) -> u64 {
-        let start = yard.mark();
-        for place in pending {
-            yard.give_back(place);
-        }
-        let base = yard.mark();
-        let mut tried = 0;
-        let mut fits = |yard: &mut Yard, count: usize| {
-            yard.rewind(base);
-            for (_, place) in ends.iter().take(count) {
-                yard.give_back(place);
-            }
-            tried += 1;
-            let last = count.checked_sub(1).and_then(|last| ends.get(last));
-            // It runs from then on, when other nodes may be reserved than are now.
-            let during = during.map(|during| last.map_or(during, |(at, _)| during.begun(*at)));
-            yard.place(request, &Hints { during, ..Hints::of(&job.resources) })
-        };
-        // The more have ended, the sooner it fits: the fewest by bisection.
-        let (mut few, mut many) = (0, ends.len());
-        let mut found = fits(yard, many);
-        while found.is_some() && few < many {
-            let middle = few + (many - few) / 2;
-            match fits(yard, middle) {
-                Some(place) => (many, found) = (middle, Some(place)),
-                None => few = middle + 1,
-            }
-        }
-        yard.rewind(start);
-        let Some(place) = found else { return tried };
-        let free = yard.free_part(&place);
+        job: &JobId,
+        (at, place): (Timestamp, &Placement),
+    ) {
+        let free = yard.free_part(place);
         yard.take(&free);
-        let last = many.checked_sub(1).and_then(|at| ends.get(at));
-        let at = last.map_or(Timestamp(0), |(at, _)| *at);
-        self.kept.push(Reservation { job: job.id.clone(), free, at });
-        tried
+        self.kept.push(Reservation { job: job.clone(), free, at });
+    }
+
+    /// What is free and kept.
+    pub(in crate::placement) fn places(&self) -> impl Iterator<Item = &Placement> {
+        self.kept.iter().map(|reservation| &reservation.free)
     }
 
     /// Whether a gang that is gone soon enough would fit on what is free and what is kept. Asked a

@@ -2,6 +2,8 @@
 //! of them only those without which the waiting gang would not fit. What a stop costs is counted
 //! in unit-milliseconds: the work since the last catalogued checkpoint, and the restart.
 
+mod shrink;
+
 use trainyard_jobs::{AttemptNo, JobId, Millis, StopCause, Timestamp};
 
 use super::{
@@ -10,6 +12,8 @@ use super::{
     running::Running,
     yard::{Placement, Yard},
 };
+
+pub(super) use self::shrink::{Chosen, Victim, choose_sparing};
 
 /// Who has waited too long runs for this part of its wait before it is stopped again.
 const EARNED: u64 = 10;
@@ -108,14 +112,14 @@ pub(super) fn notice(job: &Running, settings: &Settings) -> Option<Millis> {
 
 /// Where the gang would fit if some of `candidates` were gone, and who of them: as few of the
 /// last ones as possible, and of these only those whose units it needs. `pending` is what will be
-/// free without anybody's doing. Nothing of the yard is changed. Also says how many places were
-/// tried.
+/// free without anybody's doing, and `gives` says what each leaves. Nothing of the yard is changed.
+/// Also says how many places were tried.
 pub(super) fn choose<'a>(
     yard: &mut Yard,
     pending: &[Placement],
     mut candidates: impl Iterator<Item = Candidate<'a>>,
-    request: &Request,
-    hints: &Hints<'_>,
+    (request, hints): (&Request, &Hints<'_>),
+    gives: impl Fn(&Standing<'a>, &Yard) -> Placement,
 ) -> (Option<(Placement, Vec<Candidate<'a>>)>, u64) {
     let start = yard.mark();
     for place in pending {
@@ -123,9 +127,9 @@ pub(super) fn choose<'a>(
     }
     let base = yard.mark();
     let mut tried = 0;
-    let mut fits = |yard: &mut Yard, gone: &[Candidate<'_>]| {
+    let mut fits = |yard: &mut Yard, gone: &[Candidate<'a>]| {
         for (standing, _) in gone {
-            let place = standing.place(yard);
+            let place = gives(standing, yard);
             yard.give_back(&place);
         }
         tried += 1;
@@ -157,7 +161,7 @@ pub(super) fn choose<'a>(
     yard.rewind(start);
     let found = found.map(|place| {
         asked.truncate(many);
-        asked.retain(|(standing, _)| standing.place(yard).meets(&place));
+        asked.retain(|(standing, _)| gives(standing, yard).meets(&place));
         (place, asked)
     });
     (found, tried)

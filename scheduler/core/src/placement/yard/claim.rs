@@ -2,6 +2,7 @@
 //! the attempts that have the rest are being stopped.
 
 use super::{Part, Placement, Yard};
+use crate::placement::fit::{Hints, Request, WHOLE};
 
 impl Placement {
     /// Whether both want one of the same units.
@@ -28,6 +29,33 @@ impl Placement {
         Self { parts, load: self.load }
     }
 
+    /// How many ranks it is for.
+    #[must_use]
+    pub fn ranks(&self) -> u32 {
+        self.parts.iter().map(|part| part.ranks).sum()
+    }
+
+    /// The nodes that it is on.
+    #[must_use]
+    pub const fn nodes(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The units of its last ranks, so many of them.
+    #[must_use]
+    pub fn last(&self, ranks: u32) -> Self {
+        let mut first = self.ranks().saturating_sub(ranks);
+        let mut parts = self.parts.clone();
+        for part in &mut parts {
+            let goes = first.min(part.ranks);
+            part.units.drain(..usize::try_from(goes).unwrap_or(usize::MAX).min(part.units.len()));
+            first -= goes;
+        }
+        parts.retain(|part| !part.units.is_empty());
+        recount(&mut parts);
+        Self { parts, load: self.load }
+    }
+
     /// Whether there is nothing to it.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -47,6 +75,20 @@ impl Yard {
         free.parts.retain(|part| !part.units.is_empty());
         recount(&mut free.parts);
         free
+    }
+
+    /// Whether a gang may go there now, on just these units.
+    #[must_use]
+    pub fn admits(&self, place: &Placement, request: &Request, hints: &Hints<'_>) -> bool {
+        let kinds = self.kinds.open(request, hints);
+        let free = |part: &Part| {
+            let Some(spot) = self.spot(part.slot) else { return false };
+            let unit = |at: &u16| spot.units.get(usize::from(*at));
+            let answers = |at: &u16| unit(at).is_some_and(|unit| kinds.contains(&unit.kind));
+            request.allows(&spot.labels)
+                && part.units.iter().all(|at| spot.free_of(*at) == WHOLE && answers(at))
+        };
+        place.ranks() == request.ranks && place.parts.iter().all(free)
     }
 
     /// Takes of a place what nobody has.

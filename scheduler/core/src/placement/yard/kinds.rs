@@ -17,7 +17,7 @@ use crate::placement::{
 /// The short name of a kind: where it stands among those seen. Nothing that is decided may
 /// depend on it, because it tells in which order nodes came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct KindId(pub(super) u16);
+pub(in crate::placement) struct KindId(pub(super) u16);
 
 /// What makes units alike to every request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]

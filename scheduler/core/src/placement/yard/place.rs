@@ -30,8 +30,19 @@ impl Yard {
     /// used when it fits nowhere else.
     #[must_use]
     pub fn place(&self, request: &Request, hints: &Hints<'_>) -> Option<Placement> {
+        self.place_on(request, hints, |_| true)
+    }
+
+    /// The same on units of some kinds alone.
+    pub(super) fn place_on(
+        &self,
+        request: &Request,
+        hints: &Hints<'_>,
+        may: impl Fn(KindId) -> bool,
+    ) -> Option<Placement> {
         let ranks = usize::try_from(request.ranks).ok().filter(|ranks| *ranks > 0)?;
-        let kinds = if request.share == 0 { Vec::new() } else { self.kinds.open(request, hints) };
+        let open = if request.share == 0 { Vec::new() } else { self.kinds.open(request, hints) };
+        let kinds: Vec<KindId> = open.into_iter().filter(|kind| may(*kind)).collect();
         if request.share == WHOLE {
             let free: usize = kinds.iter().map(|kind| self.index.whole(*kind)).sum();
             if ranks > free {

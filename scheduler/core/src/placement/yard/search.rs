@@ -125,6 +125,9 @@ impl Search<'_> {
             let mut kinds = self.kinds.to_vec();
             kinds.sort_by_key(|kind| Reverse(self.speed(*kind)));
             found.extend(self.mixed(&kinds));
+            // Where it has to have slow ones anyway, a cheap one is as good as a fast one.
+            kinds.sort_by_key(|kind| self.hours_at(*kind, 1, 1000, Speed::ONE));
+            found.extend(self.mixed(&kinds));
         }
         found.into_iter().min_by_key(|(cost, _)| *cost).map(|(_, place)| place)
     }
@@ -186,6 +189,17 @@ impl Search<'_> {
         let pace = pace.unwrap_or(Speed::ONE);
         let hours = |kind| self.hours_at(kind, 1, slowdown, pace);
         (self.yard.kinds_of(place).map(hours).sum(), place.parts.len())
+    }
+
+    /// What an hour's work costs on a place, on one node by how far apart its units are there.
+    pub(super) fn hours_on(&self, place: &Placement) -> i128 {
+        let [part] = place.parts.as_slice() else { return self.cost_of(place).0 };
+        let Some(spot) = self.yard.spot(part.slot) else { return 0 };
+        let near = spot.one_island;
+        let slowdown = if near { 1000 } else { spot.span(&part.units).slowdown(1) };
+        let pace = self.yard.kinds_of(place).map(|kind| self.speed(kind)).min();
+        let pace = pace.unwrap_or(Speed::ONE);
+        self.yard.kinds_of(place).map(|kind| self.hours_at(kind, 1, slowdown, pace)).sum()
     }
 
     /// The cheapest spread over nodes of one kind: the fewest nodes of the tightest racks, fabrics

@@ -358,6 +358,11 @@ impl Pool {
 }
 
 impl Unit {
+    /// Whether it cannot be used now, whoever has it.
+    pub(super) const fn is_out(&self) -> bool {
+        self.out
+    }
+
     pub(super) const fn free(&self) -> u16 {
         if self.out { 0 } else { WHOLE - self.used }
     }
