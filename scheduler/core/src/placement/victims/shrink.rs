@@ -72,7 +72,7 @@ impl<'a> Chosen<'a> {
     fn loss(&self, wait: u64) -> u64 {
         let loss = |victim: &Victim<'_>| {
             let kept = victim.kept.as_ref().map_or(0, Placement::ranks);
-            let kept = u64::try_from(kept).unwrap_or(u64::MAX);
+            let kept = u64::from(kept);
             let gives = victim.standing.running.units().saturating_sub(kept);
             victim.standing.cost.saturating_add(gives.saturating_mul(wait))
         };
