@@ -273,12 +273,14 @@ impl<'a> Pass<'a> {
             return known.map(not_before);
         }
         let found = self.first_fit(request, hints);
-        self.promises.fits.insert(request.clone(), found.as_ref().map(|(at, _)| *at));
-        let (at, place) = found?;
-        if keeps {
+        // Where only kept places are in the way, the number of units has to do.
+        let could = || could_fit(self.yard, request, hints).then_some(now);
+        let from = found.as_ref().map(|(at, _)| *at).or_else(could);
+        self.promises.fits.insert(request.clone(), from);
+        if let Some((at, place)) = found.filter(|_| keeps) {
             self.reserved.keep(self.yard, &job.id, (at, &place));
         }
-        Some(not_before(at))
+        from.map(not_before)
     }
 
     /// When and where a gang fits first.
