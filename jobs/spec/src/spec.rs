@@ -93,6 +93,14 @@ pub struct Resources {
     #[schemars(extend("examples" = ["40GB"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_gpu_memory: Option<Bytes>,
+    /// Logical CPUs of its node that each rank counts on. Nobody else is promised them.
+    #[schemars(range(min = 1), extend("examples" = [12]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus_per_rank: Option<u32>,
+    /// Main memory of its node that each rank counts on. Nobody else is promised it.
+    #[schemars(extend("examples" = ["64GiB"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_per_rank: Option<Bytes>,
     /// At most this many ranks on one node.
     #[schemars(range(min = 1), extend("examples" = [8]))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +125,8 @@ impl Default for Resources {
             speed: Speeds::default(),
             gpu_fraction: None,
             min_gpu_memory: None,
+            cpus_per_rank: None,
+            memory_per_rank: None,
             max_ranks_per_node: None,
             compact: false,
             node_labels: BTreeMap::new(),
@@ -286,7 +296,8 @@ impl JobSpec {
     /// Whether it uses keys that a scheduler of feature level 4 does not know.
     #[must_use]
     pub const fn needs_level_5(&self) -> bool {
-        self.resources.gpu_fraction.is_some()
+        let Resources { gpu_fraction, cpus_per_rank, memory_per_rank, .. } = &self.resources;
+        gpu_fraction.is_some() || cpus_per_rank.is_some() || memory_per_rank.is_some()
     }
 
     /// When it should be done.

@@ -117,6 +117,11 @@ pub(crate) fn inventory(name: &str, slots: u32) -> Inventory {
     }
 }
 
+/// The same node with so many processors and GiB of memory.
+pub(crate) fn hosted(inventory: Inventory, cpus: u32, gib: u64) -> Inventory {
+    Inventory { cpus, memory: Bytes(gib << 30), ..inventory }
+}
+
 /// A node of GPUs.
 pub(crate) fn gpus(name: &str, model: &str, count: u32, labels: &[(&str, &str)]) -> Inventory {
     let device = |index| {

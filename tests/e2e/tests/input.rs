@@ -90,6 +90,12 @@ fn what_a_cluster_refuses() -> anyhow::Result<()> {
         cluster.write("job.toml", &GOOD.replace("device", "gpus = 64\ndevice"))?;
         let answer = cluster.run(&["submit", "job.toml"])?.expect_code(6)?;
         insta::assert_snapshot!("impossible_resources", seen(&answer, cluster));
+        let many = "cpus_per_rank = 1000000\ndevice";
+        cluster.write("cpus.toml", &GOOD.replace("device", many))?;
+        let answer = cluster.run(&["submit", "cpus.toml"])?.expect_code(6)?;
+        let text = seen(&answer, cluster);
+        assert!(text.contains("with 1000000 CPUs"), "{text}");
+        assert!(text.contains("none of them has more than"), "{text}");
         for (name, arguments) in [
             ("no_such_job", ["job", "get", "0190ffff"]),
             ("no_such_model", ["model", "get", "nothing"]),

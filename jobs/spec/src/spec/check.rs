@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{DeviceKind, JobSpec, Millis, name::is_valid_name};
+use crate::{Bytes, DeviceKind, JobSpec, Millis, name::is_valid_name};
 
 use super::{Resources, Run, Schedule, Speeds};
 
@@ -131,6 +131,15 @@ fn resources(resources: &Resources, problems: &mut Problems) {
     if resources.max_ranks_per_node == Some(0) {
         let message = "no node may hold a rank";
         problems.add("resources.max_ranks_per_node", message, "write 1 or more, or leave it out");
+    }
+    if resources.cpus_per_rank == Some(0) {
+        let message = "a rank cannot run on no CPU";
+        problems.add("resources.cpus_per_rank", message, "write 1 or more, or leave it out");
+    }
+    if resources.memory_per_rank == Some(Bytes(0)) {
+        let message = "a rank cannot run without memory";
+        let help = "write a size such as `64GiB`, or leave it out";
+        problems.add("resources.memory_per_rank", message, help);
     }
     for kind in &resources.gpu_type {
         gpu_type("resources.gpu_type", kind, problems);

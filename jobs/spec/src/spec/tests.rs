@@ -39,6 +39,7 @@ prop_compose! {
         speed in collection::btree_map("[a-z][a-z0-9]{0,8}", 1..=1_000_000u64, 0..3),
         memory in option::of(any::<u64>().prop_map(Bytes)),
         fraction in option::of(1u16..=1000),
+        host in (option::of(1u32..), option::of((1u64..).prop_map(Bytes))),
         max_ranks_per_node in option::of(1u32..),
         node_labels in labels(),
     ) -> Resources {
@@ -53,6 +54,8 @@ prop_compose! {
             gpu_type: if gpu { gpu_type } else { Vec::new() },
             speed: Speeds(if gpu { speed } else { BTreeMap::new() }),
             min_gpu_memory: memory.filter(|_| gpu),
+            cpus_per_rank: host.0,
+            memory_per_rank: host.1,
             max_ranks_per_node,
             compact: elastic,
             node_labels,

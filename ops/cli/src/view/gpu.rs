@@ -44,7 +44,7 @@ struct PartView {
 
 impl From<v1::GpuPart> for PartView {
     fn from(part: v1::GpuPart) -> Self {
-        let share = format!("{}/{}", part.nth.saturating_add(1), part.of);
+        let share = format!("1/{}", part.of);
         let is_share = part.profile.is_empty();
         Self {
             parent: part.parent,
@@ -55,7 +55,7 @@ impl From<v1::GpuPart> for PartView {
 }
 
 impl PartView {
-    /// `2g.20gb`, or `2/4`.
+    /// `2g.20gb`, or `1/4`.
     fn word(&self) -> &str {
         self.profile.as_deref().or(self.share.as_deref()).unwrap_or_default()
     }

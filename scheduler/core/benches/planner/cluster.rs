@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trainyard_core::placement::{PlanNode, Request, WHOLE};
+use trainyard_core::placement::{Host, PlanNode, Request, WHOLE};
 use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, NodeId, UnitId};
 
 pub(crate) fn node(n: u64, gpus: u32, model: &str) -> PlanNode {
@@ -26,8 +26,8 @@ pub(crate) fn node(n: u64, gpus: u32, model: &str) -> PlanNode {
         version: 1,
         devices: (0..gpus).map(device).collect(),
         owners: BTreeMap::new(),
-        cpu_milli: 128_000,
-        memory: Bytes(1 << 40),
+        host: Host { cpu_milli: 128_000, memory: Bytes(1 << 40) },
+        taken: Host::default(),
         labels: BTreeMap::new(),
         ports: (20_000, 20_099),
         ports_in_use: BTreeSet::new(),

@@ -91,8 +91,8 @@ fn nodes(folder: &Path) -> Vec<PlanNode> {
     let mut nodes = Vec::new();
     for (n, row) in (1..).zip(rows(&folder.join("fgd_nodes.csv.gz"))) {
         let mut node = cluster::node(n, row[3].parse().unwrap(), &row[4].to_ascii_lowercase());
-        node.cpu_milli = row[1].parse().unwrap();
-        node.memory = Bytes(row[2].parse::<u64>().unwrap() << 20);
+        node.host.cpu_milli = row[1].parse().unwrap();
+        node.host.memory = Bytes(row[2].parse::<u64>().unwrap() << 20);
         nodes.push(node);
     }
     nodes

@@ -1,6 +1,7 @@
 //! Why a job waits: what keeps it, with counts, and its place in the queue. What would start it
 //! stands in `whatif`.
 
+mod host;
 mod parts;
 mod whatif;
 
@@ -9,7 +10,7 @@ use trainyard_jobs::{JobId, ProjectName, Purpose, ReservationSpec, Timestamp, sp
 pub(super) use self::whatif::Scenario;
 pub use self::whatif::{Change, Counterfactual};
 use super::{
-    fit::{Hints, Request, unit_word},
+    fit::{Hints, Request, beside, unit_word},
     planner::Planner,
     share::OverQuota,
     windows::During,
@@ -53,6 +54,8 @@ pub enum BlockerKind {
     Promised,
     /// GPUs, or parts of them, are free that are no such parts as it asks for.
     OtherParts,
+    /// Units are free on nodes that have too few processors, or too little memory, left.
+    Host,
 }
 
 impl BlockerKind {
@@ -72,6 +75,7 @@ impl BlockerKind {
             Self::Reserved => "reserved",
             Self::Promised => "promised",
             Self::OtherParts => "other_parts",
+            Self::Host => "host",
         }
     }
 }
@@ -153,13 +157,19 @@ pub(super) fn blockers(
         return vec![Blocker { kind: BlockerKind::NoNodes, message }];
     }
     let Census { all, busy, out, reachable, nodes, .. } = yard.census(asked);
-    let needs = format!("needs {}{}", counted(request.gpus, &word), parts::asked(request));
+    let units = counted(request.gpus, &word);
+    let needs = format!("needs {units}{}{}", parts::asked(request), beside(request));
     let spread = request
         .max_ranks_per_node
         .map_or_else(String::new, |most| format!(", at most {most} a node"));
     if reachable < request.gpus {
         let has = format!("{} on {} up", counted(all, &word), counted(nodes, "node"));
-        let message = format!("{needs}{spread}; there are {has}");
+        let room = if asked.needs_host() && all >= request.gpus {
+            format!(", with room for {}", counted(reachable, "such rank"))
+        } else {
+            String::new()
+        };
+        let message = format!("{needs}{spread}; there are {has}{room}");
         let mut list = vec![Blocker { kind: BlockerKind::TooFew, message }];
         list.extend(parts::others(yard, asked));
         return list;
@@ -171,6 +181,7 @@ pub(super) fn blockers(
         let message = format!("{} cannot be used: {}", counted(out, &word), reasons(planner));
         list.push(Blocker { kind: BlockerKind::Unusable, message });
     }
+    list.extend(host::lacking(planner, asked));
     list.extend(parts::others(yard, asked));
     if let Some(during) = hints.during {
         list.extend(reserved(yard, asked, hints, during, now, &word));

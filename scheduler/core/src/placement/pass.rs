@@ -165,7 +165,7 @@ impl<'a> Pass<'a> {
         self.asked = Some(job);
         self.gone = gone;
         for job in gone.iter().filter_map(|id| self.planner.running().get(id)) {
-            let place = self.yard.placement(&job.assignments());
+            let place = self.yard.placement(&job.assignments(), &job.resources);
             self.yard.give_back(&place);
             if let Some(settings) = self.planner.settings_of(&job.project) {
                 self.shares.count(settings, job.resources.device, job.units(), false);
@@ -301,13 +301,8 @@ impl<'a> Pass<'a> {
     }
 
     fn start(&mut self, job: &Waiting, settings: &'a Settings, place: &Placement, port: u16) {
-        if self.reserved.is_empty() {
-            self.yard.take(place);
-        } else {
-            // What was kept is taken already.
-            self.yard.take_free(place);
-            self.reserved.used(place);
-        }
+        self.reserved.used(self.yard, place);
+        self.yard.take(place);
         self.handed_out(job, place);
         let placements = self.yard.assignments(place);
         let ranks: usize = placements.iter().map(|assignment| assignment.units.len()).sum();

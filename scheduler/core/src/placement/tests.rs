@@ -5,6 +5,7 @@ mod bounded;
 mod elastic;
 mod exact;
 mod gavel;
+mod host;
 mod migrate;
 mod parts;
 mod preemption;

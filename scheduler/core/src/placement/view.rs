@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
-    Bytes, CheckpointId, Device, EndReason, JobId, JobPhase, Millis, NodeId, ProjectName,
-    QueueSpec, ReservationName, ReservationSpec, Timestamp, UnitId, spec::Resources,
+    CheckpointId, Device, EndReason, JobId, JobPhase, Millis, NodeId, ProjectName, QueueSpec,
+    ReservationName, ReservationSpec, Timestamp, UnitId, spec::Resources,
 };
 
 use super::{
+    fit::Host,
     running::{Progress, Running, disruptions},
     time::Past,
     yard::Condition,
@@ -107,10 +108,10 @@ pub struct PlanNode {
     pub devices: BTreeMap<UnitId, Device>,
     /// The units that are taken, and by whom.
     pub owners: BTreeMap<UnitId, JobId>,
-    /// Thousandths of a processor that no attempt has taken.
-    pub cpu_milli: u64,
-    /// Main memory that no attempt has taken.
-    pub memory: Bytes,
+    /// Its processors and its memory.
+    pub host: Host,
+    /// What attempts have taken of them.
+    pub taken: Host,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Ports for rank 0, first and last.
@@ -238,6 +239,12 @@ fn owners(node: &Node) -> BTreeMap<UnitId, JobId> {
     taken.collect()
 }
 
+/// What the ranks on a node have taken of its processors and its memory: each has a unit.
+fn taken(state: &State, node: &Node) -> Host {
+    let jobs = node.owners.values().filter_map(|attempt| state.job(&attempt.job));
+    jobs.map(|job| Host::of_rank(&job.spec.resources)).fold(Host::default(), Host::and)
+}
+
 impl PlanNode {
     fn of(state: &State, node: &Node) -> Self {
         let master_here = |attempt: &trainyard_jobs::AttemptRef| {
@@ -252,8 +259,8 @@ impl PlanNode {
             version: node.version,
             devices: node.inventory.devices.clone(),
             owners: owners(node),
-            cpu_milli: u64::from(node.inventory.cpus) * 1000,
-            memory: node.inventory.memory,
+            host: Host::of(&node.inventory),
+            taken: taken(state, node),
             labels: node.inventory.labels.clone(),
             ports: node.inventory.ports,
             ports_in_use: node.owners.values().filter_map(master_here).collect(),

@@ -8,6 +8,7 @@ mod domains;
 #[cfg(test)]
 mod exact;
 mod expense;
+mod host;
 mod index;
 mod kinds;
 mod loose;
@@ -24,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
     NodeId, ReservationName, UnitId,
-    spec::{Speed, Speeds},
+    spec::{Resources, Speed, Speeds},
 };
 
 pub use self::census::Census;
@@ -32,7 +33,7 @@ pub(super) use self::kinds::KindId;
 pub(super) use self::scope::Scope;
 use self::{index::Index, kinds::Kinds, outlook::Outlook, spot::Spot};
 use super::{
-    fit::{Request, WHOLE},
+    fit::{Host, Request, WHOLE},
     score::{Mix, Terms},
     view::PlanNode,
     windows::Covers,
@@ -86,8 +87,7 @@ pub struct Placement {
 struct Load {
     /// Thousandths of its unit.
     share: u16,
-    cpu_milli: u64,
-    memory: u64,
+    host: Host,
 }
 
 /// What a gang gets on one node.
@@ -233,6 +233,9 @@ impl Yard {
             if let Some(spot) = self.spot(part.slot) {
                 // Only what somebody has is given back, or undoing it would take it from nobody.
                 part.units.retain(|unit| spot.is_used(*unit, placement.load.share));
+                if placement.load.share > 0 {
+                    part.count();
+                }
             }
             self.charge(&part, placement.load, false);
             self.log.push(Undo::Gave(part, placement.load));
@@ -240,17 +243,19 @@ impl Yard {
     }
 
     /// What a running gang has, in the yard's terms: of nodes that are not up, nothing. Each rank
-    /// has a whole unit.
+    /// has a whole unit, and what the job asks for beside it.
     #[must_use]
-    pub fn placement(&self, gang: &[Assignment]) -> Placement {
+    pub fn placement(&self, gang: &[Assignment], resources: &Resources) -> Placement {
         let part = |assignment: &Assignment| {
             let slot = *self.by_id.get(&assignment.node)?;
             let spot = self.spot(slot)?;
-            let ranks = u32::try_from(assignment.units.len()).unwrap_or(u32::MAX);
-            let units = assignment.units.iter().filter_map(|unit| spot.position(unit)).collect();
-            Some(Part { slot, ranks, units })
+            let units: Vec<u16> =
+                assignment.units.iter().filter_map(|unit| spot.position(unit)).collect();
+            let mut part = Part { slot, ranks: 0, units };
+            part.count();
+            Some(part)
         };
-        let load = Load { share: WHOLE, cpu_milli: 0, memory: 0 };
+        let load = Load { share: WHOLE, host: Host::of_rank(resources) };
         Placement { parts: gang.iter().filter_map(part).collect(), load }
     }
 
@@ -368,7 +373,14 @@ impl Yard {
 
 impl From<&Request> for Load {
     fn from(r: &Request) -> Self {
-        Self { share: r.share, cpu_milli: r.cpu_milli, memory: r.memory.0 }
+        Self { share: r.share, host: r.host() }
+    }
+}
+
+impl Part {
+    /// It has as many ranks as units.
+    fn count(&mut self) {
+        self.ranks = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use trainyard_core::{
     State,
+    placement::{Host, beside, matches},
     state::{Node, NodeState},
 };
 use trainyard_jobs::{DeviceKind, JobSpec, Millis, spec::Resources};
@@ -22,13 +23,13 @@ pub fn check(state: &State, request: &Resources) -> Result<(), Failure> {
     let seen = |node: &&Node| node.state == NodeState::Up || state.time().since(node.seen) <= SEEN;
     let nodes: Vec<_> = state.nodes().values().filter(seen).collect();
     let most = request.max_ranks_per_node.unwrap_or(u32::MAX);
-    let matching = |node: &&Node| {
+    let answering = |node: &&Node| {
         let labelled = request
             .node_labels
             .iter()
             .all(|(key, value)| node.inventory.labels.get(key) == Some(value));
         let devices = node.inventory.devices.values();
-        let units = devices.filter(|d| trainyard_core::placement::matches(request, d));
+        let units = devices.filter(|d| matches(request, d));
         // On parts of GPUs a gang has one rank a GPU.
         let units = if request.on_parts() && request.gpus > 1 {
             units.map(|d| d.part.parent()).collect::<BTreeSet<_>>().len()
@@ -37,11 +38,19 @@ pub fn check(state: &State, request: &Resources) -> Result<(), Failure> {
         };
         if labelled { u32::try_from(units).unwrap_or(u32::MAX).min(most) } else { 0 }
     };
-    let reachable: u32 = nodes.iter().map(matching).fold(0, u32::saturating_add);
+    let each = Host::of_rank(request);
+    let room = |node: &&Node| answering(node).min(Host::of(&node.inventory).ranks(each));
+    let reachable: u32 = nodes.iter().map(room).fold(0, u32::saturating_add);
     if nodes.is_empty() || reachable >= request.gpus {
         return Ok(());
     }
-    Err(Failure::Impossible(describe(request, nodes.len(), reachable)))
+    let hosts = nodes.iter().filter(|node| answering(node) > 0);
+    let most = hosts.map(|node| Host::of(&node.inventory)).reduce(|a, b| Host {
+        cpu_milli: a.cpu_milli.max(b.cpu_milli),
+        memory: a.memory.max(b.memory),
+    });
+    let most = most.filter(|_| !each.is_none());
+    Err(Failure::Impossible(describe(request, nodes.len(), reachable, most)))
 }
 
 /// Refuses to register versions of a model that belongs to another project: its readers would be
@@ -58,7 +67,8 @@ pub(crate) fn check_model(state: &State, spec: &JobSpec) -> Result<(), Failure> 
     }
 }
 
-fn describe(request: &Resources, nodes: usize, reachable: u32) -> String {
+/// `most` is what the nodes with such units have at the most beside them, if that is asked for.
+fn describe(request: &Resources, nodes: usize, reachable: u32, most: Option<Host>) -> String {
     let kind = match request.device {
         DeviceKind::Cpu => "CPU slots",
         DeviceKind::Gpu if request.on_parts() && request.gpus > 1 => {
@@ -67,22 +77,27 @@ fn describe(request: &Resources, nodes: usize, reachable: u32) -> String {
         DeviceKind::Gpu if request.on_parts() => "GPU parts",
         DeviceKind::Gpu => "GPUs",
     };
-    let hint = if request.on_parts() {
+    let hint = if most.is_some() {
+        "; `yard node list -o wide` shows what nodes have"
+    } else if request.on_parts() {
         "; `gpu_fraction` takes MIG slices and shares alone: `yard gpu list --all` shows what there is"
     } else if request.device == DeviceKind::Gpu && reachable == 0 {
         "; for a run without GPUs set `[resources] device = \"cpu\"`"
     } else {
         "; `yard gpu list --all` shows what there is"
     };
+    let beside = beside(request);
     let largest = match (reachable, request.max_ranks_per_node) {
-        (0, _) => String::new(),
+        (0, _) => {
+            most.map_or_else(String::new, |most| format!(": none of them has more than {most}"))
+        }
         (most, None) => format!(": the largest that would fit has `gpus = {most}`"),
         (most, Some(each)) => {
             format!(": the largest that would fit has `gpus = {most}`, at most {each} a node")
         }
     };
     format!(
-        "the job needs {} {kind} of the kind that it asks for, and all {nodes} nodes of the last seven days together have {reachable}{largest}{hint}",
+        "the job needs {} {kind} of the kind that it asks for{beside}, and all {nodes} nodes of the last seven days together have {reachable}{largest}{hint}",
         request.gpus
     )
 }

@@ -31,8 +31,10 @@ pub(super) fn environment(
     mut inherited: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     inherited.insert("PYTHONUNBUFFERED".into(), "1".into());
-    if !work.on_gpus() {
-        inherited.insert("OMP_NUM_THREADS".into(), "1".into());
+    match (work.spec.resources.cpus_per_rank, work.on_gpus()) {
+        (Some(cpus), _) => drop(inherited.insert("OMP_NUM_THREADS".into(), cpus.to_string())),
+        (None, false) => drop(inherited.insert("OMP_NUM_THREADS".into(), "1".into())),
+        (None, true) => {}
     }
     if is_loopback(&work.master_addr) {
         // Gloo otherwise takes the interface to which the host's name leads.
@@ -160,5 +162,16 @@ mod tests {
         assert_eq!(environment["OMP_NUM_THREADS"], "1");
         assert_eq!(environment["GLOO_SOCKET_IFNAME"], "lo");
         assert!(environment["YARD_RESUME_DIR"].ends_with("/resume"));
+    }
+
+    #[test]
+    fn a_rank_uses_as_many_threads_as_it_has_cpus() {
+        for device in ["cpu", "gpu"] {
+            let mut work = work(device);
+            work.spec.resources.cpus_per_rank = Some(12);
+            assert_eq!(rank_environment(&work)["OMP_NUM_THREADS"], "12");
+            work.spec.run.env.insert("OMP_NUM_THREADS".into(), "3".into());
+            assert_eq!(rank_environment(&work)["OMP_NUM_THREADS"], "3", "the spec's word is last");
+        }
     }
 }

@@ -69,6 +69,21 @@ fn cpu_slots_have_no_gpus() {
 }
 
 #[test]
+fn a_rank_has_some_of_its_node_or_says_nothing_of_it() {
+    let paths = blamed(|spec| {
+        spec.resources.cpus_per_rank = Some(0);
+        spec.resources.memory_per_rank = Some(Bytes(0));
+    });
+    assert_eq!(paths, ["resources.cpus_per_rank", "resources.memory_per_rank"]);
+    let paths = blamed(|spec| {
+        spec.resources.device = DeviceKind::Cpu;
+        spec.resources.cpus_per_rank = Some(u32::MAX);
+        spec.resources.memory_per_rank = Some(Bytes(u64::MAX));
+    });
+    assert_eq!(paths, [""; 0], "what no node has is refused by the scheduler, with the reason");
+}
+
+#[test]
 fn ranks_on_parts_are_neither_compact_nor_on_processors() {
     let half = Fraction::from_milli(500);
     let paths = blamed(|spec| {

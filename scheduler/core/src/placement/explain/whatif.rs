@@ -8,13 +8,13 @@ use std::{
 };
 
 use trainyard_jobs::{
-    DeviceKind, JobId, Millis, NodeId, ReservationName, Timestamp,
+    Bytes, DeviceKind, JobId, Millis, NodeId, ReservationName, Timestamp,
     spec::{Fraction, Resources},
 };
 
 use super::counted;
 use crate::placement::{
-    fit::{Request, WHOLE, unit_word},
+    fit::{Host, Request, WHOLE, unit_word},
     planner::{Holder, Planner},
     running::Running,
     score::Terms,
@@ -29,6 +29,8 @@ const FEW: usize = 4;
 
 /// Nodes that somebody might add.
 const MORE: usize = 64;
+
+const GIB: u64 = 1 << 30;
 
 static NOBODY: BTreeSet<JobId> = BTreeSet::new();
 
@@ -47,6 +49,10 @@ pub enum Change {
     WholeGpus,
     /// It asks for no least memory.
     AnyMemory,
+    /// It counts on so many CPUs of its nodes for each rank, if on any.
+    CpusPerRank(Option<u32>),
+    /// It counts on so much memory of its nodes for each rank, if on any.
+    MemoryPerRank(Option<Bytes>),
     /// Any number of its ranks may share a node.
     AnySpread,
     /// It asks for no labels.
@@ -106,6 +112,8 @@ impl Planner {
     /// The smallest changes that would start a waiting job.
     pub(super) fn what_if(&mut self, job: &Waiting, now: Timestamp) -> Vec<Counterfactual> {
         let mut found = self.other_wishes(job, now);
+        found.extend(self.fewer_cpus(job, now));
+        found.extend(self.less_memory(job, now));
         found.extend(self.fewer_ranks(job, now));
         found.extend(self.ends(job, now));
         found.extend(self.more_nodes(job, now));
@@ -148,23 +156,71 @@ impl Planner {
         gpus.map(|device| device.model.clone()).collect()
     }
 
-    /// The largest smaller gang that would start.
-    fn fewer_ranks(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
-        let with = |gpus: usize| {
-            let mut changed = job.clone();
-            changed.resources.gpus = u32::try_from(gpus).unwrap_or(u32::MAX);
-            changed
+    /// With how many CPUs for each rank it would start, the most that do.
+    fn fewer_cpus(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
+        let asked = job.resources.cpus_per_rank?;
+        let with = |fewer: usize| {
+            let cpus = asked.saturating_sub(u32::try_from(fewer).unwrap_or(u32::MAX));
+            Some(cpus).filter(|cpus| *cpus > 0)
         };
-        let asked = usize::try_from(job.resources.gpus).unwrap_or(usize::MAX);
+        let alter = |resources: &mut Resources, fewer| resources.cpus_per_rank = with(fewer);
+        let most = usize::try_from(asked).unwrap_or(usize::MAX);
+        let cpus = with(self.less(job, most, alter, now)?);
+        let text = match cpus {
+            Some(cpus) => format!("with `cpus_per_rank = {cpus}` it would start now"),
+            None => "without `cpus_per_rank` it would start now".to_owned(),
+        };
+        let change = Change::CpusPerRank(cpus);
+        Some(Counterfactual { change, micro_usd_per_hour: 0, text })
+    }
+
+    /// The same of memory, in whole GiB.
+    fn less_memory(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
+        let asked = job.resources.memory_per_rank?;
+        let most = asked.0.div_ceil(GIB);
+        let with = |fewer: usize| {
+            let left = most.saturating_sub(u64::try_from(fewer).unwrap_or(u64::MAX));
+            Some(Bytes(left.saturating_mul(GIB))).filter(|memory| memory.0 > 0)
+        };
+        let alter = |resources: &mut Resources, fewer| resources.memory_per_rank = with(fewer);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let memory = with(self.less(job, most, alter, now)?);
+        let text = match memory {
+            Some(Bytes(memory)) => {
+                format!("with `memory_per_rank = \"{}GiB\"` it would start now", memory / GIB)
+            }
+            None => "without `memory_per_rank` it would start now".to_owned(),
+        };
+        let change = Change::MemoryPerRank(memory);
+        Some(Counterfactual { change, micro_usd_per_hour: 0, text })
+    }
+
+    /// By how much less of something it would start, the least that does.
+    fn less(
+        &mut self,
+        job: &Waiting,
+        most: usize,
+        alter: impl Fn(&mut Resources, usize),
+        now: Timestamp,
+    ) -> Option<usize> {
         let mut works = |fewer: usize, quick: bool| {
-            let changed = with(asked.saturating_sub(fewer));
+            let mut changed = job.clone();
+            alter(&mut changed.resources, fewer);
             let scenario = Scenario::of(&changed);
             if quick { self.would_fit(&scenario, now) } else { self.works(&scenario, now) }
         };
-        let fewer = least(asked.saturating_sub(1), &mut works)?;
-        let gpus = asked.saturating_sub(fewer);
+        least(most, &mut works)
+    }
+
+    /// The largest smaller gang that would start.
+    fn fewer_ranks(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
+        let asked = job.resources.gpus;
+        let with = |fewer| asked.saturating_sub(u32::try_from(fewer).unwrap_or(u32::MAX));
+        let alter = |resources: &mut Resources, fewer| resources.gpus = with(fewer);
+        let most = usize::try_from(asked.saturating_sub(1)).unwrap_or(usize::MAX);
+        let gpus = with(self.less(job, most, alter, now)?);
         let text = format!("with `gpus = {gpus}` it would start now");
-        let change = Change::Gpus(u32::try_from(gpus).unwrap_or(u32::MAX));
+        let change = Change::Gpus(gpus);
         Some(Counterfactual { change, micro_usd_per_hour: 0, text })
     }
 
@@ -223,20 +279,23 @@ impl Planner {
     /// How many nodes more, of those that have most units of the kind.
     fn more_nodes(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
         let request = Request::from(&job.resources);
+        let ranks_of = |ranks: u32| usize::try_from(ranks).unwrap_or(usize::MAX);
         let answers = |node: &PlanNode| {
             let units = node.devices.values();
             let units = units.filter(|d| request.takes(d.kind, &d.model, d.memory, d.part.milli()));
-            if request.on_parts() && request.ranks > 1 {
-                return units.map(|d| d.part.parent()).collect::<BTreeSet<_>>().len();
-            }
-            units.count()
+            let units = if request.on_parts() && request.ranks > 1 {
+                units.map(|d| d.part.parent()).collect::<BTreeSet<_>>().len()
+            } else {
+                units.count()
+            };
+            (units.min(ranks_of(node.host.ranks(request.host()))), units)
         };
         let usable = self.nodes().values().filter(|node| request.allows(&node.labels));
-        let (size, like) = usable
+        let ((each, size), like) = usable
             .map(|node| (answers(node), node))
             .max_by(|(a, x), (b, y)| a.cmp(b).then_with(|| y.id.cmp(&x.id)))?;
-        let ranks = usize::try_from(job.resources.gpus).unwrap_or(usize::MAX);
-        let each = size.min(usize::try_from(request.most_per_node).unwrap_or(usize::MAX));
+        let ranks = ranks_of(job.resources.gpus);
+        let each = each.min(ranks_of(request.most_per_node));
         let most = ranks.checked_div(each)? + usize::from(!ranks.is_multiple_of(each));
         let (like, terms) = (like.clone(), Terms::of(&like.labels));
         let nodes: Vec<PlanNode> = (0..most.min(MORE)).map(|n| copy(&like, n)).collect();
@@ -328,12 +387,17 @@ fn copy(like: &PlanNode, n: usize) -> PlanNode {
     // Ids are drawn at random: one of these is not taken.
     node.id = NodeId::from_random(u64::MAX - u64::try_from(n).unwrap_or(0));
     node.owners.clear();
+    node.taken = Host::default();
     node.ports_in_use.clear();
     node
 }
 
-/// Whether units that one holds could answer to the other, as far as their wishes go.
+/// Whether units that one holds could answer to the other, as far as their wishes go, or what it
+/// has of its nodes beside them.
 fn overlaps(request: &Request, holder: &Resources) -> bool {
+    if request.needs_host() && !Host::of_rank(holder).is_none() {
+        return true;
+    }
     request.device == holder.device
         && request.on_parts() == holder.on_parts()
         && (request.types.is_empty()

@@ -86,7 +86,8 @@ impl<'a> Pass<'a> {
             if let Some(settings) = self.planner.settings_of(&job.project) {
                 self.shares.going(settings, job.units());
             }
-            self.pending.push(self.yard.placement(&job.assignments()));
+            let own = self.yard.placement(&job.assignments(), &job.resources);
+            self.pending.push(own);
         }
         self.plan.stops.push(Stop {
             job: job.id.clone(),

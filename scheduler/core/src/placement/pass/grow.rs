@@ -62,7 +62,7 @@ impl Pass<'_> {
     /// run there.
     fn room(&mut self, job: &Running) -> (u64, Speed) {
         let mark = self.yard.mark();
-        let own = self.yard.placement(&job.assignments());
+        let own = self.yard.placement(&job.assignments(), &job.resources);
         self.yard.give_back(&own);
         let planner = self.planner;
         let settings = planner.settings_of(&job.project);

@@ -254,8 +254,8 @@ impl<'a> Pass<'a> {
     }
 
     /// From when on there may be room for a job: for most now, since what they lack is a number of
-    /// units. One that has to be on few nodes, on several, or on parts of several GPUs, waits for
-    /// those; the first such job keeps them.
+    /// units. One that has to be on few nodes, on several, on parts of several GPUs, or that counts
+    /// on processors and memory, waits for those; the first such job keeps them.
     fn room_from(
         &mut self,
         job: &Waiting,
@@ -263,7 +263,8 @@ impl<'a> Pass<'a> {
         hints: &Hints<'_>,
     ) -> Option<Timestamp> {
         let is_apart = request.on_parts() && request.ranks > 1;
-        if !request.compact && request.most_per_node == u32::MAX && !is_apart {
+        let is_choosy = request.compact || request.needs_host() || is_apart;
+        if !is_choosy && request.most_per_node == u32::MAX {
             return Some(self.now);
         }
         let now = self.now;

@@ -20,12 +20,12 @@ const KEPT: Millis = Millis(600_000);
 pub(super) fn pending(planner: &Planner, yard: &mut Yard) -> Vec<Placement> {
     let mut pending = Vec::new();
     for job in planner.leaving() {
-        let own = yard.placement(&job.assignments());
+        let own = yard.placement(&job.assignments(), &job.resources);
         let Some(goes_on) = &job.goes_on else {
             pending.push(own);
             continue;
         };
-        let kept = yard.placement(&assignments(&goes_on.units));
+        let kept = yard.placement(&assignments(&goes_on.units), &job.resources);
         yard.take_free(&kept);
         pending.push(own.without(&kept));
     }
@@ -61,7 +61,7 @@ impl<'a> Pass<'a> {
         if !matches!(self.shares.within(settings, &request, false), Ok(None)) {
             return None;
         }
-        let place = self.yard.placement(&assignments(&kept.units));
+        let place = self.yard.placement(&assignments(&kept.units), &job.resources);
         if !self.yard.admits(&place, &request, &hints) {
             return None;
         }

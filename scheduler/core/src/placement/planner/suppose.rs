@@ -142,7 +142,7 @@ impl Planner {
 
     fn suppose_gone(&mut self, job: &JobId) {
         if let Some(job) = self.running.get(job) {
-            let place = self.yard.placement(&job.assignments());
+            let place = self.yard.placement(&job.assignments(), &job.resources);
             self.yard.give_back(&place);
         }
     }

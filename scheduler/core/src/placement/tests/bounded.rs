@@ -9,16 +9,19 @@ use trainyard_jobs::{AttemptRef, Backfill, JobId, Millis, Policy, Timestamp};
 use super::super::{Delta, Progress, WorkBudget};
 use crate::{
     Command,
-    world::{World, gpus, spec},
+    world::{World, gpus, hosted, inventory, spec},
 };
 
 const MINUTE: u64 = 60_000;
 
+/// Processors for each unit, as long as every unit is in use.
+const CPUS: u32 = 4;
+
 #[derive(Debug, Clone)]
 struct Load {
     /// Minutes until the next job comes, its ranks, its minutes of run time, how many tenths as fast
-    /// it runs on the better GPUs.
-    jobs: Vec<(u64, u32, u64, u32)>,
+    /// it runs on the better GPUs, and the processors that each of its ranks counts on.
+    jobs: Vec<(u64, u32, u64, u32, u32)>,
     /// Whether they run on GPUs of two types.
     typed: bool,
     policy: Policy,
@@ -29,7 +32,9 @@ struct Load {
 }
 
 fn load() -> impl Strategy<Value = Load> {
-    let job = (0u64..40, prop_oneof![4 => 1u32..3, 1 => 3u32..5], 1u64..300, 1u32..50);
+    let ranks = prop_oneof![4 => 1u32..3, 1 => 3u32..5];
+    let cpus = prop_oneof![2 => Just(0u32), 1 => 1..=CPUS];
+    let job = (0u64..40, ranks, 1u64..300, 1u32..50, cpus);
     let jobs = proptest::collection::vec(job, 1..40);
     let policy = proptest::sample::select(Policy::ALL.to_vec());
     let backfill = proptest::option::of(proptest::sample::select(Backfill::ALL.to_vec()));
@@ -82,6 +87,7 @@ impl Replay {
                 {
                     self.world.started(&attempt);
                     self.running.insert(job, (attempt, now));
+                    super::host::check(&self.world.state);
                 }
             }
         }
@@ -130,11 +136,11 @@ proptest! {
             queue.patience = Some(Millis(24 * 60 * MINUTE));
         });
         if load.typed {
-            world.register_node(1, gpus("n1", "h100", 3, &[]));
-            world.register_node(2, gpus("n2", "v100", 1, &[]));
+            world.register_node(1, hosted(gpus("n1", "h100", 3, &[]), 3 * CPUS - 1, 1));
+            world.register_node(2, hosted(gpus("n2", "v100", 1, &[]), CPUS, 1));
         } else {
-            world.register(1, 1, 3, &[]);
-            world.register(2, 1, 1, &[]);
+            world.register_node(1, hosted(inventory("n1", 3), 3 * CPUS - 1, 1));
+            world.register_node(2, hosted(inventory("n2", 1), CPUS, 1));
         }
         let (left, total, running) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let tells = load.tells;
@@ -143,7 +149,7 @@ proptest! {
         let mut next = arrivals.next();
         let mut arrives = replay.world.now;
         for _ in 0..4000 {
-            if let Some((wait, ranks, minutes, tenths)) = next.filter(|_| replay.world.now >= arrives) {
+            if let Some((wait, ranks, minutes, tenths, cpus)) = next.filter(|_| replay.world.now >= arrives) {
                 let estimate = if load.estimates {
                     format!("[schedule]\nest_duration = \"{minutes}m\"\n")
                 } else {
@@ -154,7 +160,10 @@ proptest! {
                 } else {
                     "device = \"cpu\"".to_owned()
                 };
-                let text = format!("[resources]\ngpus = {ranks}\n{kind}\n{estimate}");
+                // All four ranks of the largest gang find theirs.
+                let cpus = if *ranks < 4 { *cpus } else { (*cpus).min(CPUS - 1) };
+                let host = if cpus > 0 { format!("cpus_per_rank = {cpus}") } else { String::new() };
+                let text = format!("[resources]\ngpus = {ranks}\n{kind}\n{host}\n{estimate}");
                 let job = replay.world.submit(spec(&text));
                 replay.left.insert(job.clone(), minutes * MINUTE);
                 replay.total.insert(job, minutes * MINUTE);

@@ -331,8 +331,8 @@ fn told(planner: &mut Planner, plan: &Plan) -> i128 {
     planner.try_out(|planner, yard| {
         let mut cost = 0;
         for start in &plan.starts {
-            let place = yard.placement(&start.placements);
             let resources = &planner.job(&start.job).unwrap().resources;
+            let place = yard.placement(&start.placements, resources);
             let hints = Hints::of(resources);
             cost += yard.hours_of(&Request::from(resources), &hints, &place);
             yard.take(&place);

@@ -7,7 +7,7 @@ use trainyard_jobs::{Inventory, JobId, Millis, Policy, Purpose, Timestamp, spec:
 use super::super::{Change, Counterfactual, Delta, Planner, Waiting, WorkBudget};
 use crate::{
     State,
-    world::{World, gpus, shares, slices, spec},
+    world::{World, gpus, hosted, shares, slices, spec},
 };
 
 /// What a change makes of a job's wishes.
@@ -21,6 +21,8 @@ fn altered(state: &State, id: &JobId, change: &Change) -> Waiting {
         Change::Fraction(milli) => r.gpu_fraction = Fraction::from_milli(*milli),
         Change::WholeGpus => r.gpu_fraction = None,
         Change::AnyMemory => r.min_gpu_memory = None,
+        Change::CpusPerRank(cpus) => r.cpus_per_rank = *cpus,
+        Change::MemoryPerRank(memory) => r.memory_per_rank = *memory,
         Change::AnySpread => r.max_ranks_per_node = None,
         Change::AnyNode => r.node_labels.clear(),
         Change::Within(left) => job.time_left = Some(*left),
@@ -93,6 +95,8 @@ struct Wish {
     label: bool,
     speed: Option<&'static str>,
     part: Option<u16>,
+    /// Processors and GiB of memory for each rank.
+    host: (Option<u32>, Option<u64>),
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -101,8 +105,11 @@ fn wish() -> impl Strategy<Value = Wish> {
     let speed = prop_oneof![Just("h100 = 3"), Just("a100 = 1.5, h100 = 0.5")];
     let speed = proptest::option::of(speed);
     let part = proptest::option::weighted(0.4, 100u16..1000);
-    (1u32..10, model, any::<bool>(), spread, proptest::bool::weighted(0.2), speed, part).prop_map(
-        |(ranks, model, memory, spread, label, speed, part)| Wish {
+    let host = |most: u32| proptest::option::weighted(0.3, 1..most);
+    let host = (host(20), host(40)).prop_map(|(cpus, gib)| (cpus, gib.map(u64::from)));
+    let label = proptest::bool::weighted(0.2);
+    (1u32..10, model, any::<bool>(), spread, label, speed, part, host).prop_map(
+        |(ranks, model, memory, spread, label, speed, part, host)| Wish {
             ranks,
             model,
             memory,
@@ -110,6 +117,7 @@ fn wish() -> impl Strategy<Value = Wish> {
             label,
             speed,
             part,
+            host,
         },
     )
 }
@@ -122,6 +130,12 @@ impl Wish {
         }
         if let Some(milli) = self.part {
             text += &format!("gpu_fraction = {}\n", f64::from(milli) / 1e3);
+        }
+        if let Some(cpus) = self.host.0 {
+            text += &format!("cpus_per_rank = {cpus}\n");
+        }
+        if let Some(gib) = self.host.1 {
+            text += &format!("memory_per_rank = \"{gib}GiB\"\n");
         }
         if self.memory {
             text += "min_gpu_memory = \"60GB\"\n";
@@ -145,6 +159,7 @@ proptest! {
     #[test]
     fn what_is_offered_works(
         nodes in proptest::collection::vec((any::<bool>(), 1u32..9, any::<bool>(), split()), 1..5),
+        hosts in proptest::collection::vec((0u32..64, 0u64..128), 4),
         wishes in proptest::collection::vec(wish(), 1..14),
         late in 0usize..6,
         policy in proptest::option::of(proptest::sample::select(Policy::ALL.to_vec())),
@@ -152,11 +167,11 @@ proptest! {
     ) {
         let mut world = World::new();
         world.queue("root", |queue| queue.policy = policy);
-        for (n, (h100, count, in_rack, split)) in (1..).zip(&nodes) {
+        for ((n, (h100, count, in_rack, split)), (cpus, gib)) in (1..).zip(&nodes).zip(&hosts) {
             let model = if *h100 { "h100" } else { "a100" };
             let rack = if *in_rack { "a" } else { "b" };
             let whole = gpus(&format!("n{n}"), model, *count, &[("rack", rack)]);
-            world.register_node(n, offered(whole, split));
+            world.register_node(n, hosted(offered(whole, split), *cpus, *gib));
         }
         for (n, (begins, node, maintenance)) in reserved.into_iter().enumerate() {
             let purpose = if maintenance { Purpose::Maintenance } else { nobody_here() };
@@ -172,6 +187,7 @@ proptest! {
         for wish in rest {
             world.submit(wish.spec());
         }
+        super::host::check(&world.state);
         let now = Timestamp(world.now);
         let waiting: Vec<JobId> = world.planner.reasons(now).into_keys().collect();
         for id in waiting {

@@ -50,7 +50,10 @@ pub(in crate::placement) fn ends(
     let stays = |job: &&Running| !gone.iter().any(|gone| gone.contains(&job.id));
     let staying = running.filter(|job| !job.is_leaving()).filter(stays);
     let mut ends: Vec<_> = staying
-        .map(|job| (planner.end_of(job, now), &job.id, yard.placement(&job.assignments())))
+        .map(|job| {
+            let place = yard.placement(&job.assignments(), &job.resources);
+            (planner.end_of(job, now), &job.id, place)
+        })
         .collect();
     ends.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
     ends.into_iter().map(|(at, _, place)| (at, place)).collect()
@@ -166,9 +169,10 @@ impl Reservations {
         place
     }
 
-    /// Some of what is kept was given to a job that is gone in time.
-    pub(in crate::placement) fn used(&mut self, place: &Placement) {
+    /// Some of what is kept is given to a job that is gone in time: nobody has it for now.
+    pub(in crate::placement) fn used(&mut self, yard: &mut Yard, place: &Placement) {
         for reservation in &mut self.kept {
+            yard.give_back(&reservation.free.within(place));
             reservation.free = reservation.free.without(place);
         }
     }

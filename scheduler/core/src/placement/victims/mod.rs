@@ -47,7 +47,7 @@ pub(super) type Candidate<'a> = (Standing<'a>, StopCause);
 impl Standing<'_> {
     /// Its units. Asked of the few that may really be stopped.
     pub(super) fn place(&self, yard: &Yard) -> Placement {
-        yard.placement(&self.running.assignments())
+        yard.placement(&self.running.assignments(), &self.running.resources)
     }
 }
 
@@ -110,6 +110,9 @@ pub(super) fn notice(job: &Running, settings: &Settings) -> Option<Millis> {
     (job.on_request && settings.notice > Millis(0)).then_some(settings.notice)
 }
 
+/// Candidates of whom it is tried whether a gang that counts on processors or memory fits without.
+const TRIES: usize = 16;
+
 /// Where the gang would fit if some of `candidates` were gone, and who of them: as few of the
 /// last ones as possible, and of these only those whose units it needs. `pending` is what will be
 /// free without anybody's doing, and `gives` says what each leaves. Nothing of the yard is changed.
@@ -158,11 +161,56 @@ pub(super) fn choose<'a>(
             None => few = middle,
         }
     }
-    yard.rewind(start);
+    asked.truncate(many);
+    if found.is_some() && request.needs_host() {
+        // Who has units to give may have no processors: those that help nothing stay.
+        let mut at = 0;
+        for _ in 0..asked.len().min(TRIES) {
+            let without = asked.remove(at);
+            yard.rewind(base);
+            match fits(yard, &asked) {
+                Some(place) => found = Some(place),
+                None => {
+                    asked.insert(at, without);
+                    at += 1;
+                }
+            }
+        }
+    }
+    yard.rewind(base);
     let found = found.map(|place| {
-        asked.truncate(many);
-        asked.retain(|(standing, _)| gives(standing, yard).meets(&place));
-        (place, asked)
+        let needed = needed(yard, asked, (&place, request, hints), gives);
+        (place, needed)
     });
+    yard.rewind(start);
     (found, tried)
+}
+
+/// Those whose units a place needs, and of the others as many as have the processors and the memory
+/// that it needs beside them.
+fn needed<'a>(
+    yard: &mut Yard,
+    asked: Vec<Candidate<'a>>,
+    (place, request, hints): (&Placement, &Request, &Hints<'_>),
+    gives: impl Fn(&Standing<'a>, &Yard) -> Placement,
+) -> Vec<Candidate<'a>> {
+    let mut needed = Vec::with_capacity(asked.len());
+    let mut beside = Vec::new();
+    for candidate in asked {
+        let own = gives(&candidate.0, yard);
+        if own.meets(place) {
+            yard.give_back(&own);
+            needed.push(candidate);
+        } else if own.shares_host(place) {
+            beside.push((own, candidate));
+        }
+    }
+    for (own, candidate) in beside {
+        if yard.admits(place, request, hints) {
+            break;
+        }
+        yard.give_back(&own);
+        needed.push(candidate);
+    }
+    needed
 }

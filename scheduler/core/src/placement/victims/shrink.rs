@@ -56,15 +56,51 @@ fn surplus(standing: &Standing<'_>, yard: &Yard) -> Placement {
     }
 }
 
+/// Whether the place is free once they gave what they give.
+fn makes_room(
+    yard: &mut Yard,
+    pending: &[Placement],
+    victims: &[Victim<'_>],
+    (place, request, hints): (&Placement, &Request, &Hints<'_>),
+) -> bool {
+    let mark = yard.mark();
+    pending.iter().for_each(|place| yard.give_back(place));
+    for Victim { standing, kept, .. } in victims {
+        let own = standing.place(yard);
+        let gives = kept.as_ref().map_or_else(|| own.clone(), |kept| own.without(kept));
+        yard.give_back(&gives);
+    }
+    let admits = yard.admits(place, request, hints);
+    yard.rewind(mark);
+    admits
+}
+
 impl<'a> Chosen<'a> {
     /// Who of them can go on with what is not needed, does.
-    fn of(yard: &Yard, place: Placement, victims: Vec<Candidate<'a>>, spare: bool) -> Self {
+    fn of(
+        yard: &mut Yard,
+        pending: &[Placement],
+        (place, victims): (Placement, Vec<Candidate<'a>>),
+        (request, hints): (&Request, &Hints<'_>),
+    ) -> Self {
         let victim = |(standing, cause): Candidate<'a>| {
-            let kept = if spare { rest(&standing, &place, yard) } else { None };
+            let kept = rest(&standing, &place, yard);
             Victim { standing, cause, kept }
         };
-        let victims = victims.into_iter().map(victim).collect();
+        let mut victims: Vec<Victim<'a>> = victims.into_iter().map(victim).collect();
+        if request.needs_host() && !makes_room(yard, pending, &victims, (&place, request, hints)) {
+            // They would keep too many processors or too much memory.
+            for victim in &mut victims {
+                victim.kept.take_if(|kept| kept.shares_host(&place));
+            }
+        }
         Self { place, victims }
+    }
+
+    /// All of them go whole.
+    fn whole((place, victims): (Placement, Vec<Candidate<'a>>)) -> Self {
+        let victim = |(standing, cause)| Victim { standing, cause, kept: None };
+        Self { place, victims: victims.into_iter().map(victim).collect() }
     }
 
     /// The unit-milliseconds that all of them lose, if those that are stopped whole wait for so
@@ -97,8 +133,11 @@ pub(in crate::placement) fn choose_sparing<'a>(
         }
     });
     let (found, tried) = choose(yard, pending, noted, asked, |standing, yard| standing.place(yard));
-    let Some((place, victims)) = found else { return (None, tried) };
-    let whole = Chosen::of(yard, place, victims, spare.is_some());
+    let Some(found) = found else { return (None, tried) };
+    if spare.is_none() {
+        return (Some(Chosen::whole(found)), tried);
+    }
+    let whole = Chosen::of(yard, pending, found, asked);
     let could = |victim: &Victim<'_>| victim.kept.is_none() && least(&victim.standing).is_some();
     let Some(wait) = spare.filter(|_| whole.victims.iter().any(could)) else {
         return (Some(whole), tried);
@@ -106,7 +145,7 @@ pub(in crate::placement) fn choose_sparing<'a>(
     let most = drawn.len().saturating_mul(2).saturating_add(MORE);
     let more = drawn.into_iter().chain(candidates).take(most);
     let (found, again) = choose(yard, pending, more, asked, surplus);
-    let sparing = found.map(|(place, victims)| Chosen::of(yard, place, victims, true));
+    let sparing = found.map(|found| Chosen::of(yard, pending, found, asked));
     let better = sparing.filter(|sparing| sparing.loss(wait) < whole.loss(wait));
     (Some(better.unwrap_or(whole)), tried.saturating_add(again))
 }

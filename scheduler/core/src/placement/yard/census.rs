@@ -20,7 +20,7 @@ pub struct Census {
     pub busy: u32,
     /// Those that nobody has and that cannot be used.
     pub out: u32,
-    /// What the limit of ranks a node leaves of all.
+    /// What the limit of ranks a node, its processors and its memory leave of all.
     pub reachable: u32,
     /// What that leaves without those that cannot be used.
     pub usable: u32,
@@ -81,7 +81,7 @@ impl Yard {
         let kinds = self.kinds.answering(request);
         let spreads = request.on_parts() && request.ranks > 1;
         let anywhere = request.labels.is_empty() && request.most_per_node == u32::MAX;
-        if anywhere && !spreads && self.is_simple() {
+        if anywhere && !spreads && !request.needs_host() && self.is_simple() {
             return self.sum(&kinds);
         }
         let mut census = Census::default();

@@ -15,17 +15,37 @@ impl Placement {
         self.parts.iter().any(shares)
     }
 
+    /// Whether both take processors, or both memory, of the same node.
+    #[must_use]
+    pub fn shares_host(&self, other: &Self) -> bool {
+        let (own, their) = (self.load.host, other.load.host);
+        let both =
+            (own.cpu_milli > 0 && their.cpu_milli > 0) || (own.memory.0 > 0 && their.memory.0 > 0);
+        let slots = || other.parts.iter().map(|part| part.slot);
+        both && self.parts.iter().any(|part| slots().any(|slot| slot == part.slot))
+    }
+
     /// The same without the units of `other`.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
+        self.divided(other, false)
+    }
+
+    /// The same with no other units than those of `other`.
+    #[must_use]
+    pub fn within(&self, other: &Self) -> Self {
+        self.divided(other, true)
+    }
+
+    fn divided(&self, other: &Self, within: bool) -> Self {
         let mut parts = self.parts.clone();
         for part in &mut parts {
-            for theirs in other.parts.iter().filter(|theirs| theirs.slot == part.slot) {
-                part.units.retain(|unit| !theirs.units.contains(unit));
-            }
+            let on_node = || other.parts.iter().filter(|theirs| theirs.slot == part.slot);
+            let theirs: Vec<u16> = on_node().flat_map(|theirs| &theirs.units).copied().collect();
+            part.units.retain(|unit| theirs.contains(unit) == within);
         }
         parts.retain(|part| !part.units.is_empty());
-        recount(&mut parts);
+        parts.iter_mut().for_each(Part::count);
         Self { parts, load: self.load }
     }
 
@@ -52,7 +72,7 @@ impl Placement {
             first -= goes;
         }
         parts.retain(|part| !part.units.is_empty());
-        recount(&mut parts);
+        parts.iter_mut().for_each(Part::count);
         Self { parts, load: self.load }
     }
 
@@ -73,7 +93,7 @@ impl Yard {
             part.units.retain(|unit| !spot.is_used(*unit, 1));
         }
         free.parts.retain(|part| !part.units.is_empty());
-        recount(&mut free.parts);
+        free.parts.iter_mut().for_each(Part::count);
         free
     }
 
@@ -86,6 +106,7 @@ impl Yard {
             let unit = |at: &u16| spot.units.get(usize::from(*at));
             let answers = |at: &u16| unit(at).is_some_and(|unit| kinds.contains(&unit.kind));
             request.allows(&spot.labels)
+                && spot.room(request) >= part.units.len()
                 && part.units.iter().all(|at| spot.free_of(*at) == WHOLE && answers(at))
         };
         place.ranks() == request.ranks && place.parts.iter().all(free)
@@ -95,12 +116,5 @@ impl Yard {
     pub fn take_free(&mut self, placement: &Placement) {
         let free = self.free_part(placement);
         self.take(&free);
-    }
-}
-
-/// What is left of a gang has as many ranks as units.
-fn recount(parts: &mut [Part]) {
-    for part in parts {
-        part.ranks = u32::try_from(part.units.len()).unwrap_or(u32::MAX);
     }
 }

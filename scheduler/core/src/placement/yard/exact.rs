@@ -9,7 +9,7 @@ use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, NodeId, UnitId};
 
 use super::Yard;
 use crate::placement::{
-    fit::{Hints, Request, WHOLE},
+    fit::{Hints, Host, Request, WHOLE},
     score::{Mix, Terms, VALUE},
     topology::Span,
     view::PlanNode,
@@ -81,8 +81,8 @@ fn node(n: usize, units: u32, price: u32) -> PlanNode {
         version: 1,
         devices: (0..units).map(device).collect(),
         owners: BTreeMap::new(),
-        cpu_milli: 0,
-        memory: Bytes(0),
+        host: Host::default(),
+        taken: Host::default(),
         labels: BTreeMap::from([("usd_per_unit_hour".to_owned(), price.to_string())]),
         ports: (20_000, 20_099),
         ports_in_use: BTreeSet::new(),

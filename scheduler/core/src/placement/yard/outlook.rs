@@ -68,7 +68,7 @@ pub(super) fn residue(spot: &Spot, pool: &Pool) -> Residue {
         total: u64::from(pool.total),
         whole: u64::try_from(pool.free.len()).unwrap_or(u64::MAX),
         parts: pool.parts.iter().map(|at| spot.free_of(*at)).collect(),
-        cpu_milli: spot.cpu_milli,
-        memory: spot.memory,
+        cpu_milli: spot.spare.cpu_milli(),
+        memory: spot.spare.memory(),
     }
 }

@@ -75,8 +75,7 @@ impl Search<'_> {
 
     /// Whether the number of whole units is all that counts.
     pub(super) const fn is_plain(&self) -> bool {
-        let r = self.request;
-        r.share == WHOLE && r.cpu_milli == 0 && r.memory.0 == 0
+        self.request.share == WHOLE && !self.request.needs_host()
     }
 
     pub(super) fn placement(&self, parts: Vec<Part>) -> Placement {
@@ -170,7 +169,7 @@ impl Search<'_> {
             let mut units = 0;
             for entry in self.yard.index.of(*kind).iter().rev().flatten() {
                 let Some(spot) = self.spot(entry) else { continue };
-                let count = self.units_of(spot, kinds).len();
+                let count = self.units_of(spot, kinds).len().min(spot.room(self.request));
                 note(&mut lists, count, *entry);
                 units += count.min(self.most());
                 if units >= self.ranks {
@@ -223,7 +222,8 @@ impl Search<'_> {
             let mut lists: Vec<Alike> = Vec::new();
             for (key, slot) in &domain.members {
                 let Some(spot) = self.yard.spot(*slot).filter(|spot| !spot.held) else { continue };
-                let count = spot.pool(kind).map_or(0, |pool| pool.free.len());
+                let free = spot.pool(kind).map_or(0, |pool| pool.free.len());
+                let count = free.min(spot.room(self.request));
                 if count > 0 {
                     note(&mut lists, count, (spot.look, *key, *slot));
                 }
@@ -297,8 +297,13 @@ impl Search<'_> {
         if !self.request.compact {
             return usize::MAX;
         }
-        let largest = kinds.iter().map(|kind| self.yard.kinds.largest(*kind)).max();
-        self.ranks.div_ceil(usize::from(largest.unwrap_or(0)).min(self.most()).max(1))
+        let largest = if self.request.needs_host() {
+            usize::try_from(self.yard.most_on_one(self.request, kinds)).unwrap_or(usize::MAX)
+        } else {
+            let largest = kinds.iter().map(|kind| self.yard.kinds.largest(*kind)).max();
+            usize::from(largest.unwrap_or(0)).min(self.most())
+        };
+        self.ranks.div_ceil(largest.max(1))
     }
 
     /// Units of a node for at most so many ranks, near to each other.

@@ -8,11 +8,12 @@ use trainyard_jobs::{Device, NodeId, UnitId};
 use super::{
     Condition, Load, Part,
     domains::DomainId,
+    host::Spare,
     kinds::{KindId, Kinds},
     parts,
 };
 use crate::placement::{
-    fit::{Request, WHOLE},
+    fit::{Host, Request, WHOLE},
     score::Terms,
     topology::{Span, group},
     view::PlanNode,
@@ -31,10 +32,9 @@ pub(super) struct Spot {
     pub(super) units: Vec<Unit>,
     /// The units by kind.
     pub(super) pools: Vec<Pool>,
-    /// Thousandths of a processor that nobody has taken.
-    pub(super) cpu_milli: u64,
-    /// Main memory that nobody has taken.
-    pub(super) memory: u64,
+    /// Its processors and its memory, and what of them nobody has taken.
+    pub(super) host: Host,
+    pub(super) spare: Spare,
     /// Nodes that look alike serve a request alike: a digest of what is free.
     pub(super) look: u64,
     ports: (u16, u16),
@@ -113,8 +113,8 @@ impl Spot {
             labels: node.labels.clone(),
             units: devices.iter().copied().map(unit).collect(),
             pools: Vec::new(),
-            cpu_milli: node.cpu_milli,
-            memory: node.memory.0,
+            host: node.host,
+            spare: Spare::of(node.host, node.taken),
             look: 0,
             ports: node.ports,
             ports_taken: node.ports_in_use.clone(),
@@ -168,19 +168,12 @@ impl Spot {
 
     /// How many ranks its processors and its memory are enough for.
     pub(super) fn room(&self, request: &Request) -> usize {
-        let by = |free: u64, each: u64| free.checked_div(each).unwrap_or(u64::MAX);
-        let ranks = by(self.cpu_milli, request.cpu_milli).min(by(self.memory, request.memory.0));
-        usize::try_from(ranks).unwrap_or(usize::MAX)
+        self.spare.room(request)
     }
 
     /// Takes what a part of a gang needs, or gives it back.
     pub(super) fn charge(&mut self, part: &Part, load: Load, take: bool, kinds: &Kinds) {
-        let change = |free: u64, each: u64| {
-            let all = each.saturating_mul(u64::from(part.ranks));
-            if take { free.saturating_sub(all) } else { free.saturating_add(all) }
-        };
-        self.cpu_milli = change(self.cpu_milli, load.cpu_milli);
-        self.memory = change(self.memory, load.memory);
+        self.spare.charge(load, part.ranks, take);
         if load.share == WHOLE {
             self.charge_whole(&part.units, take);
         } else {
@@ -315,7 +308,7 @@ impl Spot {
     }
 
     fn digest(&self, kinds: &Kinds) -> u64 {
-        let mut look = mixed(mixed(0, self.cpu_milli), self.memory);
+        let mut look = mixed(mixed(0, self.spare.cpu_milli()), self.spare.memory());
         if !self.one_island {
             for unit in &self.units {
                 look = mixed(look, u64::from(unit.island) << 32 | u64::from(unit.numa));
@@ -342,8 +335,8 @@ impl Spot {
         let like = |(a, b): (&Unit, &Unit)| {
             (&a.id, a.used, a.out, kinds.get(a.kind)) == (&b.id, b.used, b.out, others.get(b.kind))
         };
-        (&self.id, self.version, &self.labels, self.cpu_milli, self.memory, self.look)
-            == (&other.id, other.version, &other.labels, other.cpu_milli, other.memory, other.look)
+        (&self.id, self.version, &self.labels, self.host, self.spare, self.look)
+            == (&other.id, other.version, &other.labels, other.host, other.spare, other.look)
             && (self.ports, &self.ports_taken, self.held)
                 == (other.ports, &other.ports_taken, other.held)
             && self.units.len() == other.units.len()

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use trainyard_jobs::{
     Bytes, Device, DeviceKind, GpuPart, JobId, NodeId, UnitId,
-    spec::{Speed, Speeds},
+    spec::{Resources, Speed, Speeds},
 };
 
 use super::{Condition, Placement, Yard};
 use crate::placement::{
-    fit::{Hints, Request, WHOLE},
+    fit::{Hints, Host, Request, WHOLE},
     score::{Mix, Price, Terms},
     view::PlanNode,
 };
@@ -35,8 +35,8 @@ fn node(n: u64, gpus: u32, labels: &[(&str, &str)]) -> PlanNode {
         version: 1,
         devices: (0..gpus).map(device).collect(),
         owners: BTreeMap::new(),
-        cpu_milli: 64_000,
-        memory: Bytes(512 << 30),
+        host: Host { cpu_milli: 64_000, memory: Bytes(512 << 30) },
+        taken: Host::default(),
         labels: labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
         ports: (20_000, 20_099),
         ports_in_use: BTreeSet::new(),
@@ -287,7 +287,7 @@ fn a_node_that_has_fewer_units_than_were_assigned_keeps_its_account() {
     yard.set(&torn, None);
     let units = whole.devices.keys().cloned().collect();
     let gang = crate::command::Assignment { node: whole.id, node_version: 1, units };
-    let place = yard.placement(&[gang]);
+    let place = yard.placement(&[gang], &Resources::default());
     let mark = yard.mark();
     yard.give_back(&place);
     assert!(yard.place(&super::tests::gang(7), &Hints::default()).is_some());
@@ -296,8 +296,9 @@ fn a_node_that_has_fewer_units_than_were_assigned_keeps_its_account() {
     assert!(yard.is_full());
 }
 
-/// Ranks, the share of a unit for each, how many a node, compact, and the part of a GPU.
-type Gang = (u32, u16, u32, bool, u16);
+/// Ranks, the share of a unit for each, how many a node, compact, the part of a GPU, and processors
+/// and GiB of memory for each rank.
+type Gang = (u32, u16, u32, bool, u16, (u64, u64));
 
 /// The same node with each GPU in so many shares.
 fn split(mut node: PlanNode, of: u16) -> PlanNode {
@@ -324,6 +325,7 @@ fn act() -> impl Strategy<Value = Act> {
         prop_oneof![3 => Just(u32::MAX), 1 => 1u32..4],
         any::<bool>(),
         prop_oneof![3 => Just(1000u16), 1 => 100u16..1000],
+        prop_oneof![2 => Just((0, 0)), 1 => (0u64..40, 0u64..300)],
     );
     let of = prop_oneof![2 => Just(1u16), 1 => 2u16..5];
     prop_oneof![
@@ -341,10 +343,13 @@ fn check_plan(yard: &mut Yard, gangs: &[Gang], back: usize, hold: bool) {
     let mark = yard.mark();
     let mut used: BTreeMap<(NodeId, UnitId), u32> = BTreeMap::new();
     let mut places = Vec::new();
-    for (ranks, share, most_per_node, compact, part) in gangs.iter().copied() {
+    let mut taken: BTreeMap<NodeId, Host> = BTreeMap::new();
+    for (ranks, share, most_per_node, compact, part, (cpus, gib)) in gangs.iter().copied() {
         let on_parts = part < WHOLE;
         let (share, compact) = (if on_parts { WHOLE } else { share }, compact && !on_parts);
-        let request = Request { share, most_per_node, compact, part, ..gang(ranks) };
+        let (cpu_milli, memory) = (cpus * 1000, Bytes(gib << 30));
+        let request =
+            Request { share, most_per_node, compact, part, cpu_milli, memory, ..gang(ranks) };
         let could = yard.census(&request);
         let Some(place) = yard.place(&request, &Hints::default()) else { continue };
         let parts = yard.assignments(&place);
@@ -353,6 +358,11 @@ fn check_plan(yard: &mut Yard, gangs: &[Gang], back: usize, hold: bool) {
         assert!(share < WHOLE || could.reachable >= ranks, "what is placed could be");
         for part in &parts {
             assert!(part.units.len() <= most_per_node as usize);
+            let ranks = part.units.len() as u64;
+            let host = Host { cpu_milli: cpu_milli * ranks, memory: Bytes(memory.0 * ranks) };
+            let taken = taken.entry(part.node.clone()).or_default();
+            *taken = taken.and(host);
+            assert!(taken.cpu_milli <= 64_000 && taken.memory.0 <= 512 << 30, "{taken}");
             let gpus: BTreeSet<&str> = part.units.iter().map(UnitId::gpu).collect();
             assert!(share < WHOLE || gpus.len() == part.units.len(), "one rank a GPU");
             assert!(part.units.iter().all(|unit| unit.as_share().is_some() == on_parts));
@@ -410,8 +420,10 @@ proptest! {
                 anew.set(node, Some(out));
             }
             prop_assert_eq!(&yard, &anew);
-            for (ranks, part) in [(1, WHOLE), (3, WHOLE), (9, WHOLE), (1, 250), (3, 250)] {
-                let gang = Request { part, ..gang(ranks) };
+            let gangs =
+                [(1, WHOLE, 0), (3, WHOLE, 0), (9, WHOLE, 9), (2, WHOLE, 30), (1, 250, 9), (3, 250, 0)];
+            for (ranks, part, cpus) in gangs {
+                let gang = Request { part, cpu_milli: cpus * 1000, ..gang(ranks) };
                 let one = yard.place(&gang, &Hints::default());
                 let other = anew.place(&gang, &Hints::default());
                 prop_assert_eq!(
