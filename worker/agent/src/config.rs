@@ -45,6 +45,12 @@ pub struct Config {
     /// Limits processors and memory of ranks on shares through CUDA's multi-process service, where
     /// its daemon runs.
     pub mps: bool,
+    /// Binds the ranks of a job with `cpus_per_rank` to processors of their own, near their GPUs.
+    pub pin_cpus: bool,
+    /// The network interface by which ranks reach each other: `GLOO_SOCKET_IFNAME` and
+    /// `NCCL_SOCKET_IFNAME` of theirs. Default: for Gloo, which uses one alone, the one that has
+    /// the node's address; NCCL looks for itself.
+    pub network_interface: Option<String>,
     /// First and last port from which an attempt's `MASTER_PORT` is chosen.
     pub ports: (u16, u16),
     /// Certificates and keys: `ca.crt`, `node.crt`, `node.key`. Default: `pki` in `data_dir`.
@@ -61,6 +67,10 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Whether attempts get a cgroup of their own, where the system allows it.
     pub cgroup: bool,
+    /// Where Linux tells of its devices.
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub sysfs: PathBuf,
     /// The program that runs `shim DIR`. Default: this one.
     #[serde(skip)]
     #[doc(hidden)]
@@ -78,6 +88,8 @@ impl Default for Config {
             slots: None,
             gpu_shares: None,
             mps: false,
+            pin_cpus: true,
+            network_interface: None,
             ports: (20_000, 20_999),
             pki_dir: None,
             metrics_listen: None,
@@ -86,6 +98,7 @@ impl Default for Config {
             trainer: None,
             labels: BTreeMap::new(),
             cgroup: true,
+            sysfs: "/sys".into(),
             shim_program: None,
         }
     }

@@ -201,7 +201,8 @@ mod tests {
     fn gpu_series_have_the_names_that_dashboards_know() {
         let gpus = telemetry::Gpus::open(Some(Path::new("/nonexistent")), None);
         let config = Config { name: "w1".parse().unwrap(), ..Config::default() };
-        let mut inventory = telemetry::inventory(&config, &gpus, Path::new("/"));
+        let mut inventory =
+            telemetry::inventory(&config, (&gpus, &BTreeMap::new()), Path::new("/"));
         let device = Device {
             kind: DeviceKind::Gpu,
             index: 0,

@@ -37,6 +37,7 @@ impl Node {
             let launched = dir.was_launched();
             tracing::info!(attempt = %order.attempt, launched, "attempt taken up");
             let stage = if launched { Stage::Active } else { Stage::Accepted };
+            self.context.pins.adopt(&dir, &order.attempt);
             let entry = Entry::new(order, dir, stage);
             self.registry.insert(Arc::clone(&entry));
             if launched {

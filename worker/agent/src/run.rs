@@ -14,13 +14,15 @@ use trainyard_proto::v1::DesiredSet;
 use trainyard_store::Store;
 
 use crate::{
-    attempt::{Attempts, Context, Mps, Registry, ShimProgram, Trainer},
+    attempt::{Attempts, Context, Mps, Network, Pins, Registry, ShimProgram, Trainer},
     config::Config,
     error::WorkerError,
     grant,
     identity::Identity,
     metrics::{Counters, Metrics, Snapshot, serve},
+    network::interface_of,
     node::Node,
+    pinning::machine::Machine,
     renewal,
     report::{Leader, Reporter},
     session::{Invitation, News, Own, Search, Session},
@@ -78,7 +80,11 @@ impl Agent {
         let store = Store::open(&config.store)?;
         let gpus = Gpus::open(config.nvml_library.as_deref(), config.gpu_shares);
         tracing::info!(node = %identity.node(), telemetry = gpus.state(), "agent starts");
-        let inventory = inventory(config, &gpus, dir);
+        let machine = Machine::new(&config.sysfs);
+        let near = gpus.numa_nodes(&machine);
+        let inventory = inventory(config, (&gpus, &near), dir);
+        let processors = if config.pin_cpus { machine.processors() } else { Vec::new() };
+        let reached = interface_of(&inventory.address);
         let (registry, counters) = (Arc::new(Registry::default()), Counters::default());
         let sampler = start_sampler(gpus, dir, &registry)?;
         let (leader, leaders) = watch::channel(None);
@@ -91,6 +97,8 @@ impl Agent {
             shim: ShimProgram::new(config.shim_program.clone()),
             cgroup: config.cgroup,
             mps: config.mps.then(|| Mps::new(&inventory)),
+            pins: Pins::new(processors, &near, &inventory),
+            network: Network::new(config.network_interface.as_deref(), reached),
             counters: counters.clone(),
         });
         let mut node = Node::new(dir.clone(), context);

@@ -5,22 +5,10 @@
 
 mod support;
 
-use std::{fs, path::Path, path::PathBuf, process::Command};
+use std::fs;
 
-use support::{Node, Scheduler, attempt, desired};
+use support::{Node, Scheduler, attempt, desired, nvml};
 use trainyard_proto::v1::{self, DesiredAttempt, RankSlot};
-
-/// Builds the library, which reads who has how much memory from `processes`.
-fn library(dir: &Path, processes: &Path) -> PathBuf {
-    let path = dir.join("libnvidia-ml.so.1");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nvml.rs");
-    let mut rustc = Command::new("rustc");
-    rustc.args(["--crate-type", "cdylib", "--edition", "2024", "-o"]).arg(&path).arg(source);
-    rustc.env("PROCESSES", processes).args(["-A", "warnings"]);
-    let output = rustc.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    path
-}
 
 fn on_share(script: &str) -> DesiredAttempt {
     let spec = serde_json::json!({
@@ -41,7 +29,7 @@ async fn a_rank_that_takes_more_than_its_share_is_ended_and_told_so() {
     let processes = node.dir.path().join("processes");
     fs::write(&processes, "").unwrap();
     let mut config = node.config(&[scheduler.address]);
-    config.nvml_library = Some(library(node.dir.path(), &processes));
+    config.nvml_library = Some(nvml(node.dir.path(), Some(&processes)));
     config.gpu_shares = Some(4);
     let agent = node.agent_with(config);
     let offered = |t: &support::Told| {

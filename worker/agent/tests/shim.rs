@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -51,6 +51,7 @@ fn plan(scripts: &[&str]) -> Plan {
         rank: u32::try_from(i).unwrap(),
         argv: ["sh", "-c", script].map(str::to_owned).into(),
         env: BTreeMap::from([("PATH".into(), std::env::var("PATH").unwrap())]),
+        cpus: BTreeSet::new(),
     };
     Plan {
         format: 1,

@@ -217,6 +217,10 @@ impl Plan {
             ("store".into(), store(layout)),
             ("ports".into(), ranks.map(|port| Value::from(i64::from(port))).to_vec().into()),
         ]);
+        if wishes.workers > 1 {
+            // Each would hand out the same processors.
+            config.insert("pin_cpus".into(), false.into());
+        }
         if let Some(slots) = wishes.slots.or_else(|| share_of_processors(wishes.workers)) {
             config.insert("slots".into(), i64::from(slots).into());
         }

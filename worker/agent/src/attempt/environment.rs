@@ -21,12 +21,31 @@ pub(super) fn inherited() -> BTreeMap<String, String> {
     INHERITED.into_iter().filter_map(variable).collect()
 }
 
+/// The network interfaces that ranks of several nodes are told of, for each library that opens
+/// sockets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Network {
+    gloo: Option<String>,
+    nccl: Option<String>,
+}
+
+impl Network {
+    /// The one that the operator names, for both. Else the one by which the node is reached, for
+    /// Gloo, which uses one alone; NCCL may use several.
+    pub(crate) fn new(named: Option<&str>, reached: Option<String>) -> Self {
+        let named = named.map(str::to_owned);
+        // NCCL takes a bare name for how names begin.
+        let nccl = named.as_ref().map(|name| format!("={name}"));
+        Self { gloo: named.or(reached), nccl }
+    }
+}
+
 /// The whole environment of the rank with number `local` on this node. Of the same name, the
 /// spec's wins over what is inherited, and what places the rank in its job wins over the spec's.
 pub(super) fn environment(
     attempt: &AttemptRef,
     work: &Work,
-    local: usize,
+    (local, network): (usize, &Network),
     dir: &AttemptDir,
     mut inherited: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
@@ -39,6 +58,11 @@ pub(super) fn environment(
     if is_loopback(&work.master_addr) {
         // Gloo otherwise takes the interface to which the host's name leads.
         inherited.insert("GLOO_SOCKET_IFNAME".into(), "lo".into());
+    } else {
+        let Network { gloo, nccl } = network;
+        let known = [("GLOO_SOCKET_IFNAME", gloo), ("NCCL_SOCKET_IFNAME", nccl)];
+        let known = known.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        inherited.extend(known.map(|(name, value)| (name.to_owned(), value.clone())));
     }
     inherited.extend(work.spec.run.env.clone());
     let rank = work.ranks.get(local).map_or(0, |(rank, _)| *rank);
@@ -126,7 +150,17 @@ mod tests {
         let dir = AttemptDir::new(Path::new("/data"), &attempt);
         let inherited =
             BTreeMap::from([("LANG".into(), "C".into()), ("PATH".into(), "/bin".into())]);
-        environment(&attempt, work, 1, &dir, inherited)
+        let network = Network::new(None, Some("eth1".into()));
+        environment(&attempt, work, (1, &network), &dir, inherited)
+    }
+
+    #[test]
+    fn nccl_looks_for_itself_unless_an_operator_names_the_interface() {
+        let reached = || Some("eth1".to_owned());
+        let alone = Network::new(None, reached());
+        assert_eq!((alone.gloo, alone.nccl), (reached(), None));
+        let named = Network::new(Some("ib0"), reached());
+        assert_eq!((named.gloo, named.nccl), (Some("ib0".into()), Some("=ib0".into())));
     }
 
     #[test]

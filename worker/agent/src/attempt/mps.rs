@@ -92,7 +92,8 @@ mod tests {
     fn limits_are_set_where_a_daemon_is() {
         let dir = tempfile::tempdir().unwrap();
         let gpus = telemetry::Gpus::open(Some(Path::new("/nonexistent")), None);
-        let mut inventory = telemetry::inventory(&Config::default(), &gpus, dir.path());
+        let mut inventory =
+            telemetry::inventory(&Config::default(), (&gpus, &BTreeMap::new()), dir.path());
         for gpu in ["GPU-a", "GPU-b"].map(|name| UnitId(name.into())) {
             let unit = gpu.share(0, 4);
             let part = GpuPart::Share { parent: gpu, nth: 0, of: 4 };

@@ -49,14 +49,13 @@ pub(super) async fn prepare(
     let argv = command(&context.trainer, work).await?;
     let limits = context.mps.as_ref().map_or_else(BTreeMap::new, |mps| mps.variables(work));
     let rank_environment = |local| {
-        let mut all = environment(attempt, work, local, dir, inherited());
+        let mut all = environment(attempt, work, (local, &context.network), dir, inherited());
         all.extend(limits.clone());
         all
     };
-    let ranks = work.ranks.iter().enumerate().map(|(local, (rank, _))| RankPlan {
-        rank: *rank,
-        argv: argv.clone(),
-        env: rank_environment(local),
+    let cpus = context.pins.take(attempt, work);
+    let ranks = work.ranks.iter().zip(cpus).enumerate().map(|(local, ((rank, _), cpus))| {
+        RankPlan { rank: *rank, argv: argv.clone(), env: rank_environment(local), cpus }
     });
     Ok(Plan {
         format: FORMAT,

@@ -12,7 +12,7 @@ use tokio::{
 use trainyard_store::Store;
 
 use super::{
-    Mps, ShimProgram, Trainer, checkpoints,
+    Mps, Network, Pins, ShimProgram, Trainer, checkpoints,
     end::{end_report, not_started},
     figures, launch,
     logs::Shipper,
@@ -40,6 +40,8 @@ pub(crate) struct Context {
     pub shim: ShimProgram,
     pub cgroup: bool,
     pub mps: Option<Mps>,
+    pub pins: Pins,
+    pub network: Network,
     pub counters: Counters,
 }
 
@@ -102,6 +104,7 @@ async fn lead(
             Err(message) => not_started(entry, message),
         };
         entry.set_shim(None);
+        context.pins.release(attempt);
         tracing::info!(%attempt, ?record, "the ranks have ended");
         context.registry.advance(entry, Stage::Ended);
         ended.send_replace(true);

@@ -71,3 +71,10 @@ fn the_address_follows_the_schedulers() {
     config.address = Some("10.0.0.9".into());
     assert_eq!(config.reachable_address(), "10.0.0.9");
 }
+
+#[test]
+fn what_no_file_sets_is_as_by_default() {
+    let config = Config::load(None).unwrap();
+    assert_eq!(config.sysfs, Config::default().sysfs);
+    assert!(config.pin_cpus);
+}

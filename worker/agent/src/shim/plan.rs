@@ -1,6 +1,9 @@
 //! What passes between agent and shim, as files: the plan in, the processes and exits out.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{AttemptRef, Bytes, Millis, RankExit};
@@ -38,6 +41,9 @@ pub struct RankPlan {
     pub argv: Vec<String>,
     /// Its whole environment.
     pub env: BTreeMap<String, String>,
+    /// The processors that it runs on; empty for whichever the kernel gives it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub cpus: BTreeSet<u32>,
 }
 
 /// A process, told apart from a later one with the same number.

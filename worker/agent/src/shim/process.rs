@@ -9,6 +9,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    sched::{CpuSet, sched_setaffinity},
     sys::{
         signal::{SigSet, Signal, killpg},
         wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
@@ -50,7 +51,8 @@ pub(super) fn spawn(plan: &Plan, rank: &RankPlan, cgroup: Option<&Entrance>) -> 
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let prepare = move || prepare_child(shim, cgroup.as_ref(), &report);
+    let cpus = bound_to(rank)?;
+    let prepare = move || prepare_child(shim, cgroup.as_ref(), cpus.as_ref(), &report);
     // SAFETY: between fork and exec `prepare` makes system calls only; it allocates nothing and
     // takes no lock, so the state of the shim's other threads does not matter.
     #[expect(unsafe_code, reason = "a rank's session and death signal are set after fork")]
@@ -67,9 +69,26 @@ pub(super) fn spawn(plan: &Plan, rank: &RankPlan, cgroup: Option<&Entrance>) -> 
     Ok(Rank { pid, stdout: child.stdout.take(), stderr: child.stderr.take() })
 }
 
+/// The processors that a rank is bound to, if it is to any.
+fn bound_to(rank: &RankPlan) -> io::Result<Option<CpuSet>> {
+    if rank.cpus.is_empty() {
+        return Ok(None);
+    }
+    let mut set = CpuSet::new();
+    for cpu in &rank.cpus {
+        set.set(usize::try_from(*cpu).map_err(io::Error::other)?)?;
+    }
+    Ok(Some(set))
+}
+
 /// Makes the forked child ready to become the rank. Where its twin in the cgroup does that, the
 /// child names it and ends.
-fn prepare_child(shim: Pid, cgroup: Option<&Entrance>, mut report: &PipeWriter) -> io::Result<()> {
+fn prepare_child(
+    shim: Pid,
+    cgroup: Option<&Entrance>,
+    cpus: Option<&CpuSet>,
+    mut report: &PipeWriter,
+) -> io::Result<()> {
     match cgroup.map(Entrance::rebirth) {
         Some(Ok(Side::Caller(twin))) => {
             let told = report.write_all(&twin.to_ne_bytes());
@@ -89,6 +108,10 @@ fn prepare_child(shim: Pid, cgroup: Option<&Entrance>, mut report: &PipeWriter) 
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     if getppid() != shim {
         return Err(Errno::ESRCH.into());
+    }
+    if let Some(cpus) = cpus {
+        // Processors that were taken away meanwhile are done without.
+        let _ = sched_setaffinity(Pid::from_raw(0), cpus);
     }
     // SAFETY: plain system call without pointers. It fails only where the priority may not be
     // changed, and then the rank runs with the shim's.

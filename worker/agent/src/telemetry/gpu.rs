@@ -15,7 +15,7 @@ use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, UnitId};
 use trainyard_proto::v1::DeviceSample;
 
 use self::parts::Offer;
-use crate::shares::GpuMemory;
+use crate::{pinning::machine::Machine, shares::GpuMemory};
 
 mod parts;
 
@@ -91,6 +91,16 @@ impl Gpus {
             Some(offer.devices(&gpu, unit, whole))
         };
         self.units.iter().filter_map(devices).flatten().collect()
+    }
+
+    /// The NUMA nodes that the GPUs are on, as far as the machine tells.
+    pub(crate) fn numa_nodes(&self, machine: &Machine) -> BTreeMap<UnitId, u32> {
+        let Some(nvml) = &self.nvml else { return BTreeMap::new() };
+        let node = |(index, (unit, _)): (&u32, &(UnitId, Offer))| {
+            let place = nvml.device_by_index(*index).ok()?.pci_info().ok()?.bus_id;
+            Some((unit.clone(), machine.numa_of(&place)?))
+        };
+        self.units.iter().filter_map(node).collect()
     }
 
     /// Live figures. `own` gives the processes of our attempts, asked for only if any process

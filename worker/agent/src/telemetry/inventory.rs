@@ -1,17 +1,35 @@
 //! What the node offers: its GPUs, or CPU slots.
 
-use std::{collections::BTreeMap, path::Path, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    thread,
+};
 
 use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, Inventory, UnitId};
 
 use super::{Gpus, host::Host};
 use crate::config::Config;
 
-/// The node's inventory. CPU slots are offered as configured, else where there are no GPUs.
-pub(crate) fn inventory(config: &Config, gpus: &Gpus, data_dir: &Path) -> Inventory {
+/// The label that says which GPUs share a NUMA node.
+const NUMA: &str = "numa";
+
+/// The node's inventory. CPU slots are offered as configured, else where there are no GPUs. Which
+/// GPUs share a NUMA node is told in the label `numa`, unless an operator did.
+pub(crate) fn inventory(
+    config: &Config,
+    (gpus, near): (&Gpus, &BTreeMap<UnitId, u32>),
+    data_dir: &Path,
+) -> Inventory {
     let cpus = thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
     let mut devices = gpus.devices();
     let slots = config.slots.unwrap_or(if devices.is_empty() { cpus } else { 0 });
+    let mut labels = config.labels.clone();
+    if let Some(groups) = numa_groups(&devices, near)
+        && !labels.contains_key(NUMA)
+    {
+        labels.insert(NUMA.to_owned(), groups);
+    }
     devices.extend(cpu_slots(slots));
     Inventory {
         name: config.name.clone(),
@@ -20,9 +38,22 @@ pub(crate) fn inventory(config: &Config, gpus: &Gpus, data_dir: &Path) -> Invent
         cpus,
         memory: Host::new(data_dir).memory(),
         ports: config.ports,
-        labels: config.labels.clone(),
+        labels,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+/// The GPUs' numbers by NUMA node, such as `0,1;2,3`; nothing where they are all on one, or where
+/// the machine does not tell of each.
+fn numa_groups(devices: &BTreeMap<UnitId, Device>, near: &BTreeMap<UnitId, u32>) -> Option<String> {
+    let mut groups: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+    for (unit, device) in devices {
+        let numa = near.get(device.part.parent().unwrap_or(unit))?;
+        groups.entry(*numa).or_default().insert(device.index);
+    }
+    let list =
+        |group: &BTreeSet<u32>| group.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    (groups.len() > 1).then(|| groups.values().map(list).collect::<Vec<_>>().join(";"))
 }
 
 fn cpu_slots(slots: u32) -> BTreeMap<UnitId, Device> {
@@ -53,10 +84,29 @@ mod tests {
     fn a_node_without_gpus_offers_its_processors() {
         let gpus = Gpus::open(Some(Path::new("/nonexistent")), None);
         let dir = tempfile::tempdir().unwrap();
-        let all = inventory(&Config::default(), &gpus, dir.path());
+        let all = inventory(&Config::default(), (&gpus, &BTreeMap::new()), dir.path());
         assert_eq!(all.devices.len(), usize::try_from(all.cpus).unwrap());
         assert!(all.memory.0 > 0);
         let config = Config { slots: Some(3), ..Config::default() };
-        assert_eq!(inventory(&config, &gpus, dir.path()).devices.len(), 3);
+        let three = inventory(&config, (&gpus, &BTreeMap::new()), dir.path());
+        assert_eq!(three.devices.len(), 3);
+    }
+
+    #[test]
+    fn gpus_are_grouped_by_numa_node_where_each_tells_its_own() {
+        let unit = |index: u32| UnitId(format!("GPU-{index}"));
+        let gpu = |index: u32| {
+            let (kind, memory, part) = (DeviceKind::Gpu, Bytes(1), GpuPart::Whole);
+            (unit(index), Device { kind, index, model: "h100".into(), memory, part })
+        };
+        let devices: BTreeMap<_, _> = (0..4).map(gpu).collect();
+        let near = |nodes: [u32; 4]| (0..).map(unit).zip(nodes).collect::<BTreeMap<_, _>>();
+        assert_eq!(numa_groups(&devices, &near([0, 0, 1, 1])).as_deref(), Some("0,1;2,3"));
+        assert_eq!(numa_groups(&devices, &near([1, 0, 1, 0])).as_deref(), Some("1,3;0,2"));
+        assert_eq!(numa_groups(&devices, &near([1; 4])), None, "all alike");
+        let mut some = near([0, 0, 1, 1]);
+        some.remove(&unit(2));
+        assert_eq!(numa_groups(&devices, &some), None);
+        assert_eq!(numa_groups(&BTreeMap::new(), &some), None);
     }
 }

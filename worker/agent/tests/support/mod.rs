@@ -16,6 +16,8 @@ mod scheduler;
 
 use std::{
     future::Future,
+    path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -23,6 +25,19 @@ pub use node::{Node, kill_shim};
 pub use scheduler::{CLUSTER, Scheduler, Told};
 use trainyard_jobs::{AttemptNo, AttemptRef, Generation, JobId};
 use trainyard_proto::v1::{self, DesiredAttempt, EndedReport, RankSlot, Revision};
+
+/// Builds a library with NVML's interface in `dir`. It reads who has how much memory from
+/// `processes`, if that is given.
+pub fn nvml(dir: &Path, processes: Option<&Path>) -> PathBuf {
+    let path = dir.join("libnvidia-ml.so.1");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nvml.rs");
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--crate-type", "cdylib", "--edition", "2024", "-o"]).arg(&path).arg(source);
+    rustc.args(["-A", "warnings"]).envs(processes.map(|path| ("PROCESSES", path)));
+    let output = rustc.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    path
+}
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
