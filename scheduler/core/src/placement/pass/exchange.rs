@@ -24,9 +24,10 @@ const FIRST: usize = 64;
 /// Others that each is tried with: those that have most to give.
 const PARTNERS: usize = 8;
 
-/// Places that are sought in one pass. A full pass over ten thousand nodes seeks a hundred
-/// thousand.
+/// Places that are sought in one pass, in a yard of up to so many nodes. In a larger one each costs
+/// more, and fewer are sought: a pass that has one change to deal with stays short.
 const PLACES: usize = 2000;
+const NODES: usize = 1000;
 
 /// A job that was placed.
 #[derive(Debug)]
@@ -92,7 +93,8 @@ impl<'a> Pass<'a> {
         if parties.len() < 2 || !self.is_open() {
             return;
         }
-        let mut places = PLACES;
+        let nodes = self.planner.nodes().len().max(NODES);
+        let mut places = PLACES.saturating_mul(NODES) / nodes;
         // Where each has what is best for it there is nothing to exchange.
         if parties.iter().map(|party| self.bill(party)).all(|bill| bill.now <= bill.least) {
             return;

@@ -214,8 +214,10 @@ impl Planner {
         now: Timestamp,
     ) -> Option<(Timestamp, Timestamp)> {
         let settings = self.settings.get(&job.project)?;
-        let earned = earned(job, self.bound_of_running(job, settings, now));
-        earned.filter(|(_, until)| *until > now)
+        // The bound is no less than the patience: most are told apart without a prediction.
+        let may = earned(job, settings.patience.0).is_some_and(|(_, until)| until > now);
+        let bound = may.then(|| self.bound_of_running(job, settings, now))?;
+        earned(job, bound).filter(|(_, until)| *until > now)
     }
 
     /// The wait that was too long for a running job, by what is known of its length now.
