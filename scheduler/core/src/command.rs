@@ -15,7 +15,7 @@ use trainyard_jobs::{
 use crate::{placement::Stop, state::GoesOn};
 
 /// The highest feature level that this code can apply, and the one that a new cluster starts with.
-pub const FEATURE_LEVEL: u16 = 5;
+pub const FEATURE_LEVEL: u16 = 6;
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,6 +219,9 @@ impl Command {
 
 /// The feature level from which nodes offer parts of GPUs.
 pub const PARTS_LEVEL: u16 = 5;
+
+/// The feature level from which queues and nodes say what the newest placing goes by.
+pub const PLACES_LEVEL: u16 = 6;
 
 fn has_parts(inventory: &Inventory) -> bool {
     inventory.devices.values().any(|device| !device.part.is_whole())

@@ -85,7 +85,7 @@ fn a_directory_of_0_1_0_opens_to_the_same_state_and_goes_on() -> anyhow::Result<
     let jobs: Value = cluster.json(&["ps", "--all"])?;
     ensure!(lasting(jobs.clone())? == lasting(json("jobs.json")?)?, "{jobs:#}");
     until("the feature level to rise", SOON, || {
-        Ok((cluster.status()?.feature_level == 5).then_some(()))
+        Ok((cluster.status()?.feature_level == 6).then_some(()))
     })?;
 
     // Its queued job runs on a worker of today, once the worker of then counts as lost.
