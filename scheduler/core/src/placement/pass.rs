@@ -16,6 +16,7 @@ mod reclaim;
 mod resume;
 mod shrink;
 mod slip;
+mod together;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};

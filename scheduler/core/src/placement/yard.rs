@@ -20,6 +20,7 @@ mod search;
 mod spot;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +32,7 @@ use trainyard_jobs::{
 pub use self::census::Census;
 pub(super) use self::kinds::KindId;
 pub(super) use self::scope::Scope;
+pub(super) use self::together::{Gang, SITES};
 use self::{index::Index, kinds::Kinds, outlook::Outlook, spot::Spot};
 use super::{
     fit::{Host, Request, WHOLE},

@@ -33,8 +33,8 @@ const NODES: usize = 1000;
 #[derive(Debug)]
 pub(super) struct Party<'a> {
     job: &'a Waiting,
-    request: Request,
-    place: Placement,
+    pub(super) request: Request,
+    pub(super) place: Placement,
     /// Which of the plan's starts it is.
     start: usize,
 }
@@ -90,19 +90,24 @@ impl<'a> Pass<'a> {
     /// Places jobs anew where all together cost less so.
     pub(super) fn exchange(&mut self) {
         let mut parties = take(&mut self.parties);
-        if parties.len() < 2 || !self.is_open() {
+        if parties.is_empty() || !self.is_open() {
             return;
         }
+        self.swap(&mut parties);
+        self.place_together(&mut parties);
+    }
+
+    fn swap(&mut self, parties: &mut [Party<'a>]) {
         let nodes = self.planner.nodes().len().max(NODES);
         let mut places = PLACES.saturating_mul(NODES) / nodes;
         // Where each has what is best for it there is nothing to exchange.
         if parties.iter().map(|party| self.bill(party)).all(|bill| bill.now <= bill.least) {
             return;
         }
-        while self.improve(&mut parties, &mut places) {}
+        while self.improve(parties, &mut places) {}
     }
 
-    fn hints(&self, party: &Party<'a>) -> Hints<'a> {
+    pub(super) fn hints(&self, party: &Party<'a>) -> Hints<'a> {
         self.planner.hints_of(party.job, self.now)
     }
 
@@ -193,7 +198,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Lets the plan's starts follow, if there is a port for each.
-    fn settle(&mut self, parties: &[Party<'a>], found: &[(usize, Placement)]) -> bool {
+    pub(super) fn settle(&mut self, parties: &[Party<'a>], found: &[(usize, Placement)]) -> bool {
         let mut changes = Vec::with_capacity(found.len());
         for (at, place) in found {
             let Some(party) = parties.get(*at) else { return false };

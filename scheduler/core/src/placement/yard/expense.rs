@@ -42,6 +42,11 @@ impl Yard {
         place.parts.iter().filter_map(|part| self.spot(part.slot)).map(|s| self.waste(s)).sum()
     }
 
+    /// The same of some nodes.
+    pub(in crate::placement) fn waste_on(&self, slots: &[u32]) -> i128 {
+        slots.iter().filter_map(|slot| self.spot(*slot)).map(|spot| self.waste(spot)).sum()
+    }
+
     /// The same of all nodes.
     #[cfg(test)]
     pub(in crate::placement) fn waste_of_all(&self) -> i128 {

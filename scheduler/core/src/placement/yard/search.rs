@@ -88,7 +88,7 @@ impl Search<'_> {
     }
 
     /// The same at the pace of a gang that has slower units too.
-    fn hours_at(&self, kind: KindId, ranks: usize, slowdown: u64, pace: Speed) -> i128 {
+    pub(super) fn hours_at(&self, kind: KindId, ranks: usize, slowdown: u64, pace: Speed) -> i128 {
         let Some(kind) = self.yard.kinds.get(kind) else { return 0 };
         let hour = i128::from(kind.terms.hour(kind.strained, slowdown, pace.milli()));
         // Prices are for whole GPUs: a part costs that part.
@@ -101,7 +101,7 @@ impl Search<'_> {
     }
 
     /// How fast the job runs on units of a kind.
-    fn speed(&self, kind: KindId) -> Speed {
+    pub(super) fn speed(&self, kind: KindId) -> Speed {
         self.yard.kinds.get(kind).map_or(Speed::ONE, |kind| self.hints.speed(&kind.model))
     }
 
@@ -293,7 +293,7 @@ impl Search<'_> {
     }
 
     /// The most nodes that the gang may use.
-    fn nodes(&self, kinds: &[KindId]) -> usize {
+    pub(super) fn nodes(&self, kinds: &[KindId]) -> usize {
         if !self.request.compact {
             return usize::MAX;
         }
