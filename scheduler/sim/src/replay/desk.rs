@@ -34,6 +34,7 @@ pub(super) struct Desk {
     stale_jobs: BTreeSet<JobId>,
     stale_nodes: BTreeSet<NodeId>,
     stale_queues: BTreeSet<ProjectName>,
+    stale_usage: BTreeSet<ProjectName>,
 }
 
 /// The instant of the trace as the state knows it.
@@ -55,6 +56,7 @@ impl Desk {
             stale_jobs: BTreeSet::new(),
             stale_nodes: BTreeSet::new(),
             stale_queues: BTreeSet::new(),
+            stale_usage: BTreeSet::new(),
         }
     }
 
@@ -108,6 +110,9 @@ impl Desk {
             }
             Event::Queue(queue) => {
                 self.stale_queues.insert(queue.clone());
+            }
+            Event::Usage(queue) => {
+                self.stale_usage.insert(queue.clone());
             }
             _ => {}
         }
@@ -199,6 +204,9 @@ impl Desk {
         }
         for queue in std::mem::take(&mut self.stale_queues) {
             self.planner.update(Delta::of_queue(&self.state, &queue));
+        }
+        for queue in std::mem::take(&mut self.stale_usage) {
+            self.planner.update(Delta::of_usage(&self.state, &queue));
         }
         self.planner.plan(clock(now), WorkBudget::UNLIMITED)
     }

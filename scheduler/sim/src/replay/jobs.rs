@@ -81,7 +81,8 @@ impl Life {
     pub(super) fn fate(self, job: &TraceJob) -> Fate {
         let ended = self.ended.filter(|_| self.succeeded);
         let alive = float(self.ended.unwrap_or_default().saturating_sub(job.submit.0));
-        let crowd = float(u64::try_from(self.crowd_at_end - self.crowd_at_submit).unwrap_or(0));
+        let crowd = self.crowd_at_end.saturating_sub(self.crowd_at_submit);
+        let crowd = float(u64::try_from(crowd).unwrap_or(0));
         Fate {
             id: job.id.clone(),
             project: job.project.as_str().to_owned(),
