@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trainyard_core::{
     Command, Delta, Envelope, Event, Planner, Refusal, Reply, State,
     archive::NoArchive,
-    command::{FEATURE_LEVEL, Mutation, Preempt, SetQueue, StartAttempt, Submit},
+    command::{
+        CreateReservation, FEATURE_LEVEL, Mutation, Preempt, SetQueue, StartAttempt, Submit,
+    },
     placement::{Plan, Progress, Stop, WorkBudget},
 };
 use trainyard_jobs::{
-    ClusterId, Digest, IdempotencyKey, JobId, JobSpec, NodeId, ProjectName, QueueSpec, Timestamp,
+    ClusterId, Digest, IdempotencyKey, JobId, JobSpec, NodeId, ProjectName, QueueSpec,
+    ReservationName, ReservationSpec, Timestamp,
 };
 use uuid::Uuid;
 
@@ -35,6 +38,7 @@ pub(super) struct Desk {
     stale_nodes: BTreeSet<NodeId>,
     stale_queues: BTreeSet<ProjectName>,
     stale_usage: BTreeSet<ProjectName>,
+    stale_reservations: BTreeSet<ReservationName>,
 }
 
 /// The instant of the trace as the state knows it.
@@ -57,6 +61,7 @@ impl Desk {
             stale_nodes: BTreeSet::new(),
             stale_queues: BTreeSet::new(),
             stale_usage: BTreeSet::new(),
+            stale_reservations: BTreeSet::new(),
         }
     }
 
@@ -113,6 +118,9 @@ impl Desk {
             }
             Event::Usage(queue) => {
                 self.stale_usage.insert(queue.clone());
+            }
+            Event::Reservation(name) => {
+                self.stale_reservations.insert(name.clone());
             }
             _ => {}
         }
@@ -189,6 +197,18 @@ impl Desk {
         self.apply(0, "a queue's settings", set).map(|_| ())
     }
 
+    /// Somebody reserves nodes.
+    pub(super) fn reserve(
+        &mut self,
+        now: u64,
+        name: ReservationName,
+        spec: ReservationSpec,
+    ) -> Result<(), SimError> {
+        let create = CreateReservation { mutation: self.mutation(now, "operator"), name, spec };
+        let create = Command::CreateReservation(Box::new(create));
+        self.apply(now, "a reservation", create).map(|_| ())
+    }
+
     /// A job says how far it is.
     pub(super) fn report(&mut self, job: JobId, progress: Progress) {
         self.planner.update(Delta::Progress(job, progress));
@@ -207,6 +227,9 @@ impl Desk {
         }
         for queue in std::mem::take(&mut self.stale_usage) {
             self.planner.update(Delta::of_usage(&self.state, &queue));
+        }
+        for name in std::mem::take(&mut self.stale_reservations) {
+            self.planner.update(Delta::of_reservation(&self.state, &name));
         }
         self.planner.plan(clock(now), WorkBudget::UNLIMITED)
     }

@@ -1,3 +1,8 @@
+mod failing;
+mod market;
+mod parts;
+mod windows;
+
 use trainyard_jobs::{Backfill, Policy};
 
 use super::*;
