@@ -3,7 +3,8 @@
 //!
 //! `cargo run --release -p trainyard-sim --example traces -- FOLDER [RESULTS]` reads
 //! `trace1.csv.gz` … `philly82k.csv.gz` and `baselines.csv` of FOLDER, prints the section, and
-//! keeps it as `traces.md` in RESULTS and in the page of results beside that folder.
+//! keeps it as `traces.md` in RESULTS and in the page of results beside that folder. `--drawn`
+//! instead of a folder replays the drawn workload alone, and says how long that takes.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,7 @@ use std::{
 };
 
 use trainyard_jobs::{Millis, Policy, ProjectName, QueueSpec, queue::ROOT};
-use trainyard_sim::{Cluster, Figures, Setting, read, replay};
+use trainyard_sim::{Cluster, Figures, Setting, Shape, generate, read, replay};
 
 /// The section's title in the page.
 const TITLE: &str = "## Workload traces";
@@ -45,12 +46,22 @@ const OURS: [(&str, Policy, bool); 3] = [
     ("**`auto`**, progress reports off by 10 %", Policy::Auto, false),
 ];
 
-/// Mean and slowest completion times in seconds.
+/// The drawn workload: jobs and a cluster, as `yard sim --generate` takes them.
+const DRAWN: (usize, &str) = (100_000, "52x8");
+
+/// The row of what no schedule is below.
+const BOUND: &str = "no schedule can be below (mean; see `bound.rs` of `trainyard-sim`)";
+
+/// Mean and slowest completion times in seconds; the latter is no number where nobody says.
 type Times = (f64, f64);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).map(PathBuf::from);
-    let folder = arguments.next().ok_or("give the folder of the traces")?;
+    let folder = arguments.next().ok_or("give the folder of the traces, or `--drawn`")?;
+    if folder.as_os_str() == "--drawn" {
+        writeln!(std::io::stdout(), "{:.1} s", drawn()?)?;
+        return Ok(());
+    }
     let others = baselines(&folder.join("baselines.csv"))?;
     let begun = Instant::now();
     let mut rows: Vec<(String, Vec<Option<Times>>)> = OTHERS
@@ -60,15 +71,20 @@ fn main() -> Result<(), Box<dyn Error>> {
             ((*name).to_owned(), INPUTS.iter().map(of).collect())
         })
         .collect();
+    let mut bounds = Vec::new();
     for (name, policy, known) in OURS {
         let mut times = Vec::new();
+        bounds.clear();
         for (input, cluster) in INPUTS {
             let figures = run(&folder.join(format!("{input}.csv.gz")), cluster, policy, known)?;
             times.push(Some((figures.avg_jct_s, figures.p99_jct_s)));
+            bounds.push(Some((figures.bound_avg_jct_s, f64::NAN)));
         }
         rows.push((name.to_owned(), times));
     }
-    let section = section(&rows, begun)?;
+    rows.push((BOUND.to_owned(), bounds));
+    let begun = begun.elapsed().as_secs_f64();
+    let section = section(&rows, begun, drawn()?)?;
     std::io::stdout().write_all(section.as_bytes())?;
     match arguments.next() {
         Some(results) => {
@@ -79,24 +95,40 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn run(path: &Path, cluster: &str, policy: Policy, known: bool) -> Result<Figures, Box<dyn Error>> {
-    let project: ProjectName = "default".parse()?;
-    let workload = read(path, None)?.as_one_project(&project);
+/// Draws and replays a large workload under `auto`. Gives the seconds that it took.
+fn drawn() -> Result<f64, Box<dyn Error>> {
+    let (jobs, cluster) = (DRAWN.0, Cluster::read(DRAWN.1)?);
+    let begun = Instant::now();
+    let workload = generate(&Shape { jobs, gpus: cluster.gpus(), ..Shape::default() }, 0)?;
+    let outcome = replay(&workload, &cluster, &setting(Policy::Auto, false)?)?;
+    let figures = Figures::of("auto", &outcome);
+    if figures.finished != figures.jobs {
+        return Err(format!("{} drawn jobs of {jobs} ended", figures.finished).into());
+    }
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+fn setting(policy: Policy, known: bool) -> Result<Setting, Box<dyn Error>> {
     let restart_cost = Millis(60_000);
     let spec = QueueSpec {
         policy: Some(policy),
         restart_cost: Some(restart_cost),
         ..QueueSpec::default()
     };
-    let setting = Setting {
+    Ok(Setting {
         queues: vec![(ROOT.parse()?, spec)],
         restart_cost,
         noise: if known { 0.0 } else { 0.1 },
         known_durations: known,
         ..Setting::default()
-    };
+    })
+}
+
+fn run(path: &Path, cluster: &str, policy: Policy, known: bool) -> Result<Figures, Box<dyn Error>> {
+    let project: ProjectName = "default".parse()?;
+    let workload = read(path, None)?.as_one_project(&project);
     let begun = Instant::now();
-    let outcome = replay(&workload, &Cluster::read(cluster)?, &setting)?;
+    let outcome = replay(&workload, &Cluster::read(cluster)?, &setting(policy, known)?)?;
     let figures = Figures::of(policy.as_str(), &outcome);
     let mut err = std::io::stderr();
     writeln!(
@@ -134,7 +166,8 @@ fn baselines(path: &Path) -> Result<BTreeMap<String, Times>, Box<dyn Error>> {
 
 fn section(
     rows: &[(String, Vec<Option<Times>>)],
-    begun: Instant,
+    took_s: f64,
+    drawn_s: f64,
 ) -> Result<String, std::fmt::Error> {
     let mut text = format!("{TITLE}\n\n| mean (p99) completion, 1000 s |");
     for (input, _) in INPUTS {
@@ -147,6 +180,9 @@ fn section(
         write!(text, "| {name} |")?;
         for time in times {
             match time {
+                Some((mean, slowest)) if slowest.is_nan() => {
+                    write!(text, " {} |", thousands(*mean))?
+                }
                 Some((mean, slowest)) => {
                     write!(text, " {} ({}) |", thousands(*mean), thousands(*slowest))?
                 }
@@ -159,11 +195,12 @@ fn section(
     write!(
         text,
         "\n- Taken {date} with `cargo run --release -p trainyard-sim --example traces -- FOLDER \
-         tests/bench/results` in {:.0} s. 8 nodes of 8 GPUs; `philly82k` as one project on 52. \
+         tests/bench/results` in {took_s:.0} s. 8 nodes of 8 GPUs; `philly82k` as one project on 52. \
          60 s are lost at each resume; a gang sits on no more nodes than it needs.\n\
          - The traces are Muri's (SIGCOMM '22, of Microsoft Philly) and Pollux's (OSDI '21, of the \
-         same); the figures of others come with them.\n",
-        begun.elapsed().as_secs_f64()
+         same); the figures of others come with them.\n\
+         - {} drawn jobs on {} nodes x GPUs, under `auto`, drawn and replayed: {drawn_s:.0} s.\n",
+        DRAWN.0, DRAWN.1
     )?;
     Ok(text)
 }

@@ -1,17 +1,21 @@
-//! The cluster of a replay: groups of equal nodes, what they cost, how fast they are and how often
-//! they fail. Read from TOML, or from the short form `8x8` (nodes x GPUs) with a type: `8x8:v100`.
+//! The cluster of a replay: groups of equal nodes, what they cost, how fast they are, how often
+//! they fail, and when they are reserved. Read from TOML, or from the short form `8x8` (nodes x
+//! GPUs) with a type: `8x8:v100`.
 
-use std::path::Path;
+mod check;
+mod parts;
+mod tariff;
+mod window;
+
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
-use trainyard_jobs::{Bytes, Millis, NodeName};
+use trainyard_jobs::{Bytes, JobName, Millis, WHOLE_GPU};
 
 use crate::SimError;
 
-/// The most nodes that a replay takes.
-const MAX_NODES: u64 = 100_000;
-/// The most GPUs of one node.
-const MAX_GPUS: u32 = 1024;
+pub use tariff::{At, Tariff};
+pub use window::Window;
 
 /// All nodes.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -19,6 +23,9 @@ const MAX_GPUS: u32 = 1024;
 pub struct Cluster {
     /// Groups of equal nodes.
     pub nodes: Vec<NodeGroup>,
+    /// When nodes are reserved, and for whom.
+    #[serde(default)]
+    pub reservations: Vec<Window>,
 }
 
 /// Equal nodes.
@@ -35,16 +42,28 @@ pub struct NodeGroup {
     pub gpu_type: String,
     /// Memory of each GPU.
     pub gpu_memory: Bytes,
-    /// Logical processors of each.
+    /// Each GPU is offered as so many equal shares.
+    pub shares: Option<u16>,
+    /// Each GPU is offered as these MIG slices, such as `3g.20gb`.
+    pub mig: Vec<String>,
+    /// Logical processors of each; more than anybody asks for where this is left out.
     pub cpus: u32,
-    /// Main memory of each.
+    /// Main memory of each; as with processors.
     pub memory: Bytes,
     /// The rack label, if they stand in one.
     pub rack: Option<String>,
+    /// Other labels, such as `fabric` and `nvlink`.
+    pub labels: BTreeMap<String, String>,
     /// How fast they work, against the GPUs that the trace's run times were measured on.
     pub speed: f64,
+    /// How fast jobs of these names work on them, where that is something else.
+    pub speeds: BTreeMap<JobName, f64>,
     /// US dollars an hour for each node.
     pub price: f64,
+    /// What it costs instead from instants of the trace on: `[[0, 2.5], ["1d", 1.2]]`.
+    pub prices: Vec<(At, f64)>,
+    /// The same in a table beside the cluster file, with the columns `time_s` and `usd_per_hour`.
+    pub price_file: Option<String>,
     /// Mean time between failures of one node; none fails where this is left out.
     pub mtbf: Option<Millis>,
     /// How long a failed node is away.
@@ -65,11 +84,17 @@ impl Default for NodeGroup {
             gpus: 8,
             gpu_type: "gpu".into(),
             gpu_memory: Bytes(32 << 30),
-            cpus: 64,
-            memory: Bytes(512 << 30),
+            shares: None,
+            mig: Vec::new(),
+            cpus: 1 << 16,
+            memory: Bytes(1 << 50),
             rack: None,
+            labels: BTreeMap::new(),
             speed: 1.0,
+            speeds: BTreeMap::new(),
             price: 0.0,
+            prices: Vec::new(),
+            price_file: None,
             mtbf: None,
             repair: Millis(3_600_000),
             interrupted_every: None,
@@ -100,13 +125,18 @@ impl Cluster {
         Self::parse(text_or_path, &text)
     }
 
-    /// Reads a cluster file's text.
+    /// Reads a cluster file's text, and the tables of prices that it names, beside it.
     ///
     /// # Errors
     /// When it describes no cluster.
     pub fn parse(file: &str, text: &str) -> Result<Self, SimError> {
         let wrong = |what: String| SimError::Cluster { file: file.to_owned(), what };
-        let cluster: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let mut cluster: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        for group in &mut cluster.nodes {
+            if let Some(table) = &group.price_file {
+                group.prices.extend(tariff::read(&Path::new(file).with_file_name(table))?);
+            }
+        }
         cluster.check(file)?;
         Ok(cluster)
     }
@@ -117,7 +147,7 @@ impl Cluster {
         let (count, gpus) = shape.split_once('x')?;
         let (count, gpus) = (count.parse().ok()?, gpus.parse().ok()?);
         let group = NodeGroup { count, gpus, gpu_type: gpu_type.into(), ..NodeGroup::default() };
-        Some(Self { nodes: vec![group] })
+        Some(Self { nodes: vec![group], reservations: Vec::new() })
     }
 
     /// GPUs of all nodes.
@@ -126,46 +156,68 @@ impl Cluster {
         self.nodes.iter().map(|group| u64::from(group.count) * u64::from(group.gpus)).sum()
     }
 
-    /// US dollars an hour for all nodes.
+    /// GPU time of work that all nodes do in a unit of time at the most: GPUs of speed 1.
     #[must_use]
-    pub fn price(&self) -> f64 {
-        self.nodes.iter().map(|group| f64::from(group.count) * group.price).sum()
+    pub fn pace(&self) -> f64 {
+        let of = |group: &NodeGroup| {
+            let gpus = f64::from(group.count) * f64::from(group.gpus) * group.fastest();
+            gpus * f64::from(group.milli_per_gpu()) / f64::from(WHOLE_GPU)
+        };
+        self.nodes.iter().map(of).sum()
     }
 
-    fn check(&self, file: &str) -> Result<(), SimError> {
-        let wrong = |what: String| Err(SimError::Cluster { file: file.to_owned(), what });
-        if self.gpus() == 0 {
-            return wrong("it has no GPU; give `[[nodes]]` with `count` and `gpus` above 0".into());
+    /// What all nodes cost.
+    #[must_use]
+    pub fn tariff(&self) -> Tariff {
+        let each: Vec<(u32, Tariff)> =
+            self.nodes.iter().map(|group| (group.count, group.tariff())).collect();
+        Tariff::sum(&each.iter().map(|(count, tariff)| (*count, tariff)).collect::<Vec<_>>())
+    }
+}
+
+impl NodeGroup {
+    /// What each of its nodes costs.
+    #[must_use]
+    pub fn tariff(&self) -> Tariff {
+        Tariff::new(self.price, &self.prices)
+    }
+
+    /// How fast jobs of a name work on it.
+    #[must_use]
+    pub fn pace(&self, name: &JobName) -> f64 {
+        self.speeds.get(name).copied().unwrap_or(self.speed)
+    }
+
+    /// How fast any job works on it at the most.
+    pub(crate) fn fastest(&self) -> f64 {
+        self.speeds.values().copied().fold(self.speed, f64::max)
+    }
+
+    /// The name of one of its nodes.
+    pub(crate) fn node_name(&self, place: u32) -> String {
+        format!("{}-{place}", self.name)
+    }
+
+    /// Whether one of its nodes is called so.
+    fn has(&self, name: &str) -> bool {
+        let place = name.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('-'));
+        let place = place.and_then(|place| place.parse().ok()).filter(|at| *at < self.count);
+        place.is_some_and(|place| self.node_name(place) == name)
+    }
+
+    /// The labels of each of its nodes, how often it is taken away and what it costs among them.
+    pub(crate) fn labels(&self, usd_per_hour: Option<f64>) -> BTreeMap<String, String> {
+        let mut labels = self.labels.clone();
+        labels.extend(self.rack.iter().map(|rack| ("rack".to_owned(), rack.clone())));
+        if let Some(usd) = usd_per_hour {
+            let each = usd / f64::from(self.gpus.max(1));
+            labels.insert("usd_per_unit_hour".into(), format!("{each:.6}"));
         }
-        let count: u64 = self.nodes.iter().map(|group| u64::from(group.count)).sum();
-        if count > MAX_NODES {
-            return wrong(format!("{count} nodes; a replay takes {MAX_NODES} at most"));
+        if let Some(every) = self.interrupted_every {
+            let daily = 86_400_000.0 / crate::num::float(every.0.max(1));
+            labels.insert("interruptions_per_day".into(), format!("{daily:.6}"));
         }
-        for group in &self.nodes {
-            let name = &group.name;
-            if format!("{name}-0").parse::<NodeName>().is_err() {
-                return wrong(format!("`{name}` cannot begin a node's name; use a-z, 0-9 and `-`"));
-            }
-            if group.gpus > MAX_GPUS {
-                return wrong(format!("{name}: {} GPUs a node; {MAX_GPUS} at most", group.gpus));
-            }
-            if !(group.speed.is_finite() && group.speed > 0.0) {
-                return wrong(format!("{name}: speed {}; give a number above 0", group.speed));
-            }
-            if !(group.price.is_finite() && group.price >= 0.0) {
-                return wrong(format!("{name}: price {}; give dollars an hour", group.price));
-            }
-            let never = |every: Option<Millis>| every == Some(Millis(0));
-            if never(group.mtbf) || never(group.interrupted_every) {
-                return wrong(format!("{name}: a time between failures of 0; leave it out"));
-            }
-        }
-        let mut names: Vec<_> = self.nodes.iter().map(|group| &group.name).collect();
-        names.sort();
-        if names.windows(2).any(|pair| pair.first() == pair.get(1)) {
-            return wrong("two groups have one name; give each a `name` of its own".into());
-        }
-        Ok(())
+        labels
     }
 }
 

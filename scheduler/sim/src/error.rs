@@ -41,6 +41,14 @@ pub enum SimError {
         /// What is wrong, and what was expected.
         what: String,
     },
+    /// A file of queues is wrong.
+    #[error("`{file}` does not describe queues: {what}")]
+    Queues {
+        /// The file.
+        file: String,
+        /// What is wrong, and what was expected.
+        what: String,
+    },
     /// A setting is out of its range.
     #[error("{name} cannot be {value}: {expected}")]
     Setting {

@@ -5,7 +5,7 @@
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, LogNormal};
-use trainyard_jobs::Millis;
+use trainyard_jobs::{Millis, WHOLE_GPU, spec::Fraction};
 
 use crate::{
     SimError, TraceJob, Workload,
@@ -14,6 +14,8 @@ use crate::{
 
 /// Gangs and how many of a thousand jobs ask for each.
 const GANGS: [(u32, u32); 7] = [(1, 720), (2, 90), (4, 80), (8, 80), (16, 22), (32, 6), (64, 2)];
+/// Parts that small jobs ask for, in thousandths of a GPU, one as often as another.
+const PARTS: [u16; 4] = [125, 250, 333, 500];
 /// A day.
 const DAY: f64 = 86_400_000.0;
 /// No generated job runs longer than this.
@@ -34,6 +36,8 @@ pub struct Shape {
     pub sigma: f64,
     /// How many projects.
     pub projects: u32,
+    /// Of the jobs with one GPU, the share that asks for a part of it.
+    pub parts: f64,
     /// When they come.
     pub arrivals: Arrivals,
 }
@@ -58,6 +62,7 @@ impl Default for Shape {
             median: Millis(20 * 60_000),
             sigma: 2.0,
             projects: 5,
+            parts: 0.0,
             arrivals: Arrivals::Daily,
         }
     }
@@ -72,6 +77,13 @@ pub fn generate(shape: &Shape, seed: u64) -> Result<Workload, SimError> {
     let positive = |value: f64| value.is_finite() && value > 0.0;
     if !positive(shape.load) {
         return Err(wrong("the load", shape.load.to_string(), "give a number above 0"));
+    }
+    if !(0.0..=1.0).contains(&shape.parts) {
+        return Err(wrong(
+            "the share of parts",
+            shape.parts.to_string(),
+            "give a number from 0 to 1",
+        ));
     }
     if shape.gpus == 0 {
         return Err(wrong("the cluster", "0 GPUs".into(), "give one or more"));
@@ -100,11 +112,17 @@ pub fn generate(shape: &Shape, seed: u64) -> Result<Workload, SimError> {
                 gpu_type: None,
                 priority: 0,
                 min_gpus: None,
+                fraction: None,
+                cpus_per_rank: None,
+                memory_per_rank: None,
             })
         })
         .collect();
-    let work: u128 = jobs.iter().map(|j| u128::from(j.gpus) * u128::from(j.duration.0)).sum();
-    let span = float_sum(work) / (float(shape.gpus) * shape.load);
+    if shape.parts > 0.0 {
+        divide(&mut jobs, shape.parts, seed);
+    }
+    let work: u128 = jobs.iter().map(TraceJob::work).sum();
+    let span = float_sum(work) / (float(shape.gpus) * shape.load * f64::from(WHOLE_GPU));
     let mut times: Vec<u64> =
         jobs.iter().map(|_| arrival(shape.arrivals, span, &mut rng)).collect();
     times.sort_unstable();
@@ -112,6 +130,18 @@ pub fn generate(shape: &Shape, seed: u64) -> Result<Workload, SimError> {
         job.submit = Millis(at);
     }
     Ok(Workload::of(jobs, Vec::new()))
+}
+
+/// Has a share of the jobs with one GPU ask for a part of it, drawn from a stream of its own.
+fn divide(jobs: &mut [TraceJob], share: f64, seed: u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(1);
+    for job in jobs.iter_mut().filter(|job| job.gpus == 1) {
+        let (drawn, which): (f64, usize) = (rng.random(), rng.random_range(0..PARTS.len()));
+        if drawn < share {
+            job.fraction = PARTS.get(which).and_then(|milli| Fraction::from_milli(*milli));
+        }
+    }
 }
 
 fn gang(drawn: u32, most: u64) -> u32 {

@@ -10,18 +10,22 @@
 
 mod cluster;
 mod error;
+mod failures;
 mod generate;
 mod num;
 mod plot;
+mod queues;
 mod read;
 mod replay;
 mod report;
 mod workload;
 
-pub use cluster::{Cluster, NodeGroup};
+pub use cluster::{At, Cluster, NodeGroup, Tariff, Window};
 pub use error::SimError;
+pub use failures::{Failures, InvalidFailures};
 pub use generate::{Arrivals, Shape, generate};
 pub use plot::plot;
+pub use queues::{parse_queues, read_queues};
 pub use read::{Dialect, read, read_text};
 pub use replay::{Setting, replay};
 pub use report::{Fate, Figures, Outcome, Usage};

@@ -12,6 +12,8 @@ use plotters::{
     },
 };
 
+use trainyard_jobs::WHOLE_GPU;
+
 use crate::{
     Figures, Outcome, SimError,
     num::{count, float},
@@ -79,7 +81,10 @@ fn colour(at: usize) -> RGBColor {
 /// GPUs in use over time.
 fn draw_use(area: &Area<'_>, runs: &[Named<'_>]) -> Result<(), Failed> {
     let gpus = runs.iter().map(|(_, outcome)| outcome.gpus).max().unwrap_or(1);
-    let of = |outcome: &Outcome| steps(outcome, |moment| moment.used);
+    let of = |outcome: &Outcome| {
+        let milli = steps(outcome, |moment| moment.used_milli);
+        milli.into_iter().map(|(days, used)| (days, used / f64::from(WHOLE_GPU))).collect()
+    };
     over_time(area, "GPUs in use", float(gpus), runs, &of)
 }
 

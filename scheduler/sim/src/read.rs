@@ -18,6 +18,8 @@ use std::{
 use flate2::read::MultiGzDecoder;
 use trainyard_jobs::{JobName, Millis, ProjectName, name::MAX_NAME};
 
+pub(crate) use table::Table;
+
 use crate::{SimError, TraceJob, Workload};
 
 /// The most text that one trace may hold once unpacked.
@@ -136,7 +138,7 @@ fn job_name(text: &str) -> Option<JobName> {
     clippy::cast_sign_loss,
     reason = "the range is checked, and a fraction of a millisecond is rounded"
 )]
-fn seconds(text: &str) -> Option<Millis> {
+pub(crate) fn seconds(text: &str) -> Option<Millis> {
     let value: f64 = text.trim().parse().ok()?;
     let ms = (value * 1000.0).round();
     (value.is_finite() && (0.0..1e15).contains(&ms)).then_some(Millis(ms as u64))

@@ -6,23 +6,26 @@ mod books;
 mod desk;
 mod happening;
 mod jobs;
+mod leaving;
+mod machines;
 mod nodes;
 mod progress;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use trainyard_core::Event;
 use trainyard_jobs::{JobId, JobSpec, Millis, ProjectName, QueueSpec};
 
 use crate::{
-    Cluster, Outcome, SimError, Workload,
-    report::{Fate, Usage},
+    Cluster, Failures, Outcome, SimError, TraceJob, Workload,
+    report::{Fate, span},
 };
 use books::Books;
 use desk::{Desk, clock};
 use happening::{Agenda, Happening};
 use jobs::Life;
-use nodes::Machines;
+use machines::Machines;
 
 /// Rounds of planning at one instant before the planner is said never to come to rest.
 const ROUNDS: u32 = 1000;
@@ -47,6 +50,10 @@ pub struct Setting {
     pub noise: f64,
     /// Run times are in the specs, as if their owners knew them.
     pub known_durations: bool,
+    /// Runs fail by their own doing this often.
+    pub failures: Option<Failures>,
+    /// How often a job is started again after that; what a spec says by default if left out.
+    pub max_restarts: Option<u32>,
     /// The planner is asked at least this often, since time alone can change what it would do.
     pub tick: Millis,
 }
@@ -61,6 +68,8 @@ impl Default for Setting {
             checkpoint_every: None,
             noise: 0.0,
             known_durations: false,
+            failures: None,
+            max_restarts: None,
             tick: Millis(300_000),
         }
     }
@@ -95,6 +104,8 @@ struct Replay<'a> {
     /// What every job's spec is made of.
     template: JobSpec,
     lives: Vec<Life>,
+    /// Jobs that are still to be submitted.
+    to_come: usize,
     books: Books,
     /// Something happened that the planner may answer to.
     stirred: bool,
@@ -126,6 +137,7 @@ impl<'a> Replay<'a> {
             agenda,
             machines: Machines::of(cluster, setting.seed),
             lives: workload.jobs.iter().map(|_| Life::default()).collect(),
+            to_come: workload.jobs.len(),
             books: Books::new(cluster.gpus()),
             stirred: false,
             tick_due: false,
@@ -139,12 +151,17 @@ impl<'a> Replay<'a> {
         for (queue, spec) in &self.setting.queues {
             self.desk.set_queue(queue, spec)?;
         }
-        self.register_all()
+        self.register_all()?;
+        self.await_windows();
+        Ok(())
     }
 
     /// Goes on to the next instant at which something happens. Says whether there was one.
     fn step(&mut self) -> Result<bool, SimError> {
         let Some(at) = self.agenda.next_time() else { return Ok(false) };
+        if self.to_come == 0 && self.books.present() == 0 {
+            return Ok(false);
+        }
         // What never can start would wait for ever: that is no waiting to be counted.
         if !self.is_over() {
             self.books.advance(self.now, at);
@@ -168,10 +185,17 @@ impl<'a> Replay<'a> {
     fn happen(&mut self, happening: Happening) -> Result<(), SimError> {
         match happening {
             Happening::End { job, run } => self.end(job, run),
+            Happening::Fail { job, run } => self.fail(job, run),
             Happening::Up { node } => self.come_up(node),
             // Without work nodes may fail as they like.
             Happening::Down { .. } if self.is_over() => Ok(()),
             Happening::Down { node, told } => self.go_down(node, told),
+            Happening::Price { group } => self.reprice(group),
+            Happening::Reserve { window } => self.reserve(window),
+            Happening::Due => {
+                self.stirred = true;
+                Ok(())
+            }
             Happening::Checkpoint { job, run } => self.checkpoint(job, run),
             Happening::Report { job, run } => {
                 self.report(job, run);
@@ -259,9 +283,20 @@ impl<'a> Replay<'a> {
     }
 
     fn outcome(self) -> Outcome {
+        let fastest = |job: &TraceJob| {
+            let paces = self.cluster.nodes.iter().map(|group| group.pace(&job.name));
+            paces.fold(f64::MIN_POSITIVE, f64::max)
+        };
         let fates = self.workload.jobs.iter().zip(self.lives);
-        let fates: Vec<Fate> = fates.map(|(job, life)| life.fate(job)).collect();
-        let usage: Usage = self.books.close();
-        Outcome { fates, usage, gpus: self.cluster.gpus(), price: self.cluster.price() }
+        let fates: Vec<Fate> = fates.map(|(job, life)| life.fate(job, fastest(job))).collect();
+        let (first, last) = span(&fates);
+        Outcome {
+            usage: self.books.close(),
+            gpus: self.cluster.gpus(),
+            pace: self.cluster.pace(),
+            tariff: self.cluster.tariff(),
+            reserved_gpu_ms: self.cluster.reserved_gpu_ms(first, last),
+            fates,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A workload: who asks for what, when, and how long it takes. Times are whole milliseconds from
 //! the start of the trace, so that a replay has no rounding of its own.
 
-use trainyard_jobs::{JobName, Millis, ProjectName};
+use trainyard_jobs::{Bytes, JobName, Millis, ProjectName, WHOLE_GPU, spec::Fraction};
 
 /// All jobs of a trace, in the order of their submission.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +35,25 @@ pub struct TraceJob {
     pub priority: i32,
     /// It may shrink to this many ranks.
     pub min_gpus: Option<u32>,
+    /// The part of a GPU that each rank asks for; a whole one where the trace does not say.
+    pub fraction: Option<Fraction>,
+    /// Processors that each rank asks for.
+    pub cpus_per_rank: Option<u32>,
+    /// Main memory that each rank asks for.
+    pub memory_per_rank: Option<Bytes>,
+}
+
+impl TraceJob {
+    /// What each rank asks for, in thousandths of a GPU.
+    #[must_use]
+    pub fn part_milli(&self) -> u16 {
+        self.fraction.map_or(WHOLE_GPU, Fraction::milli)
+    }
+
+    /// GPU time of its work, in thousandths of a GPU times milliseconds.
+    pub(crate) fn work(&self) -> u128 {
+        u128::from(self.gpus) * u128::from(self.part_milli()) * u128::from(self.duration.0)
+    }
 }
 
 impl Workload {
@@ -71,6 +90,6 @@ impl Workload {
     /// GPU time of all jobs, in GPU-milliseconds.
     #[must_use]
     pub fn work(&self) -> u128 {
-        self.jobs.iter().map(|job| u128::from(job.gpus) * u128::from(job.duration.0)).sum()
+        self.jobs.iter().map(TraceJob::work).sum::<u128>() / u128::from(WHOLE_GPU)
     }
 }

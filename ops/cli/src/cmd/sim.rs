@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use trainyard_jobs::{Backfill, Millis, Policy, ProjectName, QueueSpec, queue::ROOT};
-use trainyard_sim::{Cluster, Dialect, Figures, Outcome, Setting, Shape, SimError, Workload};
+use trainyard_sim::{
+    Cluster, Dialect, Failures, Figures, Outcome, Setting, Shape, SimError, Workload,
+};
 
 use crate::{
     app::App,
@@ -26,11 +28,18 @@ pub(crate) struct SimArgs {
     /// The load of a drawn workload, 1 for all that the cluster can do
     #[arg(long, value_name = "SHARE", default_value_t = 0.9, requires = "generate")]
     load: f64,
+    /// Of the drawn jobs with one GPU, the share that asks for a part of it
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, requires = "generate")]
+    parts: f64,
     /// The cluster: a file, or NODESxGPUS, or NODESxGPUS:TYPE
     #[arg(long, value_name = "FILE")]
     cluster: String,
-    /// Policies of the root queue, one replay each: auto, fair, fifo, …
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "auto")]
+    /// Queues with settings of their own: a TOML file, a table each
+    #[arg(long, value_name = "FILE")]
+    queues: Option<PathBuf>,
+    /// Policies of the root queue, one replay each: auto, fair, fifo, …; auto if
+    /// neither this nor the file of queues says one
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     policy: Vec<Policy>,
     /// Who may pass jobs that wait under fifo and fair: none, easy, conservative
     #[arg(long, value_name = "WHO")]
@@ -53,6 +62,12 @@ pub(crate) struct SimArgs {
     /// Jobs write a checkpoint this often; else only before they are stopped
     #[arg(long, value_name = "TIME")]
     checkpoint_every: Option<Millis>,
+    /// Runs that fail by their own doing: a share, or a mean time to failure
+    #[arg(long, value_name = "SHARE|TIME")]
+    failures: Option<Failures>,
+    /// How often a job is started again after that; 3 if left out
+    #[arg(long, value_name = "N", requires = "failures")]
+    max_restarts: Option<u32>,
     /// Gangs may spread over more nodes than they need, at no loss
     #[arg(long)]
     spread: bool,
@@ -104,12 +119,15 @@ enum Durations {
 pub(crate) fn run(app: &App, args: &SimArgs) -> Result<Exit, CliError> {
     let cluster = Cluster::read(&args.cluster).map_err(failure)?;
     let workload = workload(app, args, &cluster)?;
+    let queues = args.queues.as_deref().map(trainyard_sim::read_queues);
+    let queues = queues.transpose().map_err(failure)?.unwrap_or_default();
+    let policies = policies(args, &queues);
     let (mut items, mut outcomes) = (Vec::new(), Vec::new());
-    for policy in &args.policy {
-        let outcome = trainyard_sim::replay(&workload, &cluster, &setting(args, *policy)?);
-        let outcome = outcome.map_err(failure)?;
+    for policy in &policies {
+        let setting = setting(args, queues.clone(), *policy)?;
+        let outcome = trainyard_sim::replay(&workload, &cluster, &setting).map_err(failure)?;
         if let Some(path) = &args.jobs {
-            write_jobs(&file_of(path, *policy, args.policy.len()), &outcome)?;
+            write_jobs(&file_of(path, *policy, policies.len()), &outcome)?;
         }
         items.push(Figures::of(policy.as_str(), &outcome));
         if args.plots.is_some() {
@@ -139,7 +157,8 @@ fn workload(app: &App, args: &SimArgs, cluster: &Cluster) -> Result<Workload, Cl
         }
         (None, jobs) => {
             let (jobs, gpus) = (jobs.unwrap_or_default(), cluster.gpus());
-            let shape = Shape { jobs, gpus, load: args.load, ..Shape::default() };
+            let (load, parts) = (args.load, args.parts);
+            let shape = Shape { jobs, gpus, load, parts, ..Shape::default() };
             trainyard_sim::generate(&shape, args.seed).map_err(failure)?
         }
     };
@@ -159,26 +178,43 @@ fn workload(app: &App, args: &SimArgs, cluster: &Cluster) -> Result<Workload, Cl
     Ok(workload)
 }
 
-fn setting(args: &SimArgs, policy: Policy) -> Result<Setting, CliError> {
+/// Queues, each after the one above it.
+type Queues = Vec<(ProjectName, QueueSpec)>;
+
+/// The policies to compare: what was asked for, else what the root's settings say.
+fn policies(args: &SimArgs, queues: &Queues) -> Vec<Policy> {
+    if !args.policy.is_empty() {
+        return args.policy.clone();
+    }
+    let root = queues.iter().find(|(name, _)| name.as_str() == ROOT);
+    vec![root.and_then(|(_, spec)| spec.policy).unwrap_or_default()]
+}
+
+fn setting(args: &SimArgs, mut queues: Queues, policy: Policy) -> Result<Setting, CliError> {
     let root: ProjectName = ROOT.parse().map_err(|_| CliError::internal("the root's name"))?;
+    let known = queues.iter().position(|(name, _)| *name == root).map(|at| queues.remove(at).1);
+    let known = known.unwrap_or_default();
     let spec = QueueSpec {
         policy: Some(policy),
-        restart_cost: Some(args.restart_cost),
-        backfill: args.backfill,
-        ..QueueSpec::default()
+        restart_cost: known.restart_cost.or(Some(args.restart_cost)),
+        backfill: args.backfill.or(known.backfill),
+        ..known
     };
+    queues.insert(0, (root, spec));
     if !(args.noise.is_finite() && args.noise >= 0.0) {
         return Err(CliError::usage(format!("--noise {} is no share", args.noise))
             .help("give 0.1 for reports that are off by a tenth"));
     }
     Ok(Setting {
         seed: args.seed,
-        queues: vec![(root, spec)],
+        queues,
         restart_cost: args.restart_cost,
         noise: args.noise,
         checkpoint_every: args.checkpoint_every,
         spread: args.spread,
         known_durations: args.durations == Durations::Known,
+        failures: args.failures,
+        max_restarts: args.max_restarts,
         ..Setting::default()
     })
 }

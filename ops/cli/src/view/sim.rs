@@ -31,8 +31,12 @@ impl Row for Figures {
             "RHO",
             "RHO-P99",
             "LOST-NODE",
+            "FAILED-RUNS",
+            "EVICTED",
             "LOST-GPUH",
+            "RESERVED-GPUH",
             "COST",
+            "BOUND",
         ];
         if wide { ALL } else { ALL.split_at(10).0 }
     }
@@ -61,8 +65,12 @@ impl Row for Figures {
                 Cell::number(format!("{:.2}", self.rho_avg)),
                 Cell::number(format!("{:.2}", self.rho_p99)),
                 Cell::number(self.losses),
+                Cell::number(self.job_failures),
+                Cell::number(self.evictions),
                 Cell::number(format!("{:.1}", self.lost_gpu_h)),
+                Cell::number(format!("{:.1}", self.reserved_gpu_h)),
                 Cell::number(format!("{:.2}", self.cost_usd)),
+                time(self.bound_avg_jct_s),
             ]);
         }
         cells

@@ -23,11 +23,12 @@ fn drawings_show_every_policy_by_name() {
 
 #[test]
 fn a_line_over_time_holds_the_same_area() {
-    let moment = |at_s: u64, used| Moment { at_ms: at_s * 1000, used, waiting: 0 };
+    let moment = |at_s: u64, used| Moment { at_ms: at_s * 1000, used_milli: used, waiting: 0 };
     let timeline = vec![moment(0, 4), moment(10, 8), moment(100, 0), moment(110, 8)];
     let usage = Usage { timeline, until_ms: 160_000, ..Usage::default() };
-    let outcome = Outcome { fates: Vec::new(), usage, gpus: 8, price: 0.0 };
-    let line = steps(&outcome, |moment| moment.used);
+    let (fates, tariff) = (Vec::new(), crate::Tariff::default());
+    let outcome = Outcome { fates, usage, gpus: 8, pace: 8.0, tariff, reserved_gpu_ms: 0 };
+    let line = steps(&outcome, |moment| moment.used_milli);
     let width_ms = 80.0;
     let area: f64 = line.iter().map(|(_, used)| used * width_ms).sum();
     assert!((area - 1_160_000.0).abs() < 1.0, "{area}");

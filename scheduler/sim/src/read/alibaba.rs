@@ -1,11 +1,11 @@
 //! Tables of Alibaba's GPU traces: the pods of cluster-trace-gpu-v2023 (`num_gpu`,
 //! `creation_time`, …) and the tasks of cluster-trace-gpu-v2020 (`plan_gpu`, `inst_num`, …), whose
-//! first line may lack the names of its columns. A part of a GPU counts as a whole one; tasks of
-//! 2020 are submitted when they start, since the table says no more.
+//! first line may lack the names of its columns. Parts of GPUs, processors and memory are kept for
+//! each rank; tasks of 2020 are submitted when they start, since the table says no more.
 
 use std::collections::BTreeMap;
 
-use trainyard_jobs::Millis;
+use trainyard_jobs::{Bytes, Millis, WHOLE_GPU, spec::Fraction};
 
 use super::{
     job_name, project,
@@ -63,7 +63,25 @@ fn pod(line: &Line<'_>) -> Result<Result<TraceJob, &'static str>, SimError> {
     }
     let end = line.seconds("deletion_time")?;
     let kind = Some(line.get("gpu_spec")).filter(|kind| !kind.is_empty() && !kind.contains('|'));
-    job(line, line.get("name"), line.get("qos"), gpus, kind, [submit, start, end])
+    let job = job(line, line.get("name"), line.get("qos"), gpus, kind, [submit, start, end])?;
+    let fraction = line.whole("gpu_milli")?.filter(|milli| gpus == 1 && *milli < WHOLE_GPU);
+    let cpus = line.whole::<u64>("cpu_milli")?.unwrap_or_default();
+    let memory = line.whole::<u64>("memory_mib")?.unwrap_or_default().saturating_mul(1 << 20);
+    let asked = |job| asking(job, fraction, cpus, memory, u64::from(gpus));
+    Ok(job.map(asked))
+}
+
+/// A job that asks for a part of a GPU (thousandths), and for processors (thousandths) and memory
+/// (bytes) that its ranks on a node divide among themselves.
+fn asking(job: TraceJob, part: Option<u16>, cpus: u64, memory: u64, ranks: u64) -> TraceJob {
+    let cpus = u32::try_from(cpus.div_ceil(1000 * ranks.max(1))).unwrap_or(u32::MAX);
+    let memory = memory.div_ceil(ranks.max(1));
+    TraceJob {
+        fraction: part.and_then(Fraction::from_milli),
+        cpus_per_rank: Some(cpus).filter(|cpus| *cpus > 0),
+        memory_per_rank: Some(Bytes(memory)).filter(|memory| memory.0 > 0),
+        ..job
+    }
 }
 
 fn task(line: &Line<'_>) -> Result<Result<TraceJob, &'static str>, SimError> {
@@ -79,7 +97,13 @@ fn task(line: &Line<'_>) -> Result<Result<TraceJob, &'static str>, SimError> {
     }
     let (start, end) = (line.seconds("start_time")?, line.seconds("end_time")?);
     let kind = Some(line.get("gpu_type")).filter(|kind| !kind.is_empty() && *kind != "MISC");
-    job(line, line.get("job_name"), "", gpus, kind, [start, start, end])
+    let job = job(line, line.get("job_name"), "", gpus, kind, [start, start, end])?;
+    // Processors and GPUs in hundredths, memory in GB, each for an instance.
+    let number = |name: &str| line.get(name).parse::<f64>().unwrap_or_default();
+    let part = u16::try_from(crate::num::whole(percent * 10.0)).ok().filter(|m| *m < WHOLE_GPU);
+    let (cpus, memory) = (number("plan_cpu") * 10.0, number("plan_mem") * 1e9);
+    let (cpus, memory) = (crate::num::whole(cpus), crate::num::whole(memory));
+    Ok(job.map(|job| asking(job, part, cpus, memory, each)))
 }
 
 fn job(
@@ -105,5 +129,8 @@ fn job(
         gpu_type: kind.map(str::to_ascii_lowercase),
         priority: 0,
         min_gpus: None,
+        fraction: None,
+        cpus_per_rank: None,
+        memory_per_rank: None,
     }))
 }

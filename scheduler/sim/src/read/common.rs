@@ -1,6 +1,9 @@
 //! The common schema: one header line, then a job a line; columns are found by name. Needed are
 //! `submit_time_s`, `gpus` and `duration_s`; `job_id`, `vc`, `gpu_type`, `model`, `user`, `name`,
-//! `priority` and `min_gpus` are taken where they stand.
+//! `priority`, `min_gpus`, `gpu_fraction`, `cpus_per_rank` and `memory_per_rank` are taken where
+//! they stand.
+
+use trainyard_jobs::{Bytes, spec::Fraction};
 
 use super::{
     job_name, project,
@@ -48,5 +51,29 @@ fn job(number: usize, line: &Line<'_>) -> Result<Option<TraceJob>, SimError> {
         gpu_type: Some(kind).filter(|kind| !ANY.contains(&kind.as_str())),
         priority: line.whole("priority")?.unwrap_or_default(),
         min_gpus: line.whole("min_gpus")?.filter(|least| *least < gpus),
+        fraction: fraction(line)?,
+        cpus_per_rank: line.whole("cpus_per_rank")?.filter(|cpus| *cpus > 0),
+        memory_per_rank: memory(line)?,
     }))
+}
+
+fn fraction(line: &Line<'_>) -> Result<Option<Fraction>, SimError> {
+    let text = line.get("gpu_fraction");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let milli = text.parse().map(|part: f64| crate::num::whole(part * 1e3)).ok();
+    let fraction = milli.and_then(|milli| Fraction::from_milli(u16::try_from(milli).ok()?));
+    let expected = || format!("gpu_fraction is `{text}`; expected a number from 0.001 to 1");
+    fraction.map(Some).ok_or_else(|| line.wrong(expected()))
+}
+
+fn memory(line: &Line<'_>) -> Result<Option<Bytes>, SimError> {
+    let text = line.get("memory_per_rank");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let memory = text.parse::<Bytes>();
+    let memory = memory.map_err(|error| line.wrong(format!("memory_per_rank: {error}")))?;
+    Ok(Some(memory).filter(|memory| memory.0 > 0))
 }

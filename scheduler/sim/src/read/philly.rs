@@ -77,6 +77,9 @@ impl Job {
             gpu_type: None,
             priority: 0,
             min_gpus: None,
+            fraction: None,
+            cpus_per_rank: None,
+            memory_per_rank: None,
         };
         Ok((submitted, job))
     }

@@ -62,6 +62,9 @@ fn job(line: &Line<'_>) -> Result<Result<(i64, TraceJob), &'static str>, SimErro
         gpu_type,
         priority: 0,
         min_gpus: None,
+        fraction: None,
+        cpus_per_rank: None,
+        memory_per_rank: None,
     };
     Ok(Ok((submit, job)))
 }

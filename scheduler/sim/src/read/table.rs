@@ -10,21 +10,21 @@ use super::seconds;
 use crate::SimError;
 
 /// A table that was read.
-pub(super) struct Table<'a> {
+pub(crate) struct Table<'a> {
     file: &'a str,
     at: BTreeMap<String, usize>,
     records: Vec<StringRecord>,
 }
 
 /// A line of it.
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     table: &'a Table<'a>,
     record: &'a StringRecord,
 }
 
 impl<'a> Table<'a> {
     /// Reads a table that has the columns `needed`.
-    pub(super) fn read(
+    pub(crate) fn read(
         file: &'a str,
         text: &str,
         delimiter: u8,
@@ -51,34 +51,34 @@ impl<'a> Table<'a> {
         Ok(Self { file, at, records: records.map_err(|error| trace(error.to_string()))? })
     }
 
-    pub(super) fn has(&self, column: &str) -> bool {
+    pub(crate) fn has(&self, column: &str) -> bool {
         self.at.contains_key(column)
     }
 
-    pub(super) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         self.records.iter().map(|record| Line { table: self, record })
     }
 }
 
 impl<'a> Line<'a> {
     /// A cell, empty where there is none.
-    pub(super) fn get(&self, name: &str) -> &'a str {
+    pub(crate) fn get(&self, name: &str) -> &'a str {
         let at = self.table.at.get(name);
         at.and_then(|at| self.record.get(*at)).unwrap_or_default()
     }
 
-    pub(super) fn wrong(&self, what: impl Into<String>) -> SimError {
+    pub(crate) fn wrong(&self, what: impl Into<String>) -> SimError {
         let line = self.record.position().map_or(0, csv::Position::line);
         SimError::Line { file: self.table.file.to_owned(), line, what: what.into() }
     }
 
-    pub(super) fn seconds(&self, name: &str) -> Result<Millis, SimError> {
+    pub(crate) fn seconds(&self, name: &str) -> Result<Millis, SimError> {
         let text = self.get(name);
         let expected = || format!("{name} is `{text}`; expected seconds, not below 0");
         seconds(text).ok_or_else(|| self.wrong(expected()))
     }
 
-    pub(super) fn whole<T: FromStr>(&self, name: &str) -> Result<Option<T>, SimError> {
+    pub(crate) fn whole<T: FromStr>(&self, name: &str) -> Result<Option<T>, SimError> {
         let text = self.get(name);
         if text.is_empty() {
             return Ok(None);

@@ -1,3 +1,5 @@
+use trainyard_jobs::Bytes;
+
 use super::*;
 
 const HEAD: &str = "job_id,submit_time_s,gpus,duration_s,vc,gpu_type,model\n";
@@ -97,10 +99,39 @@ fn alibabas_tables_of_both_years_are_read() {
     let workload = read_text("a.csv", pods, None).expect("a trace");
     assert_eq!(workload.jobs.len(), 1);
     assert_eq!((workload.jobs[0].gpus, workload.jobs[0].duration), (1, Millis(200_000)));
+    assert_eq!(asked(&workload.jobs[0]), (460, Some(1), Some(Bytes(1 << 20))));
+    let gang = pods.replace("a,1,1,1,460", "a,12500,4096,4,1000");
+    let workload = read_text("a.csv", &gang, None).expect("a trace");
+    assert_eq!(asked(&workload.jobs[0]), (1000, Some(4), Some(Bytes(1 << 30))), "for each rank");
     let tasks = "j1,worker,4,Terminated,1000,4600,600,29.3,50,V100\nj2,ps,1,Terminated,900,901,600,29.3,,\n";
     let workload = read_text("t.csv", tasks, Some(Dialect::Alibaba)).expect("a trace");
     assert_eq!(workload.jobs.len(), 1);
     let job = &workload.jobs[0];
     assert_eq!((job.gpus, job.duration, job.submit), (4, Millis(3_600_000), Millis(0)));
     assert_eq!(job.gpu_type.as_deref(), Some("v100"));
+    assert_eq!(asked(job), (500, Some(6), Some(Bytes(29_300_000_000))));
+}
+
+/// What each rank of a job asks for.
+fn asked(job: &TraceJob) -> (u16, Option<u32>, Option<Bytes>) {
+    (job.part_milli(), job.cpus_per_rank, job.memory_per_rank)
+}
+
+#[test]
+fn parts_processors_and_memory_are_columns() {
+    let head = "submit_time_s,gpus,duration_s,gpu_fraction,cpus_per_rank,memory_per_rank\n";
+    let text = format!("{head}0,1,60,0.25,8,64GiB\n1,1,60,,,\n2,1,60,1,0,0B\n");
+    let jobs = read_text("t.csv", &text, None).expect("a trace").jobs;
+    assert_eq!(asked(&jobs[0]), (250, Some(8), Some(Bytes(64 << 30))));
+    assert_eq!(asked(&jobs[1]), (1000, None, None));
+    assert_eq!(asked(&jobs[2]), (1000, None, None));
+    for (line, says) in [
+        ("0,1,60,1.5,,", "gpu_fraction is `1.5`"),
+        ("0,1,60,nan,,", "gpu_fraction is `nan`"),
+        ("0,1,60,,-1,", "cpus_per_rank is `-1`"),
+        ("0,1,60,,,much", "memory_per_rank: `much` is not a size"),
+    ] {
+        let error = wrong(&format!("{head}{line}\n"));
+        assert!(error.contains(says) && error.contains("line 2"), "{error}");
+    }
 }

@@ -1,5 +1,8 @@
 //! The books of a replay: what is used, who waits and what lies idle, as sums over time. Sums are
-//! whole numbers, so that the order of what happens at one instant does not show in them.
+//! whole numbers, so that the order of what happens at one instant does not show in them. GPUs are
+//! counted in thousandths here.
+
+use trainyard_jobs::WHOLE_GPU;
 
 use crate::report::{Moment, Usage};
 
@@ -19,6 +22,7 @@ pub(super) struct Books {
 impl Books {
     pub(super) fn new(gpus: u64) -> Self {
         let usage = Usage::default();
+        let gpus = gpus * u64::from(WHOLE_GPU);
         Self { gpus, used: 0, waiting: 0, present: 0, free_on_shared: 0, crowd: 0, usage }
     }
 
@@ -39,25 +43,26 @@ impl Books {
             usage.idle_while_waiting_gpu_ms += span * u128::from(free);
             usage.fragmented_gpu_ms += span * u128::from(shared);
         }
-        let moment = Moment { at_ms: from, used: self.used, waiting: self.waiting };
+        let moment = Moment { at_ms: from, used_milli: self.used, waiting: self.waiting };
+        let now = (moment.used_milli, moment.waiting);
         let known = usage.timeline.last();
-        if known.is_none_or(|last| (last.used, last.waiting) != (moment.used, moment.waiting)) {
+        if known.is_none_or(|last| (last.used_milli, last.waiting) != now) {
             usage.timeline.push(moment);
         }
         usage.until_ms = to;
     }
 
-    /// Nodes came or went.
+    /// So many GPUs came, or went.
     pub(super) fn there_are(&mut self, more: i64) {
-        self.gpus = self.gpus.saturating_add_signed(more);
+        self.gpus = self.gpus.saturating_add_signed(more.saturating_mul(i64::from(WHOLE_GPU)));
     }
 
-    pub(super) fn takes(&mut self, gpus: u64) {
-        self.used += gpus;
+    pub(super) fn takes(&mut self, milli: u64) {
+        self.used += milli;
     }
 
-    pub(super) fn gives_back(&mut self, gpus: u64) {
-        self.used = self.used.saturating_sub(gpus);
+    pub(super) fn gives_back(&mut self, milli: u64) {
+        self.used = self.used.saturating_sub(milli);
     }
 
     pub(super) fn free_on_shared(&mut self, change: i64) {
@@ -76,6 +81,10 @@ impl Books {
         self.waiting
     }
 
+    pub(super) const fn present(&self) -> u64 {
+        self.present
+    }
+
     /// A job is there from now on.
     pub(super) fn arrives(&mut self) -> u128 {
         self.present += 1;
@@ -89,6 +98,13 @@ impl Books {
     }
 
     pub(super) fn close(self) -> Usage {
-        self.usage
+        let whole = u128::from(WHOLE_GPU);
+        let usage = self.usage;
+        Usage {
+            held_gpu_ms: usage.held_gpu_ms / whole,
+            idle_while_waiting_gpu_ms: usage.idle_while_waiting_gpu_ms / whole,
+            fragmented_gpu_ms: usage.fragmented_gpu_ms / whole,
+            ..usage
+        }
     }
 }

@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trainyard_core::{
     Command, Delta, Envelope, Event, Planner, Refusal, Reply, State,
     archive::NoArchive,
-    command::{FEATURE_LEVEL, Mutation, Preempt, SetQueue, StartAttempt, Submit},
+    command::{
+        CreateReservation, FEATURE_LEVEL, Mutation, Preempt, SetQueue, StartAttempt, Submit,
+    },
     placement::{Plan, Progress, Stop, WorkBudget},
 };
 use trainyard_jobs::{
-    ClusterId, Digest, IdempotencyKey, JobId, JobSpec, NodeId, ProjectName, QueueSpec, Timestamp,
+    ClusterId, Digest, IdempotencyKey, JobId, JobSpec, NodeId, ProjectName, QueueSpec,
+    ReservationName, ReservationSpec, Timestamp,
 };
 use uuid::Uuid;
 
@@ -34,6 +37,8 @@ pub(super) struct Desk {
     stale_jobs: BTreeSet<JobId>,
     stale_nodes: BTreeSet<NodeId>,
     stale_queues: BTreeSet<ProjectName>,
+    stale_usage: BTreeSet<ProjectName>,
+    stale_reservations: BTreeSet<ReservationName>,
 }
 
 /// The instant of the trace as the state knows it.
@@ -55,6 +60,8 @@ impl Desk {
             stale_jobs: BTreeSet::new(),
             stale_nodes: BTreeSet::new(),
             stale_queues: BTreeSet::new(),
+            stale_usage: BTreeSet::new(),
+            stale_reservations: BTreeSet::new(),
         }
     }
 
@@ -108,6 +115,12 @@ impl Desk {
             }
             Event::Queue(queue) => {
                 self.stale_queues.insert(queue.clone());
+            }
+            Event::Usage(queue) => {
+                self.stale_usage.insert(queue.clone());
+            }
+            Event::Reservation(name) => {
+                self.stale_reservations.insert(name.clone());
             }
             _ => {}
         }
@@ -184,6 +197,18 @@ impl Desk {
         self.apply(0, "a queue's settings", set).map(|_| ())
     }
 
+    /// Somebody reserves nodes.
+    pub(super) fn reserve(
+        &mut self,
+        now: u64,
+        name: ReservationName,
+        spec: ReservationSpec,
+    ) -> Result<(), SimError> {
+        let create = CreateReservation { mutation: self.mutation(now, "operator"), name, spec };
+        let create = Command::CreateReservation(Box::new(create));
+        self.apply(now, "a reservation", create).map(|_| ())
+    }
+
     /// A job says how far it is.
     pub(super) fn report(&mut self, job: JobId, progress: Progress) {
         self.planner.update(Delta::Progress(job, progress));
@@ -199,6 +224,12 @@ impl Desk {
         }
         for queue in std::mem::take(&mut self.stale_queues) {
             self.planner.update(Delta::of_queue(&self.state, &queue));
+        }
+        for queue in std::mem::take(&mut self.stale_usage) {
+            self.planner.update(Delta::of_usage(&self.state, &queue));
+        }
+        for name in std::mem::take(&mut self.stale_reservations) {
+            self.planner.update(Delta::of_reservation(&self.state, &name));
         }
         self.planner.plan(clock(now), WorkBudget::UNLIMITED)
     }

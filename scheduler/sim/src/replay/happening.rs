@@ -12,6 +12,13 @@ pub(super) enum Happening {
         /// The run that does it; of an earlier run nothing is heard any more.
         run: u32,
     },
+    /// A job's ranks fail by the job's own doing.
+    Fail {
+        /// The job, by its place in the workload.
+        job: usize,
+        /// The run that fails.
+        run: u32,
+    },
     /// A node comes up again.
     Up {
         /// The node, by its place among all.
@@ -24,6 +31,19 @@ pub(super) enum Happening {
         /// What runs on it was told in time, and could save its state.
         told: bool,
     },
+    /// A node of a group costs something else from now on.
+    Price {
+        /// The group.
+        group: usize,
+    },
+    /// Somebody reserves nodes.
+    Reserve {
+        /// The reservation, by its place in the cluster file.
+        window: usize,
+    },
+    /// What was set for this time comes: a reservation begins or ends, or a job that failed may be
+    /// started again.
+    Due,
     /// A job writes a checkpoint of its own accord.
     Checkpoint {
         /// The job, by its place in the workload.
@@ -43,7 +63,7 @@ pub(super) enum Happening {
         /// The job, by its place in the workload.
         job: usize,
     },
-    /// A job may be started again from now on.
+    /// The planner wanted to be asked again.
     Look,
     /// Time has passed.
     Tick,
@@ -59,7 +79,7 @@ pub(super) struct Agenda {
 
 impl Happening {
     const fn is_idle(self) -> bool {
-        matches!(self, Self::Tick | Self::Look | Self::Down { .. })
+        matches!(self, Self::Tick | Self::Look | Self::Down { .. } | Self::Price { .. })
     }
 }
 
@@ -79,7 +99,7 @@ impl Agenda {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Nothing is to happen but that time passes and nodes fail.
+    /// Nothing is to happen but that time passes, nodes fail and prices change.
     pub(super) fn is_empty(&self) -> bool {
         self.heap.len() == self.idle
     }

@@ -1,11 +1,12 @@
-//! What becomes of the jobs: submitted, started, at work, ended. How far a run has come is
-//! arithmetic on its start; what is resumed from is what the state's catalogue says.
+//! What becomes of the jobs: submitted, started, at work. How far a run has come is arithmetic on
+//! its start; what is resumed from is what the state's catalogue says.
 
-use std::collections::BTreeMap;
-
-use trainyard_core::{Command, command::EndedReport, state::Attempt};
+use trainyard_core::{
+    Command,
+    state::{Attempt, Placement},
+};
 use trainyard_jobs::{
-    AttemptRef, DeviceKind, EndReason, JobId, JobPhase, JobSpec, Millis, NodeId, RankExit,
+    AttemptRef, DeviceKind, EndReason, JobId, JobPhase, JobSpec, Millis, NodeId, WHOLE_GPU,
     spec::Format,
 };
 
@@ -16,9 +17,6 @@ use crate::{
     report::Fate,
 };
 
-/// How ranks exit that are told to.
-const SIGTERM: i32 = 143;
-
 /// What becomes of one job of the trace.
 #[derive(Debug, Default)]
 pub(super) struct Life {
@@ -27,12 +25,18 @@ pub(super) struct Life {
     pub(super) ended: Option<u64>,
     pub(super) succeeded: bool,
     pub(super) runs: u32,
+    /// What each rank asks for, in thousandths of a GPU.
+    pub(super) part: u16,
     pub(super) preemptions: u32,
+    pub(super) evictions: u32,
     pub(super) losses: u32,
-    /// GPU-milliseconds during which it held units.
+    pub(super) failures: u32,
+    /// Thousandths of a GPU times milliseconds during which it held them.
     pub(super) held: u128,
-    /// GPU-milliseconds of work that were done and lost again.
+    /// The same of work that was done and lost again.
     pub(super) lost: u128,
+    /// The part of that which reservations of others cost.
+    pub(super) lost_to_others: u128,
     /// US dollars for what it held.
     pub(super) cost: f64,
     /// Jobs that were there at the same time, as a mean over its life, is worked out of these.
@@ -45,8 +49,7 @@ pub(super) struct Life {
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) attempt: AttemptRef,
-    /// Nodes and ranks on each.
-    pub(super) nodes: Vec<(NodeId, u32)>,
+    pub(super) seats: Vec<Seat>,
     pub(super) started: u64,
     /// Work done before, in milliseconds of the job's nominal run time.
     pub(super) from: u64,
@@ -54,13 +57,26 @@ pub(super) struct Run {
     pub(super) overhead: u64,
     /// Nominal milliseconds of work a millisecond.
     pub(super) speed: f64,
-    /// US dollars a millisecond.
-    pub(super) price: f64,
+}
+
+/// What an attempt has of one node.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) node: NodeId,
+    pub(super) ranks: u32,
+    /// Thousandths of its GPUs.
+    pub(super) milli: u64,
 }
 
 impl Run {
-    pub(super) fn gpus(&self) -> u32 {
-        self.nodes.iter().map(|(_, ranks)| ranks).sum()
+    /// Thousandths of GPUs that it has.
+    pub(super) fn milli(&self) -> u64 {
+        self.seats.iter().map(|seat| seat.milli).sum()
+    }
+
+    /// When its work begins.
+    pub(super) const fn begins(&self) -> u64 {
+        self.started.saturating_add(self.overhead)
     }
 
     /// Work done by `now`, in nominal milliseconds.
@@ -77,25 +93,31 @@ impl Run {
 }
 
 impl Life {
-    /// The account of a job that has no future.
-    pub(super) fn fate(self, job: &TraceJob) -> Fate {
+    /// The account of a job that has no future. No GPU does its work faster than `fastest`.
+    pub(super) fn fate(self, job: &TraceJob, fastest: f64) -> Fate {
         let ended = self.ended.filter(|_| self.succeeded);
         let alive = float(self.ended.unwrap_or_default().saturating_sub(job.submit.0));
-        let crowd = float(u64::try_from(self.crowd_at_end - self.crowd_at_submit).unwrap_or(0));
+        let crowd = self.crowd_at_end.saturating_sub(self.crowd_at_submit);
+        let crowd = float(u64::try_from(crowd).unwrap_or(0));
         Fate {
             id: job.id.clone(),
             project: job.project.as_str().to_owned(),
             gpus: job.gpus,
+            gpu_milli: self.part,
             submit_ms: job.submit.0,
             duration_ms: job.duration.0,
+            least_ms: whole((float(job.duration.0) / fastest).floor()),
             started_ms: self.first_start,
             ended_ms: ended,
             failed: self.ended.is_some() && !self.succeeded,
             runs: self.runs,
             preemptions: self.preemptions,
+            evictions: self.evictions,
             losses: self.losses,
-            held_gpu_ms: self.held,
-            lost_gpu_ms: self.lost,
+            failures: self.failures,
+            held_gpu_ms: self.held / u128::from(WHOLE_GPU),
+            lost_gpu_ms: self.lost / u128::from(WHOLE_GPU),
+            lost_to_others_gpu_ms: self.lost_to_others / u128::from(WHOLE_GPU),
             cost_usd: self.cost,
             crowd: if alive > 0.0 { crowd / alive } else { 1.0 },
         }
@@ -106,10 +128,13 @@ impl Replay<'_> {
     pub(super) fn submit(&mut self, index: usize) -> Result<(), SimError> {
         let Some(job) = self.workload.jobs.get(index) else { return Ok(()) };
         let spec = self.spec(job);
+        let part = spec.resources.part_milli();
         self.desk.submit(self.now, index, spec, &job.user)?;
+        self.to_come = self.to_come.saturating_sub(1);
         let crowd = self.books.arrives();
         if let Some(life) = self.lives.get_mut(index) {
             life.crowd_at_submit = crowd;
+            life.part = part;
         }
         self.stirred = true;
         self.take_in()
@@ -123,7 +148,14 @@ impl Replay<'_> {
         spec.resources.gpus = job.gpus;
         spec.resources.min_gpus = job.min_gpus;
         spec.resources.device = DeviceKind::Gpu;
-        spec.resources.compact = !self.setting.spread;
+        spec.resources.speed = self.machines.speeds_of(&job.name);
+        spec.resources.gpu_fraction = self.machines.part_for(job);
+        spec.resources.cpus_per_rank = job.cpus_per_rank;
+        spec.resources.memory_per_rank = job.memory_per_rank;
+        spec.resources.compact = !self.setting.spread && !spec.resources.on_parts();
+        if let Some(most) = self.setting.max_restarts {
+            spec.limits.max_restarts = most;
+        }
         if self.setting.known_durations {
             spec.schedule.est_duration = Some(job.duration.max(Millis(1)));
         }
@@ -136,15 +168,15 @@ impl Replay<'_> {
     pub(super) fn begin(&mut self, attempt: &AttemptRef) -> Result<(), SimError> {
         let Some(index) = self.index_of(&attempt.job) else { return Ok(()) };
         let Some(run) = self.new_run(index, attempt) else { return Ok(()) };
-        for (node, _) in &run.nodes {
-            let (node, attempt) = (node.clone(), attempt.clone());
+        for seat in &run.seats {
+            let (node, attempt) = (seat.node.clone(), attempt.clone());
             self.desk.apply(self.now, "a report", Command::ReportStarted { node, attempt })?;
         }
-        for (node, ranks) in &run.nodes {
-            let free = self.machines.take(node, *ranks);
+        for seat in &run.seats {
+            let free = self.machines.take(&seat.node, seat.milli);
             self.books.free_on_shared(free);
         }
-        self.books.takes(u64::from(run.gpus()));
+        self.books.takes(run.milli());
         let (Some(job), Some(life)) = (self.workload.jobs.get(index), self.lives.get_mut(index))
         else {
             return Ok(());
@@ -156,121 +188,39 @@ impl Replay<'_> {
         life.run = Some(run);
         self.await_report(index);
         self.await_checkpoint(index);
+        self.await_failure(index);
         Ok(())
     }
 
     fn new_run(&self, index: usize, attempt: &AttemptRef) -> Option<Run> {
         let job = self.desk.state().job(&attempt.job)?;
         let placed: &Attempt = job.current().filter(|a| a.is(attempt))?;
-        let nodes: Vec<(NodeId, u32)> = placed
-            .placements
-            .iter()
-            .map(|p| (p.node.clone(), u32::try_from(p.units.len()).unwrap_or(u32::MAX)))
-            .collect();
+        let seats: Vec<Seat> = placed.placements.iter().map(|p| self.seat(p)).collect();
         let from = placed.resume.and_then(|id| job.checkpoint(id)).map_or(0, |c| c.step);
         let life = self.lives.get(index)?;
-        let wanted = self.workload.jobs.get(index)?.gpus;
-        let ranks: u32 = nodes.iter().map(|(_, ranks)| ranks).sum();
+        let wanted = self.workload.jobs.get(index)?;
+        let ranks: u32 = seats.iter().map(|seat| seat.ranks).sum();
         // The slowest node sets the pace of a gang.
-        let speeds =
-            nodes.iter().map(|(node, _)| self.machines.group(node).map_or(1.0, |g| g.speed));
-        let pace = speeds.fold(f64::INFINITY, f64::min);
-        let price = nodes.iter().map(|(node, ranks)| {
-            let per_gpu = self.machines.group(node).map_or(0.0, |g| g.price / f64::from(g.gpus));
-            per_gpu * f64::from(*ranks) / 3_600_000.0
-        });
+        let pace = |seat: &Seat| self.machines.group(&seat.node).map(|g| g.pace(&wanted.name));
+        let pace = seats.iter().filter_map(pace).fold(f64::INFINITY, f64::min);
         Some(Run {
             attempt: attempt.clone(),
             started: self.now,
             from,
             overhead: if life.runs > 0 { self.setting.restart_cost.0 } else { 0 },
-            speed: pace * f64::from(ranks) / f64::from(wanted.max(1)),
-            price: price.sum(),
-            nodes,
+            speed: pace * f64::from(ranks) / f64::from(wanted.gpus.max(1)),
+            seats,
         })
     }
 
-    /// A run's work is done.
-    pub(super) fn end(&mut self, index: usize, run: u32) -> Result<(), SimError> {
-        let Some(life) = self.lives.get(index) else { return Ok(()) };
-        let Some(current) = life.run.as_ref().filter(|_| life.runs == run) else { return Ok(()) };
-        let attempt = current.attempt.clone();
-        self.stirred = true;
-        self.leave(index, &attempt, 0)
-    }
-
-    /// The state stops an attempt: its ranks exit.
-    pub(super) fn stopped(
-        &mut self,
-        attempt: &AttemptRef,
-        reason: &EndReason,
-    ) -> Result<(), SimError> {
-        let Some(index) = self.index_of(&attempt.job) else { return Ok(()) };
-        let saved = self.desk.state().job(&attempt.job).and_then(|job| job.newest_checkpoint());
-        let saved = saved.map_or(0, |checkpoint| checkpoint.step);
-        let now = self.now;
-        let Some(life) = self.lives.get_mut(index) else { return Ok(()) };
-        let Some(run) = life.run.as_ref().filter(|run| run.attempt == *attempt) else {
-            return Ok(());
-        };
-        let wanted = self.workload.jobs.get(index).map_or(0, |job| job.gpus);
-        life.lost += u128::from(run.done(now).saturating_sub(saved)) * u128::from(wanted);
-        match reason {
-            EndReason::Preempted { .. } => life.preemptions += 1,
-            EndReason::NodeLost { .. } => life.losses += 1,
-            _ => {}
-        }
-        self.stirred = true;
-        self.leave(index, attempt, SIGTERM)
-    }
-
-    /// The ranks of a run exit, and its units are free.
-    pub(super) fn leave(
-        &mut self,
-        index: usize,
-        attempt: &AttemptRef,
-        code: i32,
-    ) -> Result<(), SimError> {
-        let Some(run) = self.lives.get_mut(index).and_then(|life| life.run.take()) else {
-            return Ok(());
-        };
-        self.settle_accounts(index, &run);
-        let mut first = 0;
-        for (node, ranks) in &run.nodes {
-            let exits = (first..first + ranks).map(|rank| (rank, RankExit::Code { code }));
-            let report = EndedReport {
-                node: node.clone(),
-                attempt: attempt.clone(),
-                exits: exits.collect(),
-                first_failure: None,
-                start_error: None,
-                time_limit: false,
-                over_memory: None,
-                artifacts: Vec::new(),
-                metrics: BTreeMap::new(),
-            };
-            first += ranks;
-            // Of a node that is down nobody hears anything.
-            if !self.machines.is_up(node) {
-                continue;
-            }
-            let command = Command::ReportEnded(Box::new(report));
-            self.desk.apply(self.now, "an end", command)?;
-        }
-        self.take_in()
-    }
-
-    /// What a run held is written down, and counted as free.
-    fn settle_accounts(&mut self, index: usize, run: &Run) {
-        let held = self.now.saturating_sub(run.started);
-        for (node, ranks) in &run.nodes {
-            let free = self.machines.give_back(node, *ranks);
-            self.books.free_on_shared(free);
-        }
-        self.books.gives_back(u64::from(run.gpus()));
-        if let Some(life) = self.lives.get_mut(index) {
-            life.held += u128::from(held) * u128::from(run.gpus());
-            life.cost += float(held) * run.price;
+    fn seat(&self, placed: &Placement) -> Seat {
+        let node = self.desk.state().node(&placed.node);
+        let device = |unit| node.and_then(|node| node.inventory.devices.get(unit));
+        let milli = placed.units.iter().filter_map(device).map(|d| u64::from(d.part.milli()));
+        Seat {
+            node: placed.node.clone(),
+            ranks: u32::try_from(placed.units.len()).unwrap_or(u32::MAX),
+            milli: milli.sum(),
         }
     }
 
@@ -282,7 +232,7 @@ impl Replay<'_> {
         let waits = phase == JobPhase::Queued;
         if waits && not_before > clock(self.now) {
             let after = not_before.since(clock(self.now)).0;
-            self.look(self.now.saturating_add(after));
+            self.agenda.push(self.now.saturating_add(after), Happening::Due);
         }
         let Some(life) = self.lives.get_mut(index) else { return };
         if waits != life.waits {

@@ -123,7 +123,8 @@ impl Replay<'_> {
     /// A checkpoint of `done` milliseconds of work enters the catalogue.
     fn save(&mut self, attempt: &AttemptRef, done: u64) -> Result<(), SimError> {
         let run = self.index_of(&attempt.job).and_then(|index| self.lives.get(index)?.run.as_ref());
-        let Some((node, _)) = run.and_then(|run| run.nodes.first()) else { return Ok(()) };
+        let Some(seat) = run.and_then(|run| run.seats.first()) else { return Ok(()) };
+        let node = seat.node.clone();
         let part = CheckpointPart {
             attempt: attempt.clone(),
             step: done,
@@ -137,7 +138,7 @@ impl Replay<'_> {
             },
             size: Bytes(0),
         };
-        let command = Command::ReportCheckpoint { node: node.clone(), part };
+        let command = Command::ReportCheckpoint { node, part };
         self.desk.apply(self.now, "a checkpoint", command)?;
         self.take_in()
     }

@@ -1,3 +1,8 @@
+mod failing;
+mod market;
+mod parts;
+mod windows;
+
 use trainyard_jobs::{Backfill, Policy};
 
 use super::*;
@@ -56,6 +61,8 @@ fn a_job_beyond_the_cluster_never_ends_and_keeps_nobody() {
     let outcome = run("a,0,9,100\nb,0,8,100\n", "1x8");
     assert_eq!(ends(&outcome), [None, Some(100)]);
     assert_eq!(Figures::of("fifo", &outcome).unfinished, 1);
+    let late = run("a,0,8,100\nb,50,9,100\n", "1x8");
+    assert_eq!(ends(&late), [Some(100), None]);
 }
 
 #[test]
@@ -161,4 +168,16 @@ fn noise_is_of_the_seed_alone_and_changes_no_job() {
     assert_eq!(run(1, 0.3), run(1, 0.3));
     let all_done = |outcome: &Outcome| outcome.fates.iter().all(|fate| fate.ended_ms.is_some());
     assert!(all_done(&run(1, 0.3)) && all_done(&run(2, 0.0)));
+}
+
+#[test]
+fn who_had_much_lately_comes_later() {
+    let spec = QueueSpec { policy: Some(Policy::Fair), ..QueueSpec::default() };
+    let queues = vec![("root".parse().expect("a name"), spec)];
+    let setting = Setting { queues, ..Setting::default() };
+    let trace = "submit_time_s,gpus,duration_s,vc\n0,1,10000,a\n100,1,1000,a\n200,1,1000,b\n";
+    let workload = read_text("t.csv", trace, None).expect("a trace");
+    let cluster = Cluster::read("1x1").expect("a cluster");
+    let outcome = replay(&workload, &cluster, &setting).expect("a replay");
+    assert_eq!(ends(&outcome), [Some(10_000), Some(12_000), Some(11_000)]);
 }

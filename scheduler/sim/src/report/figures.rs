@@ -2,8 +2,13 @@
 //! stand in them, and none is renamed.
 
 use serde::Serialize;
+use trainyard_jobs::WHOLE_GPU;
 
-use super::{Fate, Outcome};
+use super::{
+    Fate, Outcome,
+    bound::{Piece, least_mean_completion},
+    span,
+};
 use crate::num::{count, float, float_sum, whole};
 
 /// One row of the result.
@@ -54,6 +59,16 @@ pub struct Figures {
     pub cost_usd: f64,
     /// The whole cluster at its price, from the first submission to the last end.
     pub cluster_cost_usd: f64,
+    /// Runs that failed by the jobs' own doing.
+    pub job_failures: u64,
+    /// Stops because nodes were reserved.
+    pub evictions: u64,
+    /// GPU-hours that were reserved, from the first submission to the last end.
+    pub reserved_gpu_h: f64,
+    /// GPU-hours of work that were lost to reservations of others; they count in `lost_gpu_h` too.
+    pub lost_to_reservations_gpu_h: f64,
+    /// A mean time from submission to end that no schedule of the jobs that ended is below.
+    pub bound_avg_jct_s: f64,
 }
 
 impl Figures {
@@ -64,11 +79,10 @@ impl Figures {
         let mut times: Vec<u64> = fates.iter().filter_map(Fate::completion_ms).collect();
         times.sort_unstable();
         let done: Vec<&Fate> = fates.iter().filter(|fate| fate.ended_ms.is_some()).collect();
-        let first = fates.iter().map(|fate| fate.submit_ms).min().unwrap_or_default();
-        let last = done.iter().filter_map(|fate| fate.ended_ms).max().unwrap_or(first);
+        let (first, last) = span(fates);
         let span = float(last - first);
         let capacity = span * float(outcome.gpus);
-        let work = done.iter().map(|f| u128::from(f.duration_ms) * u128::from(f.gpus)).sum();
+        let work: u128 = done.iter().map(|fate| fate.work()).sum();
         let waits = fates.iter().filter_map(|f| Some(f.started_ms?.saturating_sub(f.submit_ms)));
         let started = count(fates.iter().filter(|f| f.started_ms.is_some()).count());
         let mut rhos: Vec<f64> = done.iter().map(|fate| rho(fate, outcome.gpus)).collect();
@@ -90,18 +104,38 @@ impl Figures {
             avg_queued_s: ratio(float_sum(outcome.usage.waiting_job_ms), float(count(fates.len())))
                 / 1e3,
             gpu_util: ratio(float_sum(outcome.usage.held_gpu_ms), capacity),
-            goodput: ratio(float_sum(work), capacity),
+            goodput: ratio(float_sum(work / u128::from(WHOLE_GPU)), capacity),
             idle_while_waiting: ratio(float_sum(outcome.usage.idle_while_waiting_gpu_ms), busy),
             fragmentation: ratio(float_sum(outcome.usage.fragmented_gpu_ms), busy),
             rho_avg: ratio(rhos.iter().sum(), float(count(rhos.len()))),
             rho_p99: percentile(&rhos, 0.99).unwrap_or_default(),
             preemptions: fates.iter().map(|fate| u64::from(fate.preemptions)).sum(),
             losses: fates.iter().map(|fate| u64::from(fate.losses)).sum(),
-            lost_gpu_h: float_sum(fates.iter().map(|f| f.lost_gpu_ms).sum()) / 3_600_000.0,
+            lost_gpu_h: hours(fates.iter().map(|fate| fate.lost_gpu_ms).sum()),
             cost_usd: fates.iter().map(|fate| fate.cost_usd).sum(),
-            cluster_cost_usd: outcome.price * span / 3_600_000.0,
+            cluster_cost_usd: outcome.tariff.between(first, last),
+            job_failures: fates.iter().map(|fate| u64::from(fate.failures)).sum(),
+            evictions: fates.iter().map(|fate| u64::from(fate.evictions)).sum(),
+            reserved_gpu_h: hours(outcome.reserved_gpu_ms),
+            lost_to_reservations_gpu_h: hours(
+                fates.iter().map(|fate| fate.lost_to_others_gpu_ms).sum(),
+            ),
+            bound_avg_jct_s: bound(&done, outcome.pace) / 1e3,
         }
     }
+}
+
+fn hours(gpu_ms: u128) -> f64 {
+    float_sum(gpu_ms) / 3_600_000.0
+}
+
+fn bound(done: &[&Fate], pace: f64) -> f64 {
+    let piece = |fate: &&Fate| Piece {
+        release_ms: fate.submit_ms,
+        work: fate.work(),
+        least_ms: fate.least_ms,
+    };
+    least_mean_completion(&done.iter().map(piece).collect::<Vec<_>>(), pace)
 }
 
 /// How much longer a job took than it would have on its share: a cluster of `gpus` divided
@@ -109,7 +143,8 @@ impl Figures {
 fn rho(fate: &Fate, gpus: u64) -> f64 {
     let alone = float(fate.duration_ms);
     let share = float(gpus) / fate.crowd.max(1.0);
-    let on_share = alone * (f64::from(fate.gpus) / share).max(1.0);
+    let asked = f64::from(fate.gpus) * f64::from(fate.gpu_milli) / f64::from(WHOLE_GPU);
+    let on_share = alone * (asked / share).max(1.0);
     ratio(float(fate.completion_ms().unwrap_or_default()), on_share)
 }
 
