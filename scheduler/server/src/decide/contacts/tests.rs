@@ -67,6 +67,29 @@ fn a_share_shows_the_use_of_the_others_of_its_gpu() {
 }
 
 #[test]
+fn an_operator_is_told_why_units_are_used_last() {
+    let mut contacts = Contacts::default();
+    let figures = |second: u64| {
+        let hot = v1::DeviceSample {
+            unit: unit(1, 0).to_string(),
+            temperature_celsius: Some(91.4),
+            ..Default::default()
+        };
+        (says(vec![hot, busy(&unit(1, 1), 70.0), busy(&unit(1, 2), 3.0)]), moment(second))
+    };
+    for second in 0..=10 {
+        let (word, now) = figures(second);
+        contacts.heard(&node(1), session(1), word, &Tenants::new(), now);
+    }
+    let remarks = contacts.remarks(&node(1), &Tenants::new(), moment(10).wall).join("\n");
+    insta::assert_snapshot!(remarks, @r"
+    gpu-1-0: it is 91 °C hot
+    gpu-1-1: no job here has it, and it is 70 % busy
+    ");
+    assert!(contacts.remarks(&node(1), &Tenants::new(), moment(90).wall).is_empty(), "old");
+}
+
+#[test]
 fn a_word_without_figures_makes_none_younger() {
     let mut contacts = Contacts::default();
     let hot = v1::DeviceSample {
