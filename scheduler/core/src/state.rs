@@ -22,6 +22,7 @@ pub use job::{Attempt, Checkpoint, GoesOn, Job, Leaving, Outcome, Placement, Pla
 pub use jobs::Jobs;
 pub use member::Member;
 pub use node::{Node, NodeState};
+pub(crate) use queue::halved;
 pub use queue::{HALF_LIFE, Queue, Usage};
 pub use reservation::Reservation;
 pub use shared::SharedMap;

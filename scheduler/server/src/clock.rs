@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 use trainyard_jobs::{JobId, Timestamp, TokenId};
 
+use crate::decide::contacts::Moment;
+
 /// The wall clock, as proposals carry it.
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -19,6 +21,11 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) fn monotonic() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
+}
+
+/// Both clocks.
+pub(crate) fn moment() -> Moment {
+    Moment { running: monotonic(), wall: now() }
 }
 
 /// Draws a job's id.

@@ -3,7 +3,7 @@
 //! the state's lock is held for what changed alone.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,18 +13,22 @@ use tokio::{
     time::Instant,
 };
 use trainyard_core::{
-    Event, Planner, State, codec,
-    placement::{Blockers, Delta, Explanation},
+    State, codec,
+    placement::{Blockers, Explanation},
 };
-use trainyard_jobs::{JobId, NodeId, Timestamp};
+use trainyard_jobs::{JobId, Timestamp};
 
-use crate::{clock, machine::Events, replica::Replica};
+use crate::{clock, decide::following::Following, machine::Events, replica::Replica};
 
 /// How long reasons serve while the state goes on.
 const NEARLY: Duration = Duration::from_millis(100);
 
 /// How long they serve while it does not: units come and go outside it as well.
 const TRUE: Duration = Duration::from_millis(500);
+
+/// More changes than this are not followed one by one: to look at everything keeps commands waiting
+/// for less.
+const FOLLOWED: usize = 20_000;
 
 /// Why each waiting job waits.
 type All = Arc<BTreeMap<JobId, Blockers>>;
@@ -42,10 +46,8 @@ pub(crate) struct Reasons(Arc<Mutex<Option<Follower>>>);
 
 #[derive(Debug)]
 struct Follower {
-    planner: Planner,
+    following: Following,
     events: Receiver<Events>,
-    /// Nodes whose units' troubles the planner knows.
-    heard: BTreeSet<NodeId>,
     /// When and for which log index they were given.
     last: Option<(Instant, u64, All)>,
 }
@@ -63,7 +65,7 @@ impl Reasons {
             }
         }
         follower.catch_up(replica);
-        let all = All::new(follower.planner.reasons(clock::now()));
+        let all = All::new(follower.following.planner().reasons(clock::now()));
         follower.last = Some((Instant::now(), index, Arc::clone(&all)));
         all
     }
@@ -81,8 +83,8 @@ impl Reasons {
         let follower = follower.get_or_insert_with(|| Follower::begin(replica));
         follower.catch_up(replica);
         let now = clock::now();
-        let explanation = follower.planner.explain(job, now).unwrap_or_default();
-        Explained { explanation, starts: follower.planner.expected_start(job, now) }
+        let explanation = follower.following.planner().explain(job, now).unwrap_or_default();
+        Explained { explanation, starts: follower.following.planner().expected_start(job, now) }
     }
 }
 
@@ -90,65 +92,31 @@ impl Follower {
     fn begin(replica: &Replica) -> Self {
         // Subscribed before the state is read, so that no change falls between.
         let events = replica.events.subscribe();
-        let planner = replica.look(Planner::of);
-        Self { planner, events, heard: BTreeSet::new(), last: None }
+        let following = replica.look(Following::of);
+        Self { following, events, last: None }
     }
 
     /// Takes in what happened since; all of the state, if that was too much to follow.
     fn catch_up(&mut self, replica: &Replica) {
-        let (mut jobs, mut nodes) = (BTreeSet::new(), BTreeSet::new());
-        let (mut queues, mut reservations) = (BTreeSet::new(), BTreeSet::new());
+        let (mut batches, mut changes) = (Vec::new(), 0);
         loop {
             match self.events.try_recv() {
-                Ok(batch) if batch.contains(&Event::Restored) => {
-                    return *self = Self::begin(replica);
+                Ok(batch) if changes < FOLLOWED => {
+                    changes += batch.len();
+                    batches.push(batch);
                 }
-                Ok(batch) => {
-                    for event in batch.iter() {
-                        jobs.extend(event.job().cloned());
-                        match event {
-                            Event::Node(node) => drop(nodes.insert(node.clone())),
-                            Event::Queue(queue) => drop(queues.insert(queue.clone())),
-                            Event::Reservation(name) => drop(reservations.insert(name.clone())),
-                            _ => {}
-                        }
-                    }
-                }
-                Err(TryRecvError::Lagged(_)) => return *self = Self::begin(replica),
+                Ok(_) | Err(TryRecvError::Lagged(_)) => return *self = Self::begin(replica),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
-        replica.look(|state| {
-            for job in jobs {
-                self.planner.update(Delta::of_job(state, &job));
+        let now = clock::moment();
+        let heard = replica.look(|state| {
+            for batch in batches {
+                self.following.take_in(state, &batch);
             }
-            for node in nodes {
-                self.planner.update(Delta::of_node(state, &node));
-            }
-            for queue in queues {
-                self.planner.update(Delta::of_queue(state, &queue));
-            }
-            for name in reservations {
-                self.planner.update(Delta::of_reservation(state, &name));
-            }
+            replica.sessions.with(|contacts| self.following.hear(state, contacts, now))
         });
-        let unusable = replica.sessions.unusable();
-        // Of those who are not heard any more nothing is known.
-        for node in self.heard.iter().filter(|node| !unusable.contains_key(*node)) {
-            self.planner.update(Delta::Unusable(node.clone(), BTreeMap::new()));
-        }
-        self.heard = unusable.keys().cloned().collect();
-        for (node, condition) in replica.sessions.conditions() {
-            self.planner.update(Delta::Condition(node, condition));
-        }
-        for (node, units) in unusable {
-            self.planner.update(Delta::Unusable(node, units));
-        }
-        let now = clock::now();
-        for (job, mut progress) in replica.sessions.steps() {
-            progress.at = progress.at.min(now);
-            self.planner.update(Delta::Progress(job, progress));
-        }
+        self.following.tell(heard);
     }
 }
 

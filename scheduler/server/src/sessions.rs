@@ -1,19 +1,15 @@
 //! What the leader holds of connected workers, shared between their streams, the services and the
 //! loops: [`Contacts`] under a lock, and a bell.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
-use trainyard_core::placement::{Condition, Progress};
-use trainyard_jobs::{AttemptRef, JobId, NodeId, SessionId, UnitId};
+use trainyard_jobs::{JobId, NodeId, SessionId};
 use trainyard_proto::v1;
 
 use crate::{
     clock,
-    decide::contacts::{Contacts, Live},
+    decide::contacts::{Contacts, Live, Tenants, Word},
 };
 
 /// All workers that the leader hears.
@@ -47,16 +43,9 @@ impl Sessions {
     }
 
     /// A worker has reported. What another life of it says is ignored.
-    pub(crate) fn heard(
-        &self,
-        node: &NodeId,
-        session: SessionId,
-        sample: Option<v1::NodeSample>,
-        held: Vec<v1::HeldAttempt>,
-        progress: Vec<(AttemptRef, v1::Progress)>,
-    ) {
-        let now = clock::monotonic();
-        if self.with(|contacts| contacts.heard(node, session, sample, held, progress, now)) {
+    pub(crate) fn heard(&self, node: &NodeId, session: SessionId, word: Word, tenants: &Tenants) {
+        let now = clock::moment();
+        if self.with(|contacts| contacts.heard(node, session, word, tenants, now)) {
             self.changed.notify_one();
         }
     }
@@ -64,22 +53,6 @@ impl Sessions {
     /// What is known of one worker.
     pub(crate) fn get(&self, node: &NodeId) -> Option<Live> {
         self.with(|contacts| contacts.get(node).cloned())
-    }
-
-    /// Units that cannot be handed out now, a node, with the reason.
-    pub(crate) fn unusable(&self) -> BTreeMap<NodeId, BTreeMap<UnitId, String>> {
-        self.with(|contacts| contacts.unusable())
-    }
-
-    /// How far each job says that it is.
-    pub(crate) fn steps(&self) -> Vec<(JobId, Progress)> {
-        self.with(|contacts| contacts.steps())
-    }
-
-    /// What each node's figures say of its units.
-    pub(crate) fn conditions(&self) -> BTreeMap<NodeId, Condition> {
-        let now = clock::monotonic();
-        self.with(|contacts| contacts.conditions(now))
     }
 
     /// The newest figures of a job's runs.

@@ -113,6 +113,7 @@ pub(crate) fn node(node: &Node, live: Option<Live>, silent_after: std::time::Dur
         registered_ms: node.registered.0,
         held,
         reservation: None,
+        used_last: Vec::new(),
     }
 }
 

@@ -35,6 +35,9 @@ pub(crate) struct NodeView {
     /// What holds on it now, or else comes next.
     #[serde(skip_serializing_if = "Option::is_none")]
     reservation: Option<ReservedView>,
+    /// Why it, or which of its units, is used last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    used_last: Vec<String>,
 }
 
 /// A reservation of a node.
@@ -109,6 +112,7 @@ impl From<v1::Node> for NodeView {
                 from_unix_ms: reservation.from_ms,
                 until_unix_ms: reservation.until_ms,
             }),
+            used_last: node.used_last,
         }
     }
 }
@@ -117,6 +121,12 @@ impl NodeView {
     /// The jobs that hold its units.
     pub(crate) fn jobs(&self) -> impl Iterator<Item = &str> {
         self.jobs.iter().map(String::as_str)
+    }
+
+    /// Why it, or which of its units, is used last, if so.
+    pub(crate) fn why_last(&self) -> Option<String> {
+        let (name, whys) = (&self.name, &self.used_last);
+        (!whys.is_empty()).then(|| format!("{name} is used last: {}", whys.join("; ")))
     }
 
     /// What an operator has to decide about.

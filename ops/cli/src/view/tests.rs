@@ -155,6 +155,7 @@ fn node() -> v1::Node {
     v1::Node {
         held: Vec::new(),
         reservation: None,
+        used_last: Vec::new(),
         id: "7d0000000000".into(),
         inventory: Some(v1::Inventory {
             name: "worker-1".into(),
@@ -289,6 +290,14 @@ fn nodes_and_units() {
     insta::assert_snapshot!("nodes_json", list(vec![NodeView::from(node())], Format::Json));
     insta::assert_snapshot!("gpus_table", list(DeviceView::all_of(&node()), Format::Table));
     insta::assert_snapshot!("gpus_wide", list(DeviceView::all_of(&node()), Format::Wide));
+}
+
+#[test]
+fn a_node_that_is_used_last_says_why() {
+    assert_eq!(NodeView::from(node()).why_last(), None);
+    let used_last = vec!["GPU-8f1c2a: it is 91 °C hot".into(), "jobs fail here".into()];
+    let view = NodeView::from(v1::Node { used_last, ..node() });
+    insta::assert_snapshot!(view.why_last().unwrap(), @"worker-1 is used last: GPU-8f1c2a: it is 91 °C hot; jobs fail here");
 }
 
 #[test]

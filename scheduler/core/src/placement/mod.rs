@@ -22,7 +22,7 @@ mod yard;
 
 pub use explain::{Blocker, BlockerKind, Change, Counterfactual, Explanation};
 pub use fit::{Hints, Host, Request, WHOLE, beside, matches};
-pub use health::Reading;
+pub use health::{Doubt, Lemons, Reading, Slowness, Stragglers, Strain, StrangersUse};
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
 pub use running::{Progress, Running, Stop};
 pub use score::{InvalidPrice, Mix, Price, Terms};

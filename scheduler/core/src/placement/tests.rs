@@ -5,6 +5,7 @@ mod bounded;
 mod elastic;
 mod exact;
 mod gavel;
+mod hints;
 mod host;
 mod migrate;
 mod parts;

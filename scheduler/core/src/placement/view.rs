@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
-    CheckpointId, Device, EndReason, JobId, JobPhase, Millis, NodeId, ProjectName, QueueSpec,
-    ReservationName, ReservationSpec, Timestamp, UnitId, spec::Resources,
+    CheckpointId, Device, JobId, JobPhase, Millis, NodeId, ProjectName, QueueSpec, ReservationName,
+    ReservationSpec, Timestamp, UnitId, spec::Resources,
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Event,
-    state::{Attempt, GoesOn, Job, Node, NodeState, Placement, PlacementState, State, Usage},
+    state::{Attempt, GoesOn, Job, Node, NodeState, State, Usage},
 };
 
 /// A change that the planner has to know of.
@@ -206,25 +206,9 @@ impl From<&Job> for Waiting {
     }
 }
 
-/// Nodes where a rank of the job failed by itself, or that were lost with it. Ranks that were
-/// stopped because another one failed say nothing of their node.
+/// Nodes where attempts of the job failed: it rather runs elsewhere.
 fn failed_on(job: &Job) -> BTreeSet<NodeId> {
-    let first_failure = |attempt: &Attempt| match &attempt.end {
-        Some(EndReason::RankFailed { rank, .. }) => Some(*rank),
-        _ => None,
-    };
-    let mut nodes = BTreeSet::new();
-    for attempt in &job.attempts {
-        let failed = first_failure(attempt);
-        let here = |placement: &&Placement| {
-            let ranks = u32::try_from(placement.units.len()).unwrap_or(u32::MAX);
-            let own = placement.first_rank..placement.first_rank.saturating_add(ranks);
-            failed.is_some_and(|rank| own.contains(&rank))
-                || placement.state == PlacementState::Lost
-        };
-        nodes.extend(attempt.placements.iter().filter(here).map(|p| p.node.clone()));
-    }
-    nodes
+    job.attempts.iter().flat_map(Attempt::failed_on).cloned().collect()
 }
 
 /// The units that are taken. Where a GPU was split otherwise when somebody took a share of it, all

@@ -356,6 +356,22 @@ impl Attempt {
         asked.speed.of_gang(self.gpu_types.keys().map(String::as_str))
     }
 
+    /// Nodes where a rank of it failed by itself, or that were lost with it. Ranks that were stopped
+    /// because another one failed say nothing of their node.
+    pub fn failed_on(&self) -> impl Iterator<Item = &NodeId> {
+        let failed = match &self.end {
+            Some(EndReason::RankFailed { rank, .. }) => Some(*rank),
+            _ => None,
+        };
+        let here = move |placement: &&Placement| {
+            let ranks = u32::try_from(placement.units.len()).unwrap_or(u32::MAX);
+            let own = placement.first_rank..placement.first_rank.saturating_add(ranks);
+            failed.is_some_and(|rank| own.contains(&rank))
+                || placement.state == PlacementState::Lost
+        };
+        self.placements.iter().filter(here).map(|placement| &placement.node)
+    }
+
     /// Its share on `node`.
     #[must_use]
     pub fn placement(&self, node: &NodeId) -> Option<&Placement> {

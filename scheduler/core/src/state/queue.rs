@@ -30,13 +30,19 @@ impl Usage {
     /// two of them. Integers alone, so that replicas agree.
     #[must_use]
     pub fn at(self, time: Timestamp, half_life: Millis) -> Self {
-        let (span, half) = (time.since(self.at).0, half_life.0.max(1));
-        let halvings = u32::try_from(span / half).unwrap_or(u32::MAX);
-        let whole = self.unit_ms.checked_shr(halvings).unwrap_or(0);
-        let part = u128::from(whole) * u128::from(span % half) / (2 * u128::from(half));
-        let unit_ms = whole.saturating_sub(u64::try_from(part).unwrap_or(u64::MAX));
+        let unit_ms = halved(self.unit_ms, time.since(self.at), half_life);
         Self { unit_ms, at: self.at.max(time) }
     }
+}
+
+/// What is left of an amount after a span: half for each half-life, and in a straight line between
+/// two of them.
+pub(crate) fn halved(amount: u64, span: Millis, half_life: Millis) -> u64 {
+    let (span, half) = (span.0, half_life.0.max(1));
+    let halvings = u32::try_from(span / half).unwrap_or(u32::MAX);
+    let whole = amount.checked_shr(halvings).unwrap_or(0);
+    let part = u128::from(whole) * u128::from(span % half) / (2 * u128::from(half));
+    whole.saturating_sub(u64::try_from(part).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -5,9 +5,12 @@
 pub mod admission;
 pub mod contacts;
 pub mod finishing;
+pub mod following;
 pub mod planning;
 pub mod reports;
 pub mod retention;
 pub mod room;
 pub mod session;
+#[cfg(test)]
+mod stage;
 pub mod watch;

@@ -1,14 +1,16 @@
 //! Rounds of planning: feed the planner what changed, ask it, and know when to ask again.
 
-use std::collections::BTreeMap;
-
 use trainyard_core::{
-    Event, Planner, State,
+    Event, State,
     command::StartAttempt,
-    placement::{Condition, Delta, Progress, Stop, WorkBudget},
+    placement::{Delta, Stop, WorkBudget},
 };
-use trainyard_jobs::{JobId, NodeId, Timestamp, UnitId};
-use trainyard_probe::planted;
+use trainyard_jobs::Timestamp;
+
+use super::{
+    contacts::{Contacts, Moment},
+    following::Following,
+};
 
 /// Work that one plan may do: about 50 ms of it, in jobs looked at and places tried. Doubled while a plan ends without having seen
 /// the whole queue and without a start, so that no job is out of sight for good.
@@ -20,10 +22,8 @@ const STOPS_LEVEL: u16 = 3;
 /// The planner of one term of leadership.
 #[derive(Debug)]
 pub struct Planning {
-    planner: Planner,
+    following: Following,
     budget: WorkBudget,
-    /// Whether the cluster's level knows stops.
-    stops: bool,
 }
 
 /// What one round says.
@@ -44,7 +44,7 @@ impl Planning {
     /// A planner that knows all of `state`.
     #[must_use]
     pub fn of(state: &State) -> Self {
-        Self { planner: Planner::of(state), budget: BUDGET, stops: knows_stops(state) }
+        Self { following: Following::of(state), budget: BUDGET }
     }
 
     /// Looks at everything: too much happened to follow.
@@ -54,41 +54,22 @@ impl Planning {
 
     /// Takes in what changed. `state` may be newer than the events.
     pub fn take_in(&mut self, state: &State, events: &[Event]) {
-        if self.stops != knows_stops(state) {
-            return self.start_over(state);
-        }
-        for event in events {
-            if matches!(event, Event::Node(_)) && planted("a planner deaf to nodes") {
-                continue;
-            }
-            if let Some(delta) = Delta::of_event(state, event) {
-                self.planner.update(delta);
-            }
-        }
+        self.following.take_in(state, events);
     }
 
-    /// Plans, with the units that workers say cannot be used or are better left alone, and what
-    /// their jobs say of how far they are.
-    pub fn round(
-        &mut self,
-        unusable: BTreeMap<NodeId, BTreeMap<UnitId, String>>,
-        conditions: BTreeMap<NodeId, Condition>,
-        progress: Vec<(JobId, Progress)>,
-        now: Timestamp,
-    ) -> Round {
-        for (node, condition) in conditions {
-            self.planner.update(Delta::Condition(node, condition));
-        }
-        for (job, mut progress) in progress {
-            // Nothing is known of the future, whatever a worker's clock says.
-            progress.at = progress.at.min(now);
-            self.planner.update(Delta::Progress(job, progress));
-        }
-        for (node, units) in unusable {
-            self.planner.update(Delta::Unusable(node, units));
-        }
-        let plan = self.planner.plan(now, self.budget);
-        let stops = if self.stops { plan.stops } else { Vec::new() };
+    /// What workers have said since the last round of units that cannot be used or are better left
+    /// alone, and of how far their jobs are: for [`Self::round`].
+    pub fn hear(&mut self, state: &State, contacts: &mut Contacts, now: Moment) -> Vec<Delta> {
+        self.following.hear(state, contacts, now)
+    }
+
+    /// Plans, with what was heard.
+    pub fn round(&mut self, heard: Vec<Delta>, now: Timestamp) -> Round {
+        self.following.tell(heard);
+        let plan = self.following.planner().plan(now, self.budget);
+        // In a cluster of an older level nobody is stopped for another.
+        let knows_stops = self.following.level() >= STOPS_LEVEL;
+        let stops = if knows_stops { plan.stops } else { Vec::new() };
         let started = !plan.starts.is_empty();
         self.budget = if plan.complete || started {
             BUDGET
@@ -98,9 +79,4 @@ impl Planning {
         let more_to_do = started || !stops.is_empty() || !plan.complete;
         Round { stops, starts: plan.starts, more_to_do, again: plan.again }
     }
-}
-
-/// The level that stops need. In a cluster of an older one nobody is stopped for another.
-fn knows_stops(state: &State) -> bool {
-    state.feature_level() >= STOPS_LEVEL
 }

@@ -29,10 +29,12 @@ pub(super) async fn run(replica: Replica) {
     let mut events = replica.events.subscribe();
     let mut planning = replica.look(Planning::of);
     loop {
-        let (unusable, steps) = (replica.sessions.unusable(), replica.sessions.steps());
-        let conditions = replica.sessions.conditions();
         let begun = Instant::now();
-        let round = planning.round(unusable, conditions, steps, clock::now());
+        let now = clock::moment();
+        // The state's lock first, as everywhere.
+        let heard = replica
+            .look(|state| replica.sessions.with(|contacts| planning.hear(state, contacts, now)));
+        let round = planning.round(heard, now.wall);
         let planned = Instant::now();
         let rest = (REST * (planned - begun)).min(GATHER);
         let stopped = stop(&replica, round.stops).await;

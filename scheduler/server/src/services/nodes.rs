@@ -10,7 +10,10 @@ use trainyard_jobs::JobPhase;
 use trainyard_proto::v1;
 
 use super::{members, reservations};
-use crate::{access::Caller, clock, error::Failure, probes, replica::Replica, views};
+use crate::{
+    access::Caller, clock, decide::contacts::tenants, error::Failure, probes, replica::Replica,
+    views,
+};
 
 /// What stands for a job of a project that the caller does not see, where a unit is taken by one.
 const FOREIGN: &str = "another";
@@ -28,6 +31,11 @@ pub(super) async fn list(
             let inventory = &node.inventory;
             let (name, labels) = (inventory.name.as_str(), &inventory.labels);
             view.reservation = reservations::of_node(state, name, labels, now);
+            if node.state == NodeState::Up {
+                view.used_last = replica
+                    .sessions
+                    .with(|contacts| contacts.remarks(&node.id, &tenants(state, &node.id), now));
+            }
             for owner in view.owners.iter_mut().filter_map(|owner| owner.attempt.as_mut()) {
                 let job = owner.job.parse().ok().and_then(|id| state.job(&id));
                 if job.is_none_or(|job| !caller.sees(&job.spec.project)) {

@@ -11,7 +11,10 @@ use trainyard_proto::v1::{self, scheduler_message::Body};
 
 use super::Answers;
 use crate::{
-    decide::session::{Attendance, Greeting, Parting, desired_set, progress, unknown},
+    decide::{
+        contacts::{Word, tenants},
+        session::{Attendance, Greeting, Parting, desired_set, progress, unknown},
+    },
     error::Failure,
     machine::Events,
     peer,
@@ -138,8 +141,10 @@ fn heard(
         return Err(Failure::Invalid("a session greets once".into()));
     };
     let progress = progress(heartbeat.progress);
-    let held = replica.look(|state| unknown(state, heartbeat.held));
-    replica.sessions.heard(&here.node, here.session, heartbeat.sample, held, progress);
+    let (held, tenants) =
+        replica.look(|state| (unknown(state, heartbeat.held), tenants(state, &here.node)));
+    let word = Word { sample: heartbeat.sample, held, progress };
+    replica.sessions.heard(&here.node, here.session, word, &tenants);
     Ok(())
 }
 

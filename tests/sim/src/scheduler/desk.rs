@@ -11,7 +11,7 @@ use trainyard_raft::{Applied, Input, ProposeError, ReadError};
 use trainyard_scheduler::{
     Failure,
     decide::{
-        contacts::Contacts,
+        contacts::{Contacts, Moment},
         finishing::finishing,
         planning::Planning,
         retention::{Surplus, surplus},
@@ -265,11 +265,12 @@ impl Life {
         if leading.outstanding > 0 || around.now < leading.plan_at {
             return;
         }
-        let unusable = self.desk.contacts.unusable();
-        let steps = self.desk.contacts.steps();
-        let heard = std::time::Duration::from_millis(around.now);
-        let conditions = self.desk.contacts.conditions(heard);
-        let round = leading.planning.round(unusable, conditions, steps, Timestamp(wall));
+        let now = Moment { running: mono(around.now), wall: Timestamp(wall) };
+        let contacts = &mut self.desk.contacts;
+        let heard = trainyard_scheduler::machine::read(&self.state, |state| {
+            leading.planning.hear(state, contacts, now)
+        });
+        let round = leading.planning.round(heard, now.wall);
         let term = leading.term;
         leading.outstanding = round.starts.len() + round.stops.len();
         leading.failed = false;

@@ -7,13 +7,15 @@ use trainyard_core::{
     Command,
     command::{Mutation, SetQueue, Submit},
 };
-use trainyard_jobs::{AttemptRef, Digest, IdempotencyKey, JobId, JobSpec, queue::ROOT};
+use trainyard_jobs::{AttemptRef, Digest, IdempotencyKey, JobId, JobSpec, Timestamp, queue::ROOT};
 use trainyard_proto::v1;
 use trainyard_raft::Input;
 use trainyard_scheduler::{
     Failure,
     decide::{
-        admission, reports,
+        admission,
+        contacts::{Moment, Word, tenants},
+        reports,
         session::{Attendance, Greeting, desired_set, progress, unknown},
     },
 };
@@ -40,7 +42,7 @@ impl Life {
                 }
             }
             Letter::Up { stream, number, body: Up::Beat(beat) } => {
-                self.heard(around, stream, number, beat);
+                self.heard(around, wall, stream, number, beat);
             }
             Letter::Up { stream, body: Up::Roll(held), .. } => {
                 self.rolled(around, wall, stream, &held);
@@ -193,7 +195,7 @@ impl Life {
     }
 
     /// A heartbeat. A stream with a gap is broken.
-    fn heard(&mut self, around: &mut Around, id: u64, number: u64, beat: v1::Heartbeat) {
+    fn heard(&mut self, around: &mut Around, wall: u64, id: u64, number: u64, beat: v1::Heartbeat) {
         let leads = self.leading_term();
         let Some(stream) = self.desk.streams.get_mut(&id) else { return };
         if number != stream.read + 1 {
@@ -207,10 +209,12 @@ impl Life {
         if let Some(term) = leads {
             around.tell(Fact::Heard { term, node: &node, session });
         }
-        let now = std::time::Duration::from_millis(around.now);
+        let now =
+            Moment { running: std::time::Duration::from_millis(around.now), wall: Timestamp(wall) };
         let progress = progress(beat.progress);
-        let held = self.look(|state| unknown(state, beat.held));
-        if self.desk.contacts.heard(&node, session, beat.sample, held, progress, now) {
+        let (held, tenants) = self.look(|state| (unknown(state, beat.held), tenants(state, &node)));
+        let word = Word { sample: beat.sample, held, progress };
+        if self.desk.contacts.heard(&node, session, word, &tenants, now) {
             self.desk.figures_changed(around.now);
         }
         self.send_down(around, id, Down::Pong);
