@@ -12,6 +12,7 @@ mod figures;
 mod launch;
 mod logs;
 mod mps;
+mod network;
 mod order;
 mod pins;
 mod prepare;
@@ -23,9 +24,9 @@ mod watch;
 
 pub(crate) use dir::AttemptDir;
 pub(crate) use end::report_never_ran;
-pub(crate) use environment::Network;
 pub(crate) use launch::ShimProgram;
 pub(crate) use mps::Mps;
+pub(crate) use network::Network;
 pub use order::{Order, Work};
 pub(crate) use pins::Pins;
 pub(crate) use registry::{Entry, Registry};

@@ -48,9 +48,12 @@ pub struct Config {
     /// Binds the ranks of a job with `cpus_per_rank` to processors of their own, near their GPUs.
     pub pin_cpus: bool,
     /// The network interface by which ranks reach each other: `GLOO_SOCKET_IFNAME` and
-    /// `NCCL_SOCKET_IFNAME` of theirs. Default: for Gloo, which uses one alone, the one that has
-    /// the node's address; NCCL looks for itself.
+    /// `NCCL_SOCKET_IFNAME` of theirs. Default: the one that has the node's address; for NCCL, where
+    /// there is no HCA, also those nearest to its GPUs that are no slower.
     pub network_interface: Option<String>,
+    /// The HCAs by which ranks of several nodes reach each other: `NCCL_IB_HCA` of theirs. An empty
+    /// list leaves it to NCCL. Default: those nearest to their GPUs.
+    pub hcas: Option<Vec<String>>,
     /// First and last port from which an attempt's `MASTER_PORT` is chosen.
     pub ports: (u16, u16),
     /// Certificates and keys: `ca.crt`, `node.crt`, `node.key`. Default: `pki` in `data_dir`.
@@ -90,6 +93,7 @@ impl Default for Config {
             mps: false,
             pin_cpus: true,
             network_interface: None,
+            hcas: None,
             ports: (20_000, 20_999),
             pki_dir: None,
             metrics_listen: None,
