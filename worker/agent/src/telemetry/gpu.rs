@@ -14,9 +14,13 @@ use nvml_wrapper::{
 use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, UnitId};
 use trainyard_proto::v1::DeviceSample;
 
-use self::parts::Offer;
+use self::{
+    links::{Linked, islands},
+    parts::Offer,
+};
 use crate::{network::Place, pinning::machine::Machine, shares::GpuMemory};
 
+mod links;
 mod parts;
 
 /// The names under which the driver installs the library; the second is for development.
@@ -101,6 +105,24 @@ impl Gpus {
             Some((unit.clone(), machine.place_of(&bus_id)?))
         };
         self.units.iter().filter_map(place).collect()
+    }
+
+    /// The numbers of the GPUs that have direct links to each other; nothing if NVML does not tell. One
+    /// that has fallen off the bus is in no island.
+    pub(crate) fn islands(&self) -> Option<Vec<BTreeSet<u32>>> {
+        let nvml = self.nvml.as_ref()?;
+        let mut all = Vec::new();
+        for index in self.units.keys() {
+            match nvml.device_by_index(*index).and_then(|gpu| Linked::of(*index, &gpu)) {
+                Ok(linked) => all.push(linked),
+                Err(NvmlError::GpuLost) => {}
+                Err(error) => {
+                    tracing::debug!(index, %error, "no word of NVLink");
+                    return None;
+                }
+            }
+        }
+        Some(islands(&all))
     }
 
     /// Live figures. `own` gives the processes of our attempts, asked for only if any process

@@ -14,8 +14,12 @@ use crate::config::Config;
 /// The label that says which GPUs share a NUMA node.
 const NUMA: &str = "numa";
 
+/// The label that says which GPUs have direct links to each other.
+const NVLINK: &str = "nvlink";
+
 /// The node's inventory. CPU slots are offered as configured, else where there are no GPUs. Which
-/// GPUs share a NUMA node is told in the label `numa`, unless an operator did.
+/// GPUs share a NUMA node or have direct links is told in the labels `numa` and `nvlink`, unless an
+/// operator did.
 pub(crate) fn inventory(
     config: &Config,
     (gpus, near): (&Gpus, &BTreeMap<UnitId, u32>),
@@ -25,10 +29,14 @@ pub(crate) fn inventory(
     let mut devices = gpus.devices();
     let slots = config.slots.unwrap_or(if devices.is_empty() { cpus } else { 0 });
     let mut labels = config.labels.clone();
-    if let Some(groups) = numa_groups(&devices, near)
-        && !labels.contains_key(NUMA)
-    {
-        labels.insert(NUMA.to_owned(), groups);
+    let found = [
+        (NUMA, numa_groups(&devices, near)),
+        (NVLINK, gpus.islands().and_then(|islands| grouped(&islands))),
+    ];
+    for (label, groups) in found {
+        if let Some(groups) = groups {
+            labels.entry(label.to_owned()).or_insert(groups);
+        }
     }
     devices.extend(cpu_slots(slots));
     Inventory {
@@ -51,9 +59,14 @@ fn numa_groups(devices: &BTreeMap<UnitId, Device>, near: &BTreeMap<UnitId, u32>)
         let numa = near.get(device.part.parent().unwrap_or(unit))?;
         groups.entry(*numa).or_default().insert(device.index);
     }
+    grouped(&groups.into_values().collect::<Vec<_>>())
+}
+
+/// Groups as a label has them; nothing where all are in one.
+fn grouped(groups: &[BTreeSet<u32>]) -> Option<String> {
     let list =
         |group: &BTreeSet<u32>| group.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    (groups.len() > 1).then(|| groups.values().map(list).collect::<Vec<_>>().join(";"))
+    (groups.len() > 1).then(|| groups.iter().map(list).collect::<Vec<_>>().join(";"))
 }
 
 fn cpu_slots(slots: u32) -> BTreeMap<UnitId, Device> {
