@@ -22,7 +22,7 @@ mod trainer;
 mod transfer;
 mod watch;
 
-pub(crate) use dir::AttemptDir;
+pub(crate) use dir::{AttemptDir, attempts};
 pub(crate) use end::report_never_ran;
 pub(crate) use launch::ShimProgram;
 pub(crate) use mps::Mps;

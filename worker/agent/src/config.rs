@@ -12,7 +12,7 @@ use figment::{
     providers::{Env, Format as _, Serialized, Toml},
 };
 use serde::{Deserialize, Serialize};
-use trainyard_jobs::{MAX_SHARES, NodeName};
+use trainyard_jobs::{BitRate, Bytes, MAX_SHARES, NodeName};
 
 use crate::error::ConfigError;
 
@@ -54,6 +54,12 @@ pub struct Config {
     /// The HCAs by which ranks of several nodes reach each other: `NCCL_IB_HCA` of theirs. An empty
     /// list leaves it to NCCL. Default: those nearest to their GPUs.
     pub hcas: Option<Vec<String>>,
+    /// Disk space to offer to attempts. Default: what the file system of `data_dir` has free beside
+    /// what they have there.
+    pub disk: Option<Bytes>,
+    /// Bandwidth to offer to ranks. Default: that of the HCAs nearest to the GPUs, or else of the
+    /// interface that has the node's address, as far as Linux tells.
+    pub network: Option<BitRate>,
     /// First and last port from which an attempt's `MASTER_PORT` is chosen.
     pub ports: (u16, u16),
     /// Certificates and keys: `ca.crt`, `node.crt`, `node.key`. Default: `pki` in `data_dir`.
@@ -94,6 +100,8 @@ impl Default for Config {
             pin_cpus: true,
             network_interface: None,
             hcas: None,
+            disk: None,
+            network: None,
             ports: (20_000, 20_999),
             pki_dir: None,
             metrics_listen: None,

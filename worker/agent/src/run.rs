@@ -84,10 +84,14 @@ impl Agent {
         let places = gpus.places(&machine);
         let near = places.iter().filter_map(|(unit, place)| Some((unit.clone(), place.numa?)));
         let near = near.collect();
-        let inventory = inventory(config, (&gpus, &near), dir);
+        let mut inventory = inventory(config, (&gpus, &near), dir);
         let processors = if config.pin_cpus { machine.processors() } else { Vec::new() };
         let reached = interface_of(&inventory.address);
         let cards = Cards::new(&config.sysfs, places_of_units(&places, &inventory), addressed());
+        inventory.network = config.network.unwrap_or_else(|| {
+            let gpus: Vec<&UnitId> = places.keys().collect();
+            cards.bandwidth(reached.as_deref(), &gpus)
+        });
         let (registry, counters) = (Arc::new(Registry::default()), Counters::default());
         let sampler = start_sampler(gpus, dir, &registry)?;
         let (leader, leaders) = watch::channel(None);

@@ -373,7 +373,7 @@ impl Yard {
 
 impl From<&Request> for Load {
     fn from(r: &Request) -> Self {
-        Self { share: r.share, host: r.host() }
+        Self { share: r.share, host: r.host }
     }
 }
 

@@ -7,7 +7,9 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Exp1;
 use trainyard_core::Command;
-use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, Inventory, NodeId, SessionId, UnitId};
+use trainyard_jobs::{
+    BitRate, Bytes, Device, DeviceKind, GpuPart, Inventory, NodeId, SessionId, UnitId,
+};
 use uuid::Uuid;
 
 use super::{Happening, Replay};
@@ -141,6 +143,8 @@ impl Machines {
             ports: (20_000, 20_000 + ports),
             labels: rack.collect(),
             version: env!("CARGO_PKG_VERSION").into(),
+            disk: Bytes(0),
+            network: BitRate(0),
         })
     }
 }

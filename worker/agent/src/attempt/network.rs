@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_gang_on_several_nodes_goes_by_the_cards_near_its_gpus() {
-        let network = network(&dgx(), &Config::default());
+        let machine = dgx();
+        let network = network(&machine, &Config::default());
         let two = ["GPU-2", "GPU-3"];
         assert_eq!(
             told(&network, &work(&two, 2)),
@@ -151,7 +152,11 @@ mod tests {
     fn all_cards_need_no_name_and_nothing_is_told_where_nothing_is_known() {
         let mut machine = Sysfs::new();
         machine.gpu("GPU-0", "pci0000:80/0000:80:01.0/0000:82:00.0", 1);
-        machine.hca("mlx5_0", ("pci0000:80/0000:80:02.0/0000:83:00.0", 1), ("4: ACTIVE", "Ethernet"));
+        machine.hca(
+            "mlx5_0",
+            ("pci0000:80/0000:80:02.0/0000:83:00.0", 1),
+            ("4: ACTIVE", "Ethernet"),
+        );
         let network = network(&machine, &Config::default());
         assert_eq!(
             told(&network, &work(&["GPU-0"], 2)),
@@ -167,14 +172,14 @@ mod tests {
             hcas: Some(vec!["mlx5_8".into(), "mlx5_9".into()]),
             ..Config::default()
         };
-        let work = work(&["GPU-0"], 2);
+        let (machine, work) = (dgx(), work(&["GPU-0"], 2));
         assert_eq!(
-            told(&network(&dgx(), &named), &work),
+            told(&network(&machine, &named), &work),
             "GLOO_SOCKET_IFNAME=ib0 NCCL_IB_HCA==mlx5_8,mlx5_9 NCCL_SOCKET_IFNAME==ib0"
         );
         let none = Config { hcas: Some(Vec::new()), ..Config::default() };
         assert_eq!(
-            told(&network(&dgx(), &none), &work),
+            told(&network(&machine, &none), &work),
             "GLOO_SOCKET_IFNAME=eth0 NCCL_SOCKET_IFNAME==eth0"
         );
     }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use trainyard_jobs::UnitId;
+use trainyard_jobs::{BitRate, UnitId};
 
 use super::near::{Place, nearest};
 
@@ -31,6 +31,8 @@ pub(crate) struct Hca {
     pub(crate) name: String,
     /// Whether that link is `InfiniBand`, not Ethernet.
     infiniband: bool,
+    /// Bits a second, of all ports with a link.
+    rate: u64,
     place: Place,
 }
 
@@ -61,8 +63,10 @@ impl Cards {
             let ports: Vec<PathBuf> = ports.filter(linked).collect();
             let layer = |port: &PathBuf| read(&port.join("link_layer"));
             let infiniband = ports.iter().any(|port| layer(port).as_deref() == Some("InfiniBand"));
+            let rates = ports.iter().filter_map(|port| rate(&read(&port.join("rate"))?));
+            let rate = rates.fold(0, u64::saturating_add);
             let place = place(&card.join("device"));
-            (!ports.is_empty()).then_some(Hca { name, infiniband, place })
+            (!ports.is_empty()).then_some(Hca { name, infiniband, rate, place })
         };
         names(&self.sysfs.join("class/infiniband")).into_iter().filter_map(hca).collect()
     }
@@ -90,6 +94,17 @@ impl Cards {
         let serving: Vec<&Interface> = all.iter().filter(serves).collect();
         let near = nearest(&self.places(units), &serving, |card| &card.place);
         near.into_iter().map(|card| card.name.clone()).chain([reached.to_owned()]).collect()
+    }
+
+    /// What ranks on these units have to reach others by, all together: the cards nearest to them, or
+    /// else the interface by which the node is reached.
+    pub(crate) fn bandwidth(&self, reached: Option<&str>, units: &[&UnitId]) -> BitRate {
+        let all = self.hcas();
+        let near = self.nearest_hcas(&all, units);
+        let cards = near.iter().map(|hca| hca.rate).fold(0, u64::saturating_add);
+        let file = reached.map(|name| self.sysfs.join("class/net").join(name).join("speed"));
+        let interface = || read(&file?)?.parse::<u64>().ok()?.checked_mul(1_000_000);
+        BitRate(if cards > 0 { cards } else { interface().unwrap_or(0) })
     }
 
     /// Interfaces that are cards and have a link.
@@ -123,6 +138,12 @@ pub(crate) fn place(device: &Path) -> Place {
     // Minus one where the firmware does not tell.
     let numa = read(&device.join("numa_node")).and_then(|text| text.parse().ok());
     Place { path, numa }
+}
+
+/// Bits a second of a port's `400 Gb/sec (4X NDR)`.
+fn rate(text: &str) -> Option<u64> {
+    let number = text.split_once(" Gb/sec")?.0;
+    format!("{number}Gbps").parse().ok().map(|BitRate(bits)| bits)
 }
 
 fn read(path: &Path) -> Option<String> {

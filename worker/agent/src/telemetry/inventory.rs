@@ -39,15 +39,19 @@ pub(crate) fn inventory(
         }
     }
     devices.extend(cpu_slots(slots));
+    let host = Host::new(data_dir);
     Inventory {
         name: config.name.clone(),
         address: config.reachable_address(),
         devices,
         cpus,
-        memory: Host::new(data_dir).memory(),
+        memory: host.memory(),
         ports: config.ports,
         labels,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        disk: config.disk.unwrap_or_else(|| host.disk()),
+        // What network there is hangs on where the GPUs are, so the caller knows it.
+        network: config.network.unwrap_or_default(),
     }
 }
 
@@ -85,6 +89,8 @@ fn cpu_slots(slots: u32) -> BTreeMap<UnitId, Device> {
 
 #[cfg(test)]
 mod tests {
+    use trainyard_jobs::BitRate;
+
     use super::*;
 
     #[test]
@@ -100,6 +106,11 @@ mod tests {
         let all = inventory(&Config::default(), (&gpus, &BTreeMap::new()), dir.path());
         assert_eq!(all.devices.len(), usize::try_from(all.cpus).unwrap());
         assert!(all.memory.0 > 0);
+        assert!(all.disk.0 > 0 && all.network.is_zero());
+        let (disk, network) = (Bytes(1 << 40), BitRate(1 << 30));
+        let said = Config { disk: Some(disk), network: Some(network), ..Config::default() };
+        let said = inventory(&said, (&gpus, &BTreeMap::new()), dir.path());
+        assert_eq!((said.disk, said.network), (disk, network));
         let config = Config { slots: Some(3), ..Config::default() };
         let three = inventory(&config, (&gpus, &BTreeMap::new()), dir.path());
         assert_eq!(three.devices.len(), 3);

@@ -78,7 +78,7 @@ pub(crate) const INFINIBAND: &str = "InfiniBand";
 
 /// The root port of each of four pairs of a GPU and its card on either socket.
 pub(crate) fn port_of(nth: u32) -> (String, i32) {
-    let bus = [0x15, 0x26, 0x37, 0x48, 0x87, 0x98, 0xa9, 0xba][nth as usize];
+    let bus = [0x15, 0x26, 0x37, 0x48, 0x87, 0x98, 0xa9, 0xba][usize::try_from(nth).unwrap()];
     let bridge = format!("pci0000:{bus:02x}/0000:{bus:02x}:01.0/0000:{:02x}:00.0", bus + 1);
     (bridge, i32::from(nth >= 4))
 }
@@ -89,7 +89,11 @@ pub(crate) fn dgx() -> Sysfs {
     let mut machine = Sysfs::new();
     for nth in 0..8 {
         let (bridge, numa) = port_of(nth);
-        machine.gpu(&format!("GPU-{nth}"), &format!("{bridge}/0000:02:00.0/0000:0{nth}:00.0"), numa);
+        machine.gpu(
+            &format!("GPU-{nth}"),
+            &format!("{bridge}/0000:02:00.0/0000:0{nth}:00.0"),
+            numa,
+        );
         let at = format!("{bridge}/0000:02:01.0/0000:1{nth}:00.0");
         machine.hca(&format!("mlx5_{nth}"), (&at, numa), (ACTIVE, INFINIBAND));
     }
@@ -161,6 +165,21 @@ fn sockets_go_by_what_is_near_and_not_slow() {
     assert_eq!(near("bond0", "GPU-7"), "bond0", "no card of which the speed is known");
     let unaddressed = Cards { addressed: BTreeSet::from(["eth0".into()]), ..cards.clone() };
     assert_eq!(unaddressed.nearest_interfaces("eth0", &[&UnitId("GPU-7".into())]).len(), 1);
+}
+
+#[test]
+fn a_node_has_the_bandwidth_of_what_its_gpus_reach_others_by() {
+    let machine = dgx();
+    let cards = machine.cards();
+    let units: Vec<UnitId> = (0..8).map(|nth| UnitId(format!("GPU-{nth}"))).collect();
+    let units: Vec<&UnitId> = units.iter().collect();
+    assert_eq!(cards.bandwidth(Some("eth1"), &units), "3.2Tbps".parse().unwrap());
+    assert_eq!(cards.bandwidth(Some("eth1"), &[]), "100Gbps".parse().unwrap(), "no GPU");
+    assert_eq!(cards.bandwidth(None, &[]), BitRate(0));
+    machine.write("class/net/eth1/speed", "-1");
+    assert_eq!(cards.bandwidth(Some("eth1"), &[]), BitRate(0), "Linux does not tell");
+    assert_eq!(rate("2.5 Gb/sec (1X SDR)"), Some(2_500_000_000));
+    assert_eq!(rate("fast"), None);
 }
 
 #[test]

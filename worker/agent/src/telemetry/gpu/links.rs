@@ -102,12 +102,13 @@ mod tests {
         let switched = [gpu(0, &[90, 91]), gpu(1, &[90, 91]), gpu(2, &[91])];
         assert_eq!(found(&switched), [[0, 1, 2]]);
         assert_eq!(found(&[gpu(0, &[]), gpu(1, &[])]), [[0], [1]], "nothing links them");
-        assert_eq!(found(&[]), [[]; 0]);
+        assert!(found(&[]).is_empty());
     }
 
     #[test]
     fn a_switch_that_is_on_no_bus_joins_those_that_hang_on_it() {
-        let on_switch = |index| Linked { ends: BTreeSet::from([End::Elsewhere]), ..gpu(index, &[]) };
+        let on_switch =
+            |index| Linked { ends: BTreeSet::from([End::Elsewhere]), ..gpu(index, &[]) };
         assert_eq!(found(&[on_switch(0), gpu(1, &[]), on_switch(2)]), [vec![0, 2], vec![1]]);
     }
 }
