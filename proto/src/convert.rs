@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use trainyard_jobs::{
-    AttemptNo, AttemptRef, Bytes, Device, DeviceKind, FileEntry, Generation, GpuPart, Inventory,
-    OverMemory, RankExit, Revision, UnitId, check_parts,
+    AttemptNo, AttemptRef, BitRate, Bytes, Device, DeviceKind, FileEntry, Generation, GpuPart,
+    Inventory, OverMemory, RankExit, Revision, UnitId, check_parts,
 };
 
 use crate::v1;
@@ -186,6 +186,8 @@ impl From<&Inventory> for v1::Inventory {
             last_port: u32::from(i.ports.1),
             labels: i.labels.clone().into_iter().collect(),
             version: i.version.clone(),
+            disk: i.disk.0,
+            network: i.network.0,
         }
     }
 }
@@ -218,6 +220,8 @@ impl TryFrom<v1::Inventory> for Inventory {
             ports: (port(i.first_port)?, port(i.last_port)?),
             labels: i.labels.into_iter().collect(),
             version: i.version,
+            disk: Bytes(i.disk),
+            network: BitRate(i.network),
         })
     }
 }

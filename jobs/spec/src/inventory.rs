@@ -1,10 +1,10 @@
-//! What a node has to offer: devices, processors, memory.
+//! What a node has to offer: devices, processors, memory, disk, network.
 
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, NodeName};
+use crate::{BitRate, Bytes, NodeName};
 
 mod part;
 
@@ -90,4 +90,10 @@ pub struct Inventory {
     pub labels: BTreeMap<String, String>,
     /// The agent's version.
     pub version: String,
+    /// Disk space for attempts, in all; none where the agent does not tell.
+    #[serde(default, skip_serializing_if = "Bytes::is_zero")]
+    pub disk: Bytes,
+    /// Bandwidth of its network; none where the agent does not tell.
+    #[serde(default, skip_serializing_if = "BitRate::is_zero")]
+    pub network: BitRate,
 }

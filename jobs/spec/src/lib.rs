@@ -37,4 +37,4 @@ pub use reservation::{NodeSelection, Purpose, ReservationSpec};
 pub use role::Role;
 pub use spec::JobSpec;
 pub use token::{JoinRole, Projects, Secret, Token, TokenKind};
-pub use units::{Bytes, Millis, Timestamp, Usd};
+pub use units::{BitRate, Bytes, Millis, Timestamp, Usd};

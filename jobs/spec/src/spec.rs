@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, DeviceKind, Digest, JobName, Millis, ModelName, ProjectName, Timestamp};
+use crate::{
+    BitRate, Bytes, DeviceKind, Digest, JobName, Millis, ModelName, ProjectName, Timestamp,
+};
 
 mod check;
 mod error;
@@ -101,6 +103,15 @@ pub struct Resources {
     #[schemars(extend("examples" = ["64GiB"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_per_rank: Option<Bytes>,
+    /// Disk space of its node that each rank counts on, for what its attempt fetches and writes there.
+    /// Nobody else is promised it.
+    #[schemars(extend("examples" = ["200GB"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_per_rank: Option<Bytes>,
+    /// Bandwidth of its node's network that each rank counts on. Nobody else is promised it.
+    #[schemars(extend("examples" = ["10Gbps"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_per_rank: Option<BitRate>,
     /// At most this many ranks on one node.
     #[schemars(range(min = 1), extend("examples" = [8]))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +138,8 @@ impl Default for Resources {
             min_gpu_memory: None,
             cpus_per_rank: None,
             memory_per_rank: None,
+            disk_per_rank: None,
+            network_per_rank: None,
             max_ranks_per_node: None,
             compact: false,
             node_labels: BTreeMap::new(),
@@ -298,6 +311,12 @@ impl JobSpec {
     pub const fn needs_level_5(&self) -> bool {
         let Resources { gpu_fraction, cpus_per_rank, memory_per_rank, .. } = &self.resources;
         gpu_fraction.is_some() || cpus_per_rank.is_some() || memory_per_rank.is_some()
+    }
+
+    /// Whether it uses keys that a scheduler of feature level 5 does not know.
+    #[must_use]
+    pub const fn needs_level_6(&self) -> bool {
+        self.resources.disk_per_rank.is_some() || self.resources.network_per_rank.is_some()
     }
 
     /// When it should be done.

@@ -1,4 +1,4 @@
-//! Quantities with their units: bytes, milliseconds, instants, money. Integers only, because
+//! Quantities with their units: bytes, bandwidth, milliseconds, instants, money. Integers only, because
 //! replicas must agree to the last bit.
 
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
@@ -12,6 +12,10 @@ pub use parse::InvalidQuantity;
 /// A size in bytes. Reads `40GB` (powers of 1000) and `40GiB` (powers of 1024).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Bytes(pub u64);
+
+/// A bandwidth in bits a second. Reads `10Gbps` (powers of 1000).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct BitRate(pub u64);
 
 /// A span of time in milliseconds. Reads `90s`, `10m`, `1h30m`, `2d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -57,6 +61,23 @@ impl fmt::Display for Bytes {
             [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
         match UNITS.into_iter().find(|(_, size)| self.0 >= *size) {
             None => f.pad(&format!("{} B", self.0)),
+            Some((unit, size)) => {
+                f.pad(&format!("{}.{} {unit}", self.0 / size, self.0 % size * 10 / size))
+            }
+        }
+    }
+}
+
+impl fmt::Display for BitRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u64); 4] = [
+            ("Tbps", 1_000_000_000_000),
+            ("Gbps", 1_000_000_000),
+            ("Mbps", 1_000_000),
+            ("kbps", 1000),
+        ];
+        match UNITS.into_iter().find(|(_, size)| self.0 >= *size) {
+            None => f.pad(&format!("{} bps", self.0)),
             Some((unit, size)) => {
                 f.pad(&format!("{}.{} {unit}", self.0 / size, self.0 % size * 10 / size))
             }
@@ -160,6 +181,12 @@ text_quantity!(
     "a size such as 40GB"
 );
 text_quantity!(
+    BitRate,
+    parse::bit_rate,
+    "^[0-9]+(\\.[0-9]+)? *(bps|kbps|Mbps|Gbps|Tbps)$",
+    "a bandwidth such as 10Gbps"
+);
+text_quantity!(
     Millis,
     parse::millis,
     "^([0-9]+(\\.[0-9]+)?(ms|s|m|h|d|w))+$",
@@ -169,6 +196,24 @@ text_quantity!(
 impl Bytes {
     fn exact(self) -> String {
         format!("{}B", self.0)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl BitRate {
+    fn exact(self) -> String {
+        format!("{}bps", self.0)
+    }
+
+    /// Whether it is none.
+    #[must_use]
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
     }
 }
 

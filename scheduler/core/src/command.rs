@@ -191,8 +191,10 @@ impl Command {
     pub fn level(&self) -> u16 {
         match self {
             // An older member takes parts of GPUs for whole ones.
+            Self::RegisterNode { inventory, .. } if has_more(inventory) => PLACES_LEVEL,
             Self::RegisterNode { inventory, .. } if has_parts(inventory) => PARTS_LEVEL,
             Self::ReportEnded(report) if report.over_memory.is_some() => PARTS_LEVEL,
+            Self::Submit(submit) if submit.spec.needs_level_6() => PLACES_LEVEL,
             Self::Submit(submit) if submit.spec.needs_level_5() => 5,
             Self::CreateReservation(_) | Self::DeleteReservation { .. } => 4,
             // An older member refuses the keys that it does not know.
@@ -225,6 +227,11 @@ pub const PLACES_LEVEL: u16 = 6;
 
 fn has_parts(inventory: &Inventory) -> bool {
     inventory.devices.values().any(|device| !device.part.is_whole())
+}
+
+/// Whether it has what a member of an older version would drop.
+const fn has_more(inventory: &Inventory) -> bool {
+    !inventory.disk.is_zero() || !inventory.network.is_zero()
 }
 
 /// Who asks for a mutation, and under which key, so that asking twice does it once.

@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) use parts::{shares, slices};
 pub(crate) use tokens::secret;
 use trainyard_jobs::{
-    AttemptPhase, AttemptRef, Bytes, CheckpointPart, Device, DeviceKind, Digest, FileEntry,
-    GpuPart, IdempotencyKey, Inventory, JobId, JobPhase, JobSpec, Millis, NodeId, NodeSelection,
-    Purpose, QueueSpec, RankExit, ReservationSpec, SessionId, Timestamp, TokenId, UnitId,
+    AttemptPhase, AttemptRef, BitRate, Bytes, CheckpointPart, Device, DeviceKind, Digest,
+    FileEntry, GpuPart, IdempotencyKey, Inventory, JobId, JobPhase, JobSpec, Millis, NodeId,
+    NodeSelection, Purpose, QueueSpec, RankExit, ReservationSpec, SessionId, Timestamp, TokenId,
+    UnitId,
 };
 use uuid::Uuid;
 
@@ -114,6 +115,8 @@ pub(crate) fn inventory(name: &str, slots: u32) -> Inventory {
         ports: (20_000, 20_009),
         labels: BTreeMap::new(),
         version: "0".into(),
+        disk: Bytes(0),
+        network: BitRate(0),
     }
 }
 

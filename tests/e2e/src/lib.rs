@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod linear;
 pub mod load;
 pub mod network;
+pub mod nvml;
 pub mod pki;
 pub mod ports;
 pub mod process;

@@ -114,6 +114,37 @@ pub struct Held {
     pub units: Vec<String>,
 }
 
+/// A GPU or a part of one.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Gpu {
+    /// The node that has it.
+    pub node: String,
+    /// Its id.
+    pub unit: String,
+    /// What part of a GPU it is, if not all of it.
+    pub part: Option<Part>,
+    /// Why it cannot be used.
+    pub problem: Option<String>,
+    /// Who holds it.
+    pub owner: Option<Owner>,
+}
+
+/// A part of a GPU.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Part {
+    /// The GPU.
+    pub parent: String,
+    /// Which share of it, such as `1/4`.
+    pub share: Option<String>,
+}
+
+/// The attempt that holds a unit.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Owner {
+    /// Its job.
+    pub job: String,
+}
+
 /// One version of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Version {

@@ -1,9 +1,12 @@
 //! A job's way as its owner sees it: submitted, watched, waited for, cancelled, read.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use trainyard_tests::{Options, on_cluster, process, specs, view::Job};
+use trainyard_tests::{
+    Cluster, Options, nvml, on_cluster, on_prepared_cluster, process, specs, until,
+    view::{Gpu, Job, List},
+};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -87,7 +90,7 @@ fn a_key_makes_one_job_however_often_it_is_sent() -> anyhow::Result<()> {
         let leader = cluster.leader()?;
         ensure!(submit("one.toml")?.ok()?.stdout == first, "the same key made another job");
         submit("other.toml")?.expect_code(6)?;
-        let jobs: trainyard_tests::view::List<Job> = cluster.json(&["ps", "--all"])?;
+        let jobs: List<Job> = cluster.json(&["ps", "--all"])?;
         ensure!(jobs.items.len() == 1, "{jobs:#?} under leader {leader}");
         Ok(())
     })
@@ -163,6 +166,74 @@ fn a_work_directory_travels_without_what_git_ignores() -> anyhow::Result<()> {
         cluster.run(&["wait", &job])?.ok()?;
         let logs = cluster.run(&["logs", &job])?.ok()?.stdout;
         ensure!(logs.contains("semaphore") && !logs.contains("secret"), "{logs}");
+        Ok(())
+    })
+}
+
+/// A rank that says which GPUs it sees and stays until there is a file `go`.
+fn on_gpu(cluster: &Cluster, wish: &str) -> String {
+    let go = cluster.client().join("go");
+    let script = format!(
+        "echo sees $CUDA_VISIBLE_DEVICES; while [ ! -e {} ]; do sleep 0.1; done",
+        go.display()
+    );
+    specs::single(&script).replace("device = \"cpu\"", wish)
+}
+
+fn running_on(cluster: &Cluster, job: &str) -> anyhow::Result<Gpu> {
+    cluster.job_when(job, "the job to run", SOON, |job| job.phase == "running")?;
+    let gpus: List<Gpu> = cluster.json(&["gpu", "list"])?;
+    let of_job = |gpu: &Gpu| gpu.owner.as_ref().is_some_and(|owner| owner.job == job);
+    gpus.items.into_iter().find(of_job).context("the job holds no GPU")
+}
+
+#[test]
+fn small_jobs_share_a_gpu_and_large_ones_wait_for_a_whole_one() -> anyhow::Result<()> {
+    let on_two = Options { workers: 2, slots: 0, ..Options::default() };
+    let with_gpus = |cluster: &mut Cluster| {
+        let library = nvml::library(cluster.folder())?;
+        for node in ["node-1", "node-2"] {
+            cluster.set(node, "YARD_WORKER_NVML_LIBRARY", &library)?;
+        }
+        cluster.set("node-1", "YARD_WORKER_GPU_SHARES", Path::new("4"))
+    };
+    on_prepared_cluster(on_two, with_gpus, |cluster, ()| {
+        // Each node has a GPU that is lost, which its agent has to tell before it is offered.
+        until("the lost GPUs to be known", SOON, || {
+            let gpus: List<Gpu> = cluster.json(&["gpu", "list"])?;
+            let lost = gpus.items.iter().filter(|gpu| gpu.problem.is_some()).count();
+            let parts = gpus.items.iter().filter(|gpu| gpu.part.is_some()).count();
+            Ok(((lost, parts, gpus.items.len()) == (5, 8, 10)).then_some(()))
+        })?;
+        let quarter = on_gpu(cluster, "gpu_fraction = 0.25");
+        let small = [cluster.submit(&quarter)?, cluster.submit(&quarter)?];
+        let [one, other] = [running_on(cluster, &small[0])?, running_on(cluster, &small[1])?];
+        let part = |gpu: &Gpu| {
+            let part = gpu.part.clone()?;
+            Some((gpu.node.clone(), part.parent, part.share?))
+        };
+        ensure!(part(&one) == Some(("node-1".into(), "GPU-good".into(), "1/4".into())), "{one:?}");
+        ensure!(part(&one) == part(&other) && one.unit != other.unit, "{one:?}, {other:?}");
+
+        let whole = on_gpu(cluster, "gpu_fraction = 1");
+        let first = cluster.submit(&whole)?;
+        let gpu = running_on(cluster, &first)?;
+        ensure!(gpu.node == "node-2" && gpu.part.is_none(), "{gpu:?}");
+        let waits = cluster.submit(&whole)?;
+        let why = cluster.run(&["explain", &waits])?.ok()?.stdout;
+        ensure!(why.contains("2 parts are free, but the job asks for whole GPUs"), "{why}");
+        ensure!(cluster.job(&waits)?.phase == "queued", "{why}");
+        let half = on_gpu(cluster, "gpu_fraction = 0.5");
+        cluster.write("half.toml", &half)?;
+        let refused = cluster.run(&["submit", "half.toml"])?.expect_code(6)?.stderr;
+        ensure!(refused.contains("needs 1 GPU parts"), "{refused}");
+
+        cluster.write("go", "")?;
+        for job in small.iter().chain([&first, &waits]) {
+            cluster.run(&["wait", job])?.ok()?;
+            let logs = cluster.run(&["logs", job])?.ok()?.stdout;
+            ensure!(logs.contains("sees GPU-good"), "{logs}");
+        }
         Ok(())
     })
 }

@@ -12,7 +12,7 @@ use figment::{
     providers::{Env, Format as _, Serialized, Toml},
 };
 use serde::{Deserialize, Serialize};
-use trainyard_jobs::{MAX_SHARES, NodeName};
+use trainyard_jobs::{BitRate, Bytes, MAX_SHARES, NodeName};
 
 use crate::error::ConfigError;
 
@@ -48,9 +48,18 @@ pub struct Config {
     /// Binds the ranks of a job with `cpus_per_rank` to processors of their own, near their GPUs.
     pub pin_cpus: bool,
     /// The network interface by which ranks reach each other: `GLOO_SOCKET_IFNAME` and
-    /// `NCCL_SOCKET_IFNAME` of theirs. Default: for Gloo, which uses one alone, the one that has
-    /// the node's address; NCCL looks for itself.
+    /// `NCCL_SOCKET_IFNAME` of theirs. Default: the one that has the node's address; for NCCL, where
+    /// there is no HCA, also those nearest to its GPUs that are no slower.
     pub network_interface: Option<String>,
+    /// The HCAs by which ranks of several nodes reach each other: `NCCL_IB_HCA` of theirs. An empty
+    /// list leaves it to NCCL. Default: those nearest to their GPUs.
+    pub hcas: Option<Vec<String>>,
+    /// Disk space to offer to attempts. Default: what the file system of `data_dir` has free beside
+    /// what they have there.
+    pub disk: Option<Bytes>,
+    /// Bandwidth to offer to ranks. Default: that of the HCAs nearest to the GPUs, or else of the
+    /// interface that has the node's address, as far as Linux tells.
+    pub network: Option<BitRate>,
     /// First and last port from which an attempt's `MASTER_PORT` is chosen.
     pub ports: (u16, u16),
     /// Certificates and keys: `ca.crt`, `node.crt`, `node.key`. Default: `pki` in `data_dir`.
@@ -90,6 +99,9 @@ impl Default for Config {
             mps: false,
             pin_cpus: true,
             network_interface: None,
+            hcas: None,
+            disk: None,
+            network: None,
             ports: (20_000, 20_999),
             pki_dir: None,
             metrics_listen: None,

@@ -1,8 +1,22 @@
-//! The network interface by which other nodes' ranks reach this one.
+//! The node's network: the interface by which other nodes' ranks reach this one, and the cards that are
+//! near its GPUs.
 
-use std::net::{IpAddr, ToSocketAddrs as _};
+mod cards;
+mod near;
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, ToSocketAddrs as _},
+};
 
 use nix::ifaddrs::getifaddrs;
+
+#[cfg(test)]
+pub(crate) use self::cards::tests as fixtures;
+pub(crate) use self::{
+    cards::{Cards, place},
+    near::Place,
+};
 
 /// The interface that has the host's address, if this machine has one other than loopback that does.
 pub(crate) fn interface_of(host: &str) -> Option<String> {
@@ -22,9 +36,28 @@ pub(crate) fn interface_of(host: &str) -> Option<String> {
     interfaces.into_iter().find_map(with_address)
 }
 
+/// The interfaces that have an address by which more than their own wire can be reached.
+pub(crate) fn addressed() -> BTreeSet<String> {
+    let interfaces = getifaddrs().into_iter().flatten();
+    let routed = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?;
+        let v4 = || address.as_sockaddr_in().map(|v4| v4.ip());
+        let v6 = || address.as_sockaddr_in6().map(|v6| v6.ip());
+        let routed = v4().is_some_and(|ip| !ip.is_loopback() && !ip.is_link_local())
+            || v6().is_some_and(|ip| !ip.is_loopback() && !ip.is_unicast_link_local());
+        routed.then_some(interface.interface_name)
+    };
+    interfaces.filter_map(routed).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loopback_reaches_nobody() {
+        assert!(!addressed().contains("lo"));
+    }
 
     #[test]
     fn an_address_of_this_machine_has_an_interface_and_loopback_none() {
@@ -38,7 +71,8 @@ mod tests {
         });
         // A machine without a network has none to tell.
         if let Some((ip, name)) = own {
-            assert_eq!(interface_of(&ip.to_string()), Some(name));
+            assert_eq!(interface_of(&ip.to_string()), Some(name.clone()));
+            assert!(addressed().contains(&name) || ip.is_link_local());
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The agent: takes its data directory, adopts what runs there, and from then on carries out
 //! what the leader's sets say. Ending it leaves the ranks to their shims.
 
-use std::{path::Path, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
     time::interval,
 };
 use tonic::{Code, Status};
-use trainyard_jobs::{Revision, SessionId};
+use trainyard_jobs::{Inventory, Revision, SessionId, UnitId};
 use trainyard_pki::{Connector, Credentials, Expected, PkiError, Subject};
 use trainyard_proto::v1::DesiredSet;
 use trainyard_store::Store;
@@ -20,7 +20,7 @@ use crate::{
     grant,
     identity::Identity,
     metrics::{Counters, Metrics, Snapshot, serve},
-    network::interface_of,
+    network::{Cards, Place, addressed, interface_of},
     node::Node,
     pinning::machine::Machine,
     renewal,
@@ -81,10 +81,17 @@ impl Agent {
         let gpus = Gpus::open(config.nvml_library.as_deref(), config.gpu_shares);
         tracing::info!(node = %identity.node(), telemetry = gpus.state(), "agent starts");
         let machine = Machine::new(&config.sysfs);
-        let near = gpus.numa_nodes(&machine);
-        let inventory = inventory(config, (&gpus, &near), dir);
+        let places = gpus.places(&machine);
+        let near = places.iter().filter_map(|(unit, place)| Some((unit.clone(), place.numa?)));
+        let near = near.collect();
+        let mut inventory = inventory(config, (&gpus, &near), dir);
         let processors = if config.pin_cpus { machine.processors() } else { Vec::new() };
         let reached = interface_of(&inventory.address);
+        let cards = Cards::new(&config.sysfs, places_of_units(&places, &inventory), addressed());
+        inventory.network = config.network.unwrap_or_else(|| {
+            let gpus: Vec<&UnitId> = places.keys().collect();
+            cards.bandwidth(reached.as_deref(), &gpus)
+        });
         let (registry, counters) = (Arc::new(Registry::default()), Counters::default());
         let sampler = start_sampler(gpus, dir, &registry)?;
         let (leader, leaders) = watch::channel(None);
@@ -98,7 +105,7 @@ impl Agent {
             cgroup: config.cgroup,
             mps: config.mps.then(|| Mps::new(&inventory)),
             pins: Pins::new(processors, &near, &inventory),
-            network: Network::new(config.network_interface.as_deref(), reached),
+            network: Network::new(config, reached, cards),
             counters: counters.clone(),
         });
         let mut node = Node::new(dir.clone(), context);
@@ -247,6 +254,18 @@ fn own_identity(config: &Config, credentials: &Credentials) -> Result<Identity, 
         return Err(WorkerError::OtherNode { path, certificate: node, own });
     }
     Ok(identity)
+}
+
+/// Where each unit stands: a part of a GPU where that does.
+fn places_of_units(
+    gpus: &BTreeMap<UnitId, Place>,
+    inventory: &Inventory,
+) -> BTreeMap<UnitId, Place> {
+    let units = inventory.devices.iter().filter_map(|(unit, device)| {
+        let gpu = device.part.parent().unwrap_or(unit);
+        Some((unit.clone(), gpus.get(gpu)?.clone()))
+    });
+    units.collect()
 }
 
 fn start_sampler(

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{Bytes, DeviceKind, JobSpec, Millis, name::is_valid_name};
+use crate::{BitRate, Bytes, DeviceKind, JobSpec, Millis, name::is_valid_name};
 
 use super::{Resources, Run, Schedule, Speeds};
 
@@ -140,6 +140,14 @@ fn resources(resources: &Resources, problems: &mut Problems) {
         let message = "a rank cannot run without memory";
         let help = "write a size such as `64GiB`, or leave it out";
         problems.add("resources.memory_per_rank", message, help);
+    }
+    if resources.disk_per_rank == Some(Bytes(0)) {
+        let help = "write a size such as `200GB`, or leave it out";
+        problems.add("resources.disk_per_rank", "that is no disk space", help);
+    }
+    if resources.network_per_rank == Some(BitRate(0)) {
+        let help = "write a bandwidth such as `10Gbps`, or leave it out";
+        problems.add("resources.network_per_rank", "that is no bandwidth", help);
     }
     for kind in &resources.gpu_type {
         gpu_type("resources.gpu_type", kind, problems);

@@ -40,6 +40,7 @@ prop_compose! {
         memory in option::of(any::<u64>().prop_map(Bytes)),
         fraction in option::of(1u16..=1000),
         host in (option::of(1u32..), option::of((1u64..).prop_map(Bytes))),
+        beyond in (option::of((1u64..).prop_map(Bytes)), option::of((1u64..).prop_map(BitRate))),
         max_ranks_per_node in option::of(1u32..),
         node_labels in labels(),
     ) -> Resources {
@@ -56,6 +57,8 @@ prop_compose! {
             min_gpu_memory: memory.filter(|_| gpu),
             cpus_per_rank: host.0,
             memory_per_rank: host.1,
+            disk_per_rank: beyond.0,
+            network_per_rank: beyond.1,
             max_ranks_per_node,
             compact: elastic,
             node_labels,

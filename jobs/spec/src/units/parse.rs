@@ -6,6 +6,9 @@ pub enum InvalidQuantity {
     /// Not a size.
     #[error("`{0}` is not a size: write a number and a unit, such as `40GB` or `512MiB`")]
     Bytes(String),
+    /// Not a bandwidth.
+    #[error("`{0}` is not a bandwidth: write a number and a unit, such as `10Gbps` or `800Mbps`")]
+    BitRate(String),
     /// Not a span of time.
     #[error("`{0}` is not a span of time: write `90s`, `10m`, `1h30m` or `2d`")]
     Millis(String),
@@ -24,6 +27,14 @@ const BYTE_UNITS: [(&str, u64); 10] = [
     ("TiB", 1 << 40),
 ];
 
+const RATE_UNITS: [(&str, u64); 5] = [
+    ("bps", 1),
+    ("kbps", 1000),
+    ("Mbps", 1_000_000),
+    ("Gbps", 1_000_000_000),
+    ("Tbps", 1_000_000_000_000),
+];
+
 const TIME_UNITS: [(&str, u64); 6] = [
     ("ms", 1),
     ("s", 1000),
@@ -34,11 +45,17 @@ const TIME_UNITS: [(&str, u64); 6] = [
 ];
 
 pub(super) fn bytes(text: &str) -> Result<u64, InvalidQuantity> {
-    let read = || {
-        let (number, rest) = split_number(text.trim())?;
-        scale(number, factor(&BYTE_UNITS, rest.trim())?)
-    };
-    read().ok_or_else(|| InvalidQuantity::Bytes(shortened(text)))
+    amount(text, &BYTE_UNITS).ok_or_else(|| InvalidQuantity::Bytes(shortened(text)))
+}
+
+pub(super) fn bit_rate(text: &str) -> Result<u64, InvalidQuantity> {
+    amount(text, &RATE_UNITS).ok_or_else(|| InvalidQuantity::BitRate(shortened(text)))
+}
+
+/// A number and one unit.
+fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (number, rest) = split_number(text.trim())?;
+    scale(number, factor(units, rest.trim())?)
 }
 
 pub(super) fn millis(text: &str) -> Result<u64, InvalidQuantity> {

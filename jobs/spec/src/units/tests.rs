@@ -14,6 +14,18 @@ fn sizes_read_in_both_systems() {
 }
 
 #[test]
+fn bandwidths_read_in_bits() {
+    for (text, bits) in [("10Gbps", 10_000_000_000), ("2.5 Gbps", 2_500_000_000), ("7bps", 7)] {
+        assert_eq!(text.parse(), Ok(BitRate(bits)), "{text}");
+    }
+    for text in ["10", "10GB", "10 Gb", "-1Gbps", "1e3bps", "99999999999Tbps"] {
+        assert!(text.parse::<BitRate>().is_err(), "{text}");
+    }
+    assert_eq!(BitRate(2_500_000_000).to_string(), "2.5 Gbps");
+    assert_eq!(BitRate(400_000_000_000).to_string(), "400.0 Gbps");
+}
+
+#[test]
 fn spans_read_and_add_up() {
     for (text, ms) in [("10m", 600_000), ("1h30m", 5_400_000), ("250ms", 250), ("0.5s", 500)] {
         assert_eq!(text.parse(), Ok(Millis(ms)), "{text}");
@@ -45,8 +57,15 @@ proptest! {
     }
 
     #[test]
+    fn a_bandwidth_reads_back(bits in any::<u64>()) {
+        let text = serde_json::to_string(&BitRate(bits)).unwrap();
+        prop_assert_eq!(serde_json::from_str::<BitRate>(&text).unwrap(), BitRate(bits));
+    }
+
+    #[test]
     fn reading_never_panics(text in ".{0,40}") {
         let _ = text.parse::<Millis>();
         let _ = text.parse::<Bytes>();
+        let _ = text.parse::<BitRate>();
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use trainyard_jobs::BitRate;
 use trainyard_proto::v1;
 
 use super::gpu::DeviceView;
@@ -23,6 +24,11 @@ pub(crate) struct NodeView {
     memory_bytes: u64,
     memory_used_bytes: Option<u64>,
     disk_free_bytes: Option<u64>,
+    /// What its attempts may have in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network_bits_per_second: Option<u64>,
     telemetry: Option<String>,
     labels: BTreeMap<String, String>,
     agent_version: String,
@@ -98,6 +104,8 @@ impl From<v1::Node> for NodeView {
             memory_bytes: inventory.memory,
             memory_used_bytes: sample.memory_used,
             disk_free_bytes: sample.disk_free,
+            disk_bytes: told(inventory.disk),
+            network_bits_per_second: told(inventory.network),
             telemetry: super::text(sample.telemetry),
             labels: inventory.labels.into_iter().collect(),
             agent_version: inventory.version,
@@ -117,7 +125,16 @@ impl From<v1::Node> for NodeView {
     }
 }
 
+/// What an agent says of its node; one of an earlier version says nothing.
+fn told(amount: u64) -> Option<u64> {
+    Some(amount).filter(|amount| *amount > 0)
+}
+
 impl NodeView {
+    fn network(&self) -> String {
+        self.network_bits_per_second.map(|bits| BitRate(bits).to_string()).unwrap_or_default()
+    }
+
     /// The jobs that hold its units.
     pub(crate) fn jobs(&self) -> impl Iterator<Item = &str> {
         self.jobs.iter().map(String::as_str)
@@ -194,6 +211,8 @@ impl Row for NodeView {
                 "ADDRESS",
                 "CPUS",
                 "DISK FREE",
+                "DISK",
+                "NETWORK",
                 "TELEMETRY",
                 "VERSION",
                 "RESERVED",
@@ -226,6 +245,8 @@ impl Row for NodeView {
                 Cell::new(self.address.as_str()),
                 Cell::number(self.cpus),
                 Cell::number(size(self.disk_free_bytes.unwrap_or_default())),
+                Cell::number(self.disk_bytes.map(size).unwrap_or_default()),
+                Cell::number(self.network()),
                 Cell::cut(self.telemetry.as_deref().unwrap_or_default(), 40),
                 Cell::new(self.agent_version.as_str()),
                 Cell::new(reserved),

@@ -164,6 +164,8 @@ fn node() -> v1::Node {
             cpus: 2,
             memory: 16 << 30,
             version: "0.1.0".into(),
+            disk: 3 << 40,
+            network: 100_000_000_000,
             ..v1::Inventory::default()
         }),
         state: "up".into(),

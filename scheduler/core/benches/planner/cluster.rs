@@ -26,7 +26,7 @@ pub(crate) fn node(n: u64, gpus: u32, model: &str) -> PlanNode {
         version: 1,
         devices: (0..gpus).map(device).collect(),
         owners: BTreeMap::new(),
-        host: Host { cpu_milli: 128_000, memory: Bytes(1 << 40) },
+        host: Host { cpu_milli: 128_000, memory: Bytes(1 << 40), ..Host::default() },
         taken: Host::default(),
         labels: BTreeMap::new(),
         ports: (20_000, 20_099),
@@ -44,8 +44,7 @@ pub(crate) fn gang(ranks: u32) -> Request {
         part: WHOLE,
         most_per_node: u32::MAX,
         compact: false,
-        cpu_milli: 0,
-        memory: Bytes(0),
+        host: Host::default(),
         labels: BTreeMap::new(),
         entitled: BTreeSet::new(),
     }

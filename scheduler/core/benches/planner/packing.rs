@@ -110,9 +110,9 @@ fn tasks(path: &Path) -> Vec<Task> {
         // A task is one container.
         request.compact = true;
         // The file says what all of a task needs: each of its ranks gets an equal part.
-        request.cpu_milli = row[1].parse::<u64>().unwrap().div_ceil(u64::from(gpus.max(1)));
+        request.host.cpu_milli = row[1].parse::<u64>().unwrap().div_ceil(u64::from(gpus.max(1)));
         let memory = row[2].parse::<u64>().unwrap() << 20;
-        request.memory = Bytes(memory.div_ceil(u64::from(gpus.max(1))));
+        request.host.memory = Bytes(memory.div_ceil(u64::from(gpus.max(1))));
         let types = row.get(5).map(String::as_str).unwrap_or_default();
         request.types = types.split('|').filter(|t| !t.is_empty()).map(str::to_lowercase).collect();
         request.types.sort();

@@ -15,7 +15,7 @@ use trainyard_core::{
     state::Job,
 };
 use trainyard_jobs::{
-    AttemptPhase, AttemptRef, Bytes, ClusterId, Device, DeviceKind, Digest, GpuPart,
+    AttemptPhase, AttemptRef, BitRate, Bytes, ClusterId, Device, DeviceKind, Digest, GpuPart,
     IdempotencyKey, Inventory, JobId, JobSpec, NodeId, RankExit, SessionId, Timestamp, UnitId,
     spec::Format,
 };
@@ -93,6 +93,8 @@ impl Large {
             ports: (20_000, 20_099),
             labels: labels.map(|(key, value)| (key.into(), format!("{value}"))).into(),
             version: "0".into(),
+            disk: Bytes(0),
+            network: BitRate(0),
         };
         let command = Command::RegisterNode {
             node: NodeId::from_random(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)),

@@ -2,6 +2,7 @@
 //! stands in `whatif`.
 
 mod host;
+mod less;
 mod parts;
 mod whatif;
 

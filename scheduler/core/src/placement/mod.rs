@@ -21,7 +21,7 @@ mod windows;
 mod yard;
 
 pub use explain::{Blocker, BlockerKind, Change, Counterfactual, Explanation};
-pub use fit::{Hints, Host, Request, WHOLE, beside, matches};
+pub use fit::{Hints, Host, Request, Supply, WHOLE, beside, matches};
 pub use health::{Doubt, Lemons, Reading, Slowness, Stragglers, Strain, StrangersUse};
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
 pub use running::{Progress, Running, Stop};

@@ -375,7 +375,7 @@ impl Yard {
 
 impl From<&Request> for Load {
     fn from(r: &Request) -> Self {
-        Self { share: r.share, host: r.host() }
+        Self { share: r.share, host: r.host }
     }
 }
 

@@ -45,10 +45,7 @@ pub fn check(state: &State, request: &Resources) -> Result<(), Failure> {
         return Ok(());
     }
     let hosts = nodes.iter().filter(|node| answering(node) > 0);
-    let most = hosts.map(|node| Host::of(&node.inventory)).reduce(|a, b| Host {
-        cpu_milli: a.cpu_milli.max(b.cpu_milli),
-        memory: a.memory.max(b.memory),
-    });
+    let most = hosts.map(|node| Host::of(&node.inventory)).reduce(Host::at_best);
     let most = most.filter(|_| !each.is_none());
     Err(Failure::Impossible(describe(request, nodes.len(), reachable, most)))
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use trainyard_core::{
     Command, Event, State,
-    command::PARTS_LEVEL,
+    command::{PARTS_LEVEL, PLACES_LEVEL},
     state::{Attempt, Job, NodeState, PlacementState},
 };
 use trainyard_jobs::{AttemptPhase, AttemptRef, Inventory, NodeId, SessionId};
@@ -48,8 +48,8 @@ pub struct Attendance {
     pub session: SessionId,
     /// The term in which it was welcomed.
     pub term: u64,
-    /// Parts of its GPUs were kept from the state, which did not know parts then.
-    pub withheld: bool,
+    /// What was kept from the state: it counts with the first level above this one.
+    pub withheld: Option<u16>,
 }
 
 /// Why a stream ends that the worker did not end.
@@ -125,7 +125,7 @@ impl Greeting {
     pub fn registration(&self, state: &State) -> Option<Command> {
         let running: BTreeSet<AttemptRef> =
             self.running.iter().cloned().chain(self.doubts(state)).collect();
-        let inventory = self.offered(state);
+        let inventory = self.offered(state.feature_level());
         let known = state.node(&self.node).is_some_and(|node| {
             node.state == NodeState::Up
                 && node.session == self.session
@@ -144,27 +144,27 @@ impl Greeting {
 }
 
 impl Greeting {
-    /// Whether the worker has parts of GPUs to offer that the state does not know what to do with.
+    /// The state's level, if the worker has more to offer than the state knows what to do with.
     #[must_use]
-    pub fn is_withheld(&self, state: &State) -> bool {
-        let mut devices = self.inventory.devices.values();
-        !knows_parts(state) && devices.any(|device| !device.part.is_whole())
+    pub fn withheld(&self, state: &State) -> Option<u16> {
+        let level = state.feature_level();
+        (*self.offered(level) != self.inventory).then_some(level)
     }
 
-    /// What the worker offers, as far as all members know what it is. Without its parts of GPUs it
-    /// is a node all the same, and what it runs is not lost.
-    fn offered(&self, state: &State) -> Cow<'_, Inventory> {
-        if !self.is_withheld(state) {
+    /// What the worker offers, as far as members of this level know what it is. Without its parts of GPUs, or
+    /// what it says of its disk and its network, it is a node all the same, and what it runs is not
+    /// lost.
+    fn offered(&self, level: u16) -> Cow<'_, Inventory> {
+        if level >= PLACES_LEVEL {
             return Cow::Borrowed(&self.inventory);
         }
         let mut inventory = self.inventory.clone();
-        inventory.devices.retain(|_, device| device.part.is_whole());
+        (inventory.disk, inventory.network) = Default::default();
+        if level < PARTS_LEVEL {
+            inventory.devices.retain(|_, device| device.part.is_whole());
+        }
         Cow::Owned(inventory)
     }
-}
-
-fn knows_parts(state: &State) -> bool {
-    state.feature_level() >= PARTS_LEVEL
 }
 
 impl Attendance {
@@ -177,7 +177,9 @@ impl Attendance {
             None => Err(Parting::NotLeader),
             Some(term) if term != self.term => Err(Parting::LeadsAnew),
             Some(_) if !self.counts(state) => Err(Parting::CountsNoMore),
-            Some(_) if self.withheld && knows_parts(state) => Err(Parting::MoreToTell),
+            Some(_) if self.withheld.is_some_and(|level| level < state.feature_level()) => {
+                Err(Parting::MoreToTell)
+            }
             Some(_) => Ok(()),
         }
     }
@@ -273,3 +275,6 @@ fn resume(job: &Job, attempt: &Attempt) -> Vec<v1::File> {
     let checkpoint = attempt.resume.and_then(|id| job.checkpoint(id));
     checkpoint.map_or_else(Vec::new, |c| c.manifests.iter().map(Into::into).collect())
 }
+
+#[cfg(test)]
+mod tests;

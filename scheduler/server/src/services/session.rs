@@ -63,7 +63,7 @@ pub(super) async fn open(
             greeting.rolled(asked, &held);
             register(&replica, &greeting).await?;
         }
-        let withheld = replica.look(|state| greeting.is_withheld(state));
+        let withheld = replica.look(|state| greeting.withheld(state));
         let Greeting { node, session, .. } = greeting;
         let here = Attendance { node, session, term, withheld };
         tracing::info!(node = %here.node, %session, term, "worker connected");

@@ -7,7 +7,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Exp1;
 use trainyard_jobs::{
-    Inventory, JobName, NodeId, SessionId, WHOLE_GPU,
+    BitRate, Bytes, Inventory, JobName, NodeId, SessionId, WHOLE_GPU,
     spec::{Fraction, Speed, Speeds},
 };
 use uuid::Uuid;
@@ -218,6 +218,8 @@ impl Machines {
             devices,
             cpus: group.cpus,
             memory: group.memory,
+            disk: Bytes(0),
+            network: BitRate(0),
             ports: (20_000, 20_000 + ports),
             labels: group.labels(usd),
             version: env!("CARGO_PKG_VERSION").into(),

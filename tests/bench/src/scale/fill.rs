@@ -14,8 +14,9 @@ use trainyard_core::{
     command::{Assignment, EndedReport, Mutation, StartAttempt, Submit},
 };
 use trainyard_jobs::{
-    AttemptNo, AttemptRef, Bytes, ClusterId, Device, DeviceKind, Digest, Generation, GpuPart,
-    IdempotencyKey, Inventory, JobId, JobSpec, NodeId, RankExit, SessionId, Timestamp, UnitId,
+    AttemptNo, AttemptRef, BitRate, Bytes, ClusterId, Device, DeviceKind, Digest, Generation,
+    GpuPart, IdempotencyKey, Inventory, JobId, JobSpec, NodeId, RankExit, SessionId, Timestamp,
+    UnitId,
 };
 use trainyard_raft::{Config, Driver, Input, Transport};
 use uuid::Uuid;
@@ -225,6 +226,8 @@ fn register() -> Command {
         ports: (20_000, 20_999),
         labels: Default::default(),
         version: env!("CARGO_PKG_VERSION").into(),
+        disk: Bytes(0),
+        network: BitRate(0),
     };
     Command::RegisterNode {
         node: node(),

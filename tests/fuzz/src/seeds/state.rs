@@ -12,9 +12,9 @@ use trainyard_core::{
     placement::WorkBudget,
 };
 use trainyard_jobs::{
-    AttemptRef, Bytes, CheckpointId, CheckpointPart, ClusterId, Device, DeviceKind, Digest,
-    FileEntry, GpuPart, IdempotencyKey, Inventory, JobId, JobSpec, NodeId, RankExit, SessionId,
-    Timestamp, UnitId, spec::Format,
+    AttemptRef, BitRate, Bytes, CheckpointId, CheckpointPart, ClusterId, Device, DeviceKind,
+    Digest, FileEntry, GpuPart, IdempotencyKey, Inventory, JobId, JobSpec, NodeId, RankExit,
+    SessionId, Timestamp, UnitId, spec::Format,
 };
 use uuid::Uuid;
 
@@ -75,6 +75,8 @@ impl Life {
             ports: (20_000, 20_099),
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             version: "0.1.0".into(),
+            disk: Bytes(0),
+            network: BitRate(0),
         };
         let (node, session) = (NodeId::from_random(number), SessionId(Uuid::from_u128(session)));
         let running = BTreeSet::new();

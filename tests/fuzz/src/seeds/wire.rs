@@ -125,6 +125,8 @@ fn inventory() -> v1::Inventory {
         last_port: 20_099,
         labels: [("zone".to_owned(), "a".to_owned())].into(),
         version: "0.1.0".into(),
+        disk: 1 << 40,
+        network: 100_000_000_000,
     }
 }
 

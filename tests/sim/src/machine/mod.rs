@@ -11,7 +11,7 @@ mod shim;
 use std::collections::BTreeMap;
 
 use trainyard_jobs::{
-    AttemptRef, Bytes, Device, DeviceKind, GpuPart, Inventory, NodeId, SessionId, UnitId,
+    AttemptRef, BitRate, Bytes, Device, DeviceKind, GpuPart, Inventory, NodeId, SessionId, UnitId,
 };
 use trainyard_proto::v1;
 
@@ -66,6 +66,8 @@ impl Machine {
                 ports: (20_000, 20_009),
                 labels: BTreeMap::new(),
                 version: "0".into(),
+                disk: Bytes(0),
+                network: BitRate(0),
             },
             power: true,
             frozen_until: 0,

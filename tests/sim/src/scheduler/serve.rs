@@ -176,7 +176,7 @@ impl Life {
         let held = self.look(|state| unknown(state, greeting.held.clone()));
         self.desk.contacts.connected(&node, session, held, now);
         around.tell(Fact::Heard { term, node: &node, session });
-        let withheld = self.look(|state| greeting.is_withheld(state));
+        let withheld = self.look(|state| greeting.withheld(state));
         let here = Attendance { node: node.clone(), session, term, withheld };
         let stream = Stream {
             here,

@@ -175,7 +175,8 @@ impl AttemptDir {
     }
 }
 
-fn attempts(data_dir: &Path) -> PathBuf {
+/// Where all attempts are, below the agent's data directory.
+pub(crate) fn attempts(data_dir: &Path) -> PathBuf {
     data_dir.join("attempts")
 }
 

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use trainyard_jobs::AttemptRef;
 
 use super::{dir::AttemptDir, order::Work};
-use crate::config::is_loopback;
 
 /// How the names of MIG slices begin.
 const SLICE: &str = "MIG-";
@@ -21,31 +20,12 @@ pub(super) fn inherited() -> BTreeMap<String, String> {
     INHERITED.into_iter().filter_map(variable).collect()
 }
 
-/// The network interfaces that ranks of several nodes are told of, for each library that opens
-/// sockets.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Network {
-    gloo: Option<String>,
-    nccl: Option<String>,
-}
-
-impl Network {
-    /// The one that the operator names, for both. Else the one by which the node is reached, for
-    /// Gloo, which uses one alone; NCCL may use several.
-    pub(crate) fn new(named: Option<&str>, reached: Option<String>) -> Self {
-        let named = named.map(str::to_owned);
-        // NCCL takes a bare name for how names begin.
-        let nccl = named.as_ref().map(|name| format!("={name}"));
-        Self { gloo: named.or(reached), nccl }
-    }
-}
-
 /// The whole environment of the rank with number `local` on this node. Of the same name, the
 /// spec's wins over what is inherited, and what places the rank in its job wins over the spec's.
 pub(super) fn environment(
     attempt: &AttemptRef,
     work: &Work,
-    (local, network): (usize, &Network),
+    (local, network): (usize, &BTreeMap<&'static str, String>),
     dir: &AttemptDir,
     mut inherited: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
@@ -55,15 +35,7 @@ pub(super) fn environment(
         (None, false) => drop(inherited.insert("OMP_NUM_THREADS".into(), "1".into())),
         (None, true) => {}
     }
-    if is_loopback(&work.master_addr) {
-        // Gloo otherwise takes the interface to which the host's name leads.
-        inherited.insert("GLOO_SOCKET_IFNAME".into(), "lo".into());
-    } else {
-        let Network { gloo, nccl } = network;
-        let known = [("GLOO_SOCKET_IFNAME", gloo), ("NCCL_SOCKET_IFNAME", nccl)];
-        let known = known.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-        inherited.extend(known.map(|(name, value)| (name.to_owned(), value.clone())));
-    }
+    inherited.extend(network.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     inherited.extend(work.spec.run.env.clone());
     let rank = work.ranks.get(local).map_or(0, |(rank, _)| *rank);
     let mut set = |name: &str, value: String| drop(inherited.insert(name.to_owned(), value));
@@ -120,6 +92,7 @@ mod tests {
     use trainyard_jobs::{AttemptNo, Bytes, Digest, FileEntry, Generation, JobId, UnitId};
 
     use super::*;
+    use crate::{attempt::Network, config::Config, network::Cards};
 
     fn work(device: &str) -> Work {
         let spec = format!(
@@ -150,17 +123,9 @@ mod tests {
         let dir = AttemptDir::new(Path::new("/data"), &attempt);
         let inherited =
             BTreeMap::from([("LANG".into(), "C".into()), ("PATH".into(), "/bin".into())]);
-        let network = Network::new(None, Some("eth1".into()));
+        let network = Network::new(&Config::default(), Some("eth1".into()), Cards::default());
+        let network = network.variables(work);
         environment(&attempt, work, (1, &network), &dir, inherited)
-    }
-
-    #[test]
-    fn nccl_looks_for_itself_unless_an_operator_names_the_interface() {
-        let reached = || Some("eth1".to_owned());
-        let alone = Network::new(None, reached());
-        assert_eq!((alone.gloo, alone.nccl), (reached(), None));
-        let named = Network::new(Some("ib0"), reached());
-        assert_eq!((named.gloo, named.nccl), (Some("ib0".into()), Some("=ib0".into())));
     }
 
     #[test]
@@ -196,6 +161,15 @@ mod tests {
         assert_eq!(environment["OMP_NUM_THREADS"], "1");
         assert_eq!(environment["GLOO_SOCKET_IFNAME"], "lo");
         assert!(environment["YARD_RESUME_DIR"].ends_with("/resume"));
+    }
+
+    #[test]
+    fn the_specs_word_on_the_network_is_last() {
+        let mut work = work("gpu");
+        let own = ("NCCL_SOCKET_IFNAME".to_owned(), "=ib7".to_owned());
+        assert_eq!(rank_environment(&work)["NCCL_SOCKET_IFNAME"], "=eth1");
+        work.spec.run.env.extend([own]);
+        assert_eq!(rank_environment(&work)["NCCL_SOCKET_IFNAME"], "=ib7");
     }
 
     #[test]

@@ -48,8 +48,9 @@ pub(super) async fn prepare(
     })??;
     let argv = command(&context.trainer, work).await?;
     let limits = context.mps.as_ref().map_or_else(BTreeMap::new, |mps| mps.variables(work));
+    let network = context.network.variables(work);
     let rank_environment = |local| {
-        let mut all = environment(attempt, work, (local, &context.network), dir, inherited());
+        let mut all = environment(attempt, work, (local, &network), dir, inherited());
         all.extend(limits.clone());
         all
     };

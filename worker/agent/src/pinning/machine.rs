@@ -12,6 +12,7 @@ use nix::{
 };
 
 use super::Processor;
+use crate::network::{self, Place};
 
 /// The machine's view of itself.
 #[derive(Debug, Clone)]
@@ -42,9 +43,9 @@ impl Machine {
         all
     }
 
-    /// The NUMA node of a device on the PCI bus, by NVML's name for its place there, such as
+    /// Where a device stands, by NVML's name for its place on the PCI bus, such as
     /// `00000000:3B:00.0`.
-    pub(crate) fn numa_of(&self, bus_id: &str) -> Option<u32> {
+    pub(crate) fn place_of(&self, bus_id: &str) -> Option<Place> {
         let (domain, place) = bus_id.split_once(':')?;
         let domain = u32::from_str_radix(domain, 16).ok()?;
         let place = place.to_ascii_lowercase();
@@ -52,9 +53,7 @@ impl Machine {
         if !place.chars().all(known) {
             return None;
         }
-        let path = format!("bus/pci/devices/{domain:04x}:{place}/numa_node");
-        // Minus one where the firmware does not tell.
-        self.read(&path)?.trim().parse().ok()
+        Some(network::place(&self.sysfs.join(format!("bus/pci/devices/{domain:04x}:{place}"))))
     }
 
     /// The processors of each NUMA node.
@@ -123,11 +122,12 @@ mod tests {
         let device = dir.path().join("bus/pci/devices/0000:3b:00.0");
         fs::create_dir_all(&device).unwrap();
         fs::write(device.join("numa_node"), "1\n").unwrap();
-        assert_eq!(machine.numa_of("00000000:3B:00.0"), Some(1));
+        let numa = |bus_id| machine.place_of(bus_id).and_then(|place| place.numa);
+        assert_eq!(numa("00000000:3B:00.0"), Some(1));
         fs::write(device.join("numa_node"), "-1\n").unwrap();
-        assert_eq!(machine.numa_of("00000000:3B:00.0"), None);
+        assert_eq!(numa("00000000:3B:00.0"), None);
         for nonsense in ["", "3b", "x:y", "0:../../etc", "00000000:00:00.0"] {
-            assert_eq!(machine.numa_of(nonsense), None, "{nonsense}");
+            assert_eq!(numa(nonsense), None, "{nonsense}");
         }
     }
 }

@@ -14,9 +14,13 @@ use nvml_wrapper::{
 use trainyard_jobs::{Bytes, Device, DeviceKind, GpuPart, UnitId};
 use trainyard_proto::v1::DeviceSample;
 
-use self::parts::Offer;
-use crate::{pinning::machine::Machine, shares::GpuMemory};
+use self::{
+    links::{Linked, islands},
+    parts::Offer,
+};
+use crate::{network::Place, pinning::machine::Machine, shares::GpuMemory};
 
+mod links;
 mod parts;
 
 /// The names under which the driver installs the library; the second is for development.
@@ -93,14 +97,32 @@ impl Gpus {
         self.units.iter().filter_map(devices).flatten().collect()
     }
 
-    /// The NUMA nodes that the GPUs are on, as far as the machine tells.
-    pub(crate) fn numa_nodes(&self, machine: &Machine) -> BTreeMap<UnitId, u32> {
+    /// Where the GPUs stand on the machine's buses, as far as it tells.
+    pub(crate) fn places(&self, machine: &Machine) -> BTreeMap<UnitId, Place> {
         let Some(nvml) = &self.nvml else { return BTreeMap::new() };
-        let node = |(index, (unit, _)): (&u32, &(UnitId, Offer))| {
-            let place = nvml.device_by_index(*index).ok()?.pci_info().ok()?.bus_id;
-            Some((unit.clone(), machine.numa_of(&place)?))
+        let place = |(index, (unit, _)): (&u32, &(UnitId, Offer))| {
+            let bus_id = nvml.device_by_index(*index).ok()?.pci_info().ok()?.bus_id;
+            Some((unit.clone(), machine.place_of(&bus_id)?))
         };
-        self.units.iter().filter_map(node).collect()
+        self.units.iter().filter_map(place).collect()
+    }
+
+    /// The numbers of the GPUs that have direct links to each other; nothing if NVML does not tell. One
+    /// that has fallen off the bus is in no island.
+    pub(crate) fn islands(&self) -> Option<Vec<BTreeSet<u32>>> {
+        let nvml = self.nvml.as_ref()?;
+        let mut all = Vec::new();
+        for index in self.units.keys() {
+            match nvml.device_by_index(*index).and_then(|gpu| Linked::of(*index, &gpu)) {
+                Ok(linked) => all.push(linked),
+                Err(NvmlError::GpuLost) => {}
+                Err(error) => {
+                    tracing::debug!(index, %error, "no word of NVLink");
+                    return None;
+                }
+            }
+        }
+        Some(islands(&all))
     }
 
     /// Live figures. `own` gives the processes of our attempts, asked for only if any process

@@ -14,8 +14,12 @@ use crate::config::Config;
 /// The label that says which GPUs share a NUMA node.
 const NUMA: &str = "numa";
 
+/// The label that says which GPUs have direct links to each other.
+const NVLINK: &str = "nvlink";
+
 /// The node's inventory. CPU slots are offered as configured, else where there are no GPUs. Which
-/// GPUs share a NUMA node is told in the label `numa`, unless an operator did.
+/// GPUs share a NUMA node or have direct links is told in the labels `numa` and `nvlink`, unless an
+/// operator did.
 pub(crate) fn inventory(
     config: &Config,
     (gpus, near): (&Gpus, &BTreeMap<UnitId, u32>),
@@ -25,21 +29,29 @@ pub(crate) fn inventory(
     let mut devices = gpus.devices();
     let slots = config.slots.unwrap_or(if devices.is_empty() { cpus } else { 0 });
     let mut labels = config.labels.clone();
-    if let Some(groups) = numa_groups(&devices, near)
-        && !labels.contains_key(NUMA)
-    {
-        labels.insert(NUMA.to_owned(), groups);
+    let found = [
+        (NUMA, numa_groups(&devices, near)),
+        (NVLINK, gpus.islands().and_then(|islands| grouped(&islands))),
+    ];
+    for (label, groups) in found {
+        if let Some(groups) = groups {
+            labels.entry(label.to_owned()).or_insert(groups);
+        }
     }
     devices.extend(cpu_slots(slots));
+    let host = Host::new(data_dir);
     Inventory {
         name: config.name.clone(),
         address: config.reachable_address(),
         devices,
         cpus,
-        memory: Host::new(data_dir).memory(),
+        memory: host.memory(),
         ports: config.ports,
         labels,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        disk: config.disk.unwrap_or_else(|| host.disk()),
+        // What network there is hangs on where the GPUs are, so the caller knows it.
+        network: config.network.unwrap_or_default(),
     }
 }
 
@@ -51,9 +63,14 @@ fn numa_groups(devices: &BTreeMap<UnitId, Device>, near: &BTreeMap<UnitId, u32>)
         let numa = near.get(device.part.parent().unwrap_or(unit))?;
         groups.entry(*numa).or_default().insert(device.index);
     }
+    grouped(&groups.into_values().collect::<Vec<_>>())
+}
+
+/// Groups as a label has them; nothing where all are in one.
+fn grouped(groups: &[BTreeSet<u32>]) -> Option<String> {
     let list =
         |group: &BTreeSet<u32>| group.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    (groups.len() > 1).then(|| groups.values().map(list).collect::<Vec<_>>().join(";"))
+    (groups.len() > 1).then(|| groups.iter().map(list).collect::<Vec<_>>().join(";"))
 }
 
 fn cpu_slots(slots: u32) -> BTreeMap<UnitId, Device> {
@@ -72,6 +89,8 @@ fn cpu_slots(slots: u32) -> BTreeMap<UnitId, Device> {
 
 #[cfg(test)]
 mod tests {
+    use trainyard_jobs::BitRate;
+
     use super::*;
 
     #[test]
@@ -87,6 +106,11 @@ mod tests {
         let all = inventory(&Config::default(), (&gpus, &BTreeMap::new()), dir.path());
         assert_eq!(all.devices.len(), usize::try_from(all.cpus).unwrap());
         assert!(all.memory.0 > 0);
+        assert!(all.disk.0 > 0 && all.network.is_zero());
+        let (disk, network) = (Bytes(1 << 40), BitRate(1 << 30));
+        let said = Config { disk: Some(disk), network: Some(network), ..Config::default() };
+        let said = inventory(&said, (&gpus, &BTreeMap::new()), dir.path());
+        assert_eq!((said.disk, said.network), (disk, network));
         let config = Config { slots: Some(3), ..Config::default() };
         let three = inventory(&config, (&gpus, &BTreeMap::new()), dir.path());
         assert_eq!(three.devices.len(), 3);

@@ -73,12 +73,17 @@ fn a_rank_has_some_of_its_node_or_says_nothing_of_it() {
     let paths = blamed(|spec| {
         spec.resources.cpus_per_rank = Some(0);
         spec.resources.memory_per_rank = Some(Bytes(0));
+        spec.resources.disk_per_rank = Some(Bytes(0));
+        spec.resources.network_per_rank = Some(BitRate(0));
     });
-    assert_eq!(paths, ["resources.cpus_per_rank", "resources.memory_per_rank"]);
+    let entries = ["cpus", "memory", "disk", "network"];
+    assert_eq!(paths, entries.map(|entry| format!("resources.{entry}_per_rank")));
     let paths = blamed(|spec| {
         spec.resources.device = DeviceKind::Cpu;
         spec.resources.cpus_per_rank = Some(u32::MAX);
         spec.resources.memory_per_rank = Some(Bytes(u64::MAX));
+        spec.resources.disk_per_rank = Some(Bytes(u64::MAX));
+        spec.resources.network_per_rank = Some(BitRate(u64::MAX));
     });
     assert_eq!(paths, [""; 0], "what no node has is refused by the scheduler, with the reason");
 }

@@ -1,11 +1,9 @@
-//! What there is to say of processors and memory: free units on nodes that have too little left of
-//! them.
-
-use trainyard_jobs::Bytes;
+//! What there is to say of what nodes have beside their units: free units on nodes that have too
+//! little of it left.
 
 use super::{Blocker, BlockerKind, counted};
 use crate::placement::{
-    fit::{Host, Request},
+    fit::{Request, Supply},
     planner::Planner,
     view::PlanNode,
 };
@@ -13,16 +11,14 @@ use crate::placement::{
 /// Nodes that are named.
 const SHOWN: usize = 2;
 
-/// Free units for which nodes lack processors, and those for which they lack memory.
+/// Free units for which nodes lack something, by what they lack.
 pub(super) fn lacking(planner: &Planner, asked: &Request) -> Vec<Blocker> {
-    let each = asked.host();
-    let cpus = Host { memory: Bytes(0), ..each };
-    let memory = Host { cpu_milli: 0, ..each };
-    let wishes = [cpus, memory].into_iter().filter(|each| !each.is_none());
-    wishes.filter_map(|each| lacking_one(planner, asked, each)).collect()
+    let wished = Supply::ALL.into_iter().filter(|supply| !asked.host.only(*supply).is_none());
+    wished.filter_map(|supply| lacking_one(planner, asked, supply)).collect()
 }
 
-fn lacking_one(planner: &Planner, asked: &Request, each: Host) -> Option<Blocker> {
+fn lacking_one(planner: &Planner, asked: &Request, supply: Supply) -> Option<Blocker> {
+    let each = asked.host.only(supply);
     let nodes = planner.nodes().values().filter(|node| asked.allows(&node.labels));
     let lacking = |node| {
         let free = free_units(planner, node, asked);
@@ -34,15 +30,11 @@ fn lacking_one(planner: &Planner, asked: &Request, each: Host) -> Option<Blocker
     found.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.name.cmp(&y.name)));
     let units = found.iter().map(|(lacking, _)| *lacking).fold(0, u32::saturating_add);
     let shown = found.iter().take(SHOWN).map(|(_, node)| {
-        let (free, all) = (node.host.without(node.taken), node.host);
-        if each.cpu_milli > 0 {
-            format!("{} has {} of {} free", node.name, free.cpu_milli / 1000, all.cpu_milli / 1000)
-        } else {
-            format!("{} has {} of {} free", node.name, free.memory, all.memory)
-        }
+        let (free, all) = (supply.amount(node.host.without(node.taken)), supply.amount(node.host));
+        format!("{} has {free} of {all} free", node.name)
     });
     let shown: Vec<String> = shown.collect();
-    let what = if each.cpu_milli > 0 { "CPUs" } else { "memory" };
+    let what = supply.as_str();
     let units = counted(units, "free unit");
     let lack = if units.starts_with("1 ") { "lacks" } else { "lack" };
     let message = format!("{units} {lack} {what} on the node: {}", shown.join("; "));

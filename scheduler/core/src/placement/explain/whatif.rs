@@ -8,7 +8,7 @@ use std::{
 };
 
 use trainyard_jobs::{
-    Bytes, DeviceKind, JobId, Millis, NodeId, ReservationName, Timestamp,
+    BitRate, Bytes, DeviceKind, JobId, Millis, NodeId, ReservationName, Timestamp,
     spec::{Fraction, Resources},
 };
 
@@ -29,8 +29,6 @@ const FEW: usize = 4;
 
 /// Nodes that somebody might add.
 const MORE: usize = 64;
-
-const GIB: u64 = 1 << 30;
 
 static NOBODY: BTreeSet<JobId> = BTreeSet::new();
 
@@ -53,6 +51,10 @@ pub enum Change {
     CpusPerRank(Option<u32>),
     /// It counts on so much memory of its nodes for each rank, if on any.
     MemoryPerRank(Option<Bytes>),
+    /// It counts on so much disk space of its nodes for each rank, if on any.
+    DiskPerRank(Option<Bytes>),
+    /// It counts on so much bandwidth of its nodes for each rank, if on any.
+    NetworkPerRank(Option<BitRate>),
     /// Any number of its ranks may share a node.
     AnySpread,
     /// It asks for no labels.
@@ -80,6 +82,13 @@ pub struct Counterfactual {
     /// What it costs more in an hour, in micro-dollars, as far as prices are known.
     pub micro_usd_per_hour: u64,
     text: String,
+}
+
+impl Counterfactual {
+    /// One that costs nothing more.
+    pub(super) const fn free(change: Change, text: String) -> Self {
+        Self { change, micro_usd_per_hour: 0, text }
+    }
 }
 
 impl fmt::Display for Counterfactual {
@@ -112,8 +121,7 @@ impl Planner {
     /// The smallest changes that would start a waiting job.
     pub(super) fn what_if(&mut self, job: &Waiting, now: Timestamp) -> Vec<Counterfactual> {
         let mut found = self.other_wishes(job, now);
-        found.extend(self.fewer_cpus(job, now));
-        found.extend(self.less_memory(job, now));
+        found.extend(self.less_beside(job, now));
         found.extend(self.fewer_ranks(job, now));
         found.extend(self.ends(job, now));
         found.extend(self.more_nodes(job, now));
@@ -156,47 +164,8 @@ impl Planner {
         gpus.map(|device| device.model.clone()).collect()
     }
 
-    /// With how many CPUs for each rank it would start, the most that do.
-    fn fewer_cpus(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
-        let asked = job.resources.cpus_per_rank?;
-        let with = |fewer: usize| {
-            let cpus = asked.saturating_sub(u32::try_from(fewer).unwrap_or(u32::MAX));
-            Some(cpus).filter(|cpus| *cpus > 0)
-        };
-        let alter = |resources: &mut Resources, fewer| resources.cpus_per_rank = with(fewer);
-        let most = usize::try_from(asked).unwrap_or(usize::MAX);
-        let cpus = with(self.less(job, most, alter, now)?);
-        let text = match cpus {
-            Some(cpus) => format!("with `cpus_per_rank = {cpus}` it would start now"),
-            None => "without `cpus_per_rank` it would start now".to_owned(),
-        };
-        let change = Change::CpusPerRank(cpus);
-        Some(Counterfactual { change, micro_usd_per_hour: 0, text })
-    }
-
-    /// The same of memory, in whole GiB.
-    fn less_memory(&mut self, job: &Waiting, now: Timestamp) -> Option<Counterfactual> {
-        let asked = job.resources.memory_per_rank?;
-        let most = asked.0.div_ceil(GIB);
-        let with = |fewer: usize| {
-            let left = most.saturating_sub(u64::try_from(fewer).unwrap_or(u64::MAX));
-            Some(Bytes(left.saturating_mul(GIB))).filter(|memory| memory.0 > 0)
-        };
-        let alter = |resources: &mut Resources, fewer| resources.memory_per_rank = with(fewer);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let memory = with(self.less(job, most, alter, now)?);
-        let text = match memory {
-            Some(Bytes(memory)) => {
-                format!("with `memory_per_rank = \"{}GiB\"` it would start now", memory / GIB)
-            }
-            None => "without `memory_per_rank` it would start now".to_owned(),
-        };
-        let change = Change::MemoryPerRank(memory);
-        Some(Counterfactual { change, micro_usd_per_hour: 0, text })
-    }
-
     /// By how much less of something it would start, the least that does.
-    fn less(
+    pub(super) fn less(
         &mut self,
         job: &Waiting,
         most: usize,
@@ -288,7 +257,7 @@ impl Planner {
             } else {
                 units.count()
             };
-            (units.min(ranks_of(node.host.ranks(request.host()))), units)
+            (units.min(ranks_of(node.host.ranks(request.host))), units)
         };
         let usable = self.nodes().values().filter(|node| request.allows(&node.labels));
         let ((each, size), like) = usable

@@ -3,7 +3,7 @@
 //! GPU-Sharing Workloads with Fragmentation Gradient Descent» (USENIX ATC 2023), section 4: the
 //! expected part of a node's free units that a task drawn from the workload could not use.
 
-use crate::placement::fit::{Request, WHOLE};
+use crate::placement::fit::{Host, Request, WHOLE};
 
 /// The jobs that are likely to come: shapes with how often they do. Nothing that it weighs may
 /// depend on the order in which they came.
@@ -41,8 +41,8 @@ pub(in crate::placement) struct Demand {
     /// Units of the kind on the largest node.
     pub(in crate::placement) largest: u64,
     pub(in crate::placement) share: u16,
-    pub(in crate::placement) cpu_milli: u64,
-    pub(in crate::placement) memory: u64,
+    /// What each rank takes beside its unit.
+    pub(in crate::placement) host: Host,
     /// Whether the pool's units answer to it.
     pub(in crate::placement) answered: bool,
 }
@@ -56,8 +56,7 @@ pub(in crate::placement) struct Residue {
     pub(in crate::placement) whole: u64,
     /// What is free of the others.
     pub(in crate::placement) parts: Vec<u16>,
-    pub(in crate::placement) cpu_milli: u64,
-    pub(in crate::placement) memory: u64,
+    pub(in crate::placement) host: Host,
 }
 
 impl Residue {
@@ -104,8 +103,10 @@ impl Residue {
         let times = |part: &u16| u64::from(part.checked_div(demand.share).unwrap_or(0));
         let parts: u64 = self.parts.iter().map(times).sum();
         let units = self.whole.saturating_mul(times(&WHOLE)).saturating_add(parts);
-        by(units, ranks)
-            .min(by(self.cpu_milli, demand.cpu_milli.saturating_mul(ranks)))
-            .min(by(self.memory, demand.memory.saturating_mul(ranks)))
+        let gangs = by(units, ranks);
+        if demand.host.is_none() {
+            return gangs;
+        }
+        gangs.min(u64::from(self.host.ranks(demand.host.times(ranks))))
     }
 }

@@ -15,7 +15,7 @@ use trainyard_jobs::{JobId, Policy, Timestamp, spec::Speed};
 
 use super::super::{
     Plan, Planner, WorkBudget,
-    fit::{Hints, Request, WHOLE},
+    fit::{Hints, Host, Request, WHOLE},
     score::{Demand, Mix, Residue, Terms, VALUE},
     topology::Span,
 };
@@ -163,15 +163,14 @@ impl Instance {
                 compact: request.compact,
                 largest: largest.unwrap().into(),
                 share: request.share,
-                cpu_milli: 0,
-                memory: 0,
+                host: Host::default(),
                 answered: self.answers(request, site),
             };
             let demands: Vec<Demand> = mix.shapes().iter().map(demand).collect();
             let weight: u64 = demands.iter().map(|demand| demand.weight).sum();
             let waste = |whole: u8| {
                 let (total, whole) = (site.units.into(), whole.into());
-                let left = Residue { total, whole, parts: Vec::new(), cpu_milli: 0, memory: 0 };
+                let left = Residue { total, whole, parts: Vec::new(), host: Host::default() };
                 let scale = i128::from(weight) * Residue::SCALE;
                 i128::from(left.fragments(&demands)) * i128::from(VALUE) / scale
             };

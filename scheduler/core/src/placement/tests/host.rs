@@ -1,16 +1,19 @@
-//! Processors and memory beside the units: nobody is promised what another counts on.
+//! What nodes have beside their units: nobody is promised what another counts on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use trainyard_jobs::{AttemptRef, JobId, NodeId, Policy, Timestamp, spec::Resources};
+use trainyard_jobs::{
+    AttemptRef, BitRate, Bytes, Inventory, JobId, NodeId, Policy, Timestamp, spec::Resources,
+};
 
 use super::super::{BlockerKind, Change, Host, PATIENCE, Planner, WorkBudget};
 use crate::{
-    State,
-    world::{World, gpus, hosted, node_id, spec},
+    Command, State,
+    command::{PLACES_LEVEL, Submit},
+    world::{World, gpus, hosted, node_id, session, spec},
 };
 
-/// What attempts have of each node's processors and memory, counted by the state alone.
+/// What attempts have of each node beside its units, counted by the state alone.
 pub(super) fn taken(state: &State) -> BTreeMap<NodeId, Host> {
     let mut taken: BTreeMap<NodeId, Host> = BTreeMap::new();
     for (id, node) in state.nodes().iter() {
@@ -27,7 +30,7 @@ pub(super) fn taken(state: &State) -> BTreeMap<NodeId, Host> {
 pub(super) fn check(state: &State) {
     for (id, taken) in taken(state) {
         let all = Host::of(&state.node(&id).unwrap().inventory);
-        assert!(taken.cpu_milli <= all.cpu_milli && taken.memory <= all.memory, "{taken} of {all}");
+        assert!(taken.without(all).is_none(), "{taken} of {all}");
     }
 }
 
@@ -45,6 +48,9 @@ fn submit(world: &mut World, resources: &str) -> JobId {
 
 fn story(world: &mut World, job: &JobId) -> String {
     let explanation = world.planner.explain(job, Timestamp(world.now)).unwrap();
+    for found in &explanation.counterfactuals {
+        assert!(super::whatif::starts(world, job, &found.change), "{found:?} was to start {job}");
+    }
     let blockers = explanation.blockers.into_iter().map(|blocker| blocker.message);
     blockers.chain(explanation.suggestions).collect::<Vec<_>>().join("\n")
 }
@@ -101,6 +107,63 @@ fn who_lacks_processors_is_told_so_and_what_would_do() {
     it would start when job 00000000 ends, expected in 1h
     with 1 more node like a (8 GPUs) it would start now
     ");
+}
+
+/// The same node with so many GB of disk and Gbps of network.
+fn supplied(inventory: Inventory, gb: u64, gbps: u64) -> Inventory {
+    let (disk, network) = (Bytes(gb * 1_000_000_000), BitRate(gbps * 1_000_000_000));
+    Inventory { disk, network, ..inventory }
+}
+
+#[test]
+fn disk_and_network_count_as_processors_do() {
+    let mut world = World::new();
+    world.register_node(1, supplied(gpus("a", "h100", 8, &[]), 1000, 100));
+    world.register_node(2, supplied(gpus("b", "h100", 8, &[]), 4000, 20));
+    world.register_node(3, gpus("c", "h100", 8, &[]));
+    submit(&mut world, "gpus = 6\ndisk_per_rank = \"200GB\"\nnetwork_per_rank = \"10Gbps\"");
+    let attempt = world.plan().remove(0);
+    let found: BTreeMap<_, _> = ranks(&world, &attempt).into_iter().collect();
+    // By disk, then by the network; of the last its agent told neither.
+    assert_eq!(found.get(&node_id(3)), None);
+    assert!(found[&node_id(1)] <= 5 && found[&node_id(2)] <= 2, "{found:?}");
+    check(&world.state);
+    assert!(!taken(&world.state).is_empty());
+    let waits = submit(&mut world, "gpus = 2\nnetwork_per_rank = \"30Gbps\"");
+    assert!(world.plan().is_empty());
+    insta::assert_snapshot!(story(&mut world, &waits));
+    let waits = submit(&mut world, "gpus = 3\ndisk_per_rank = \"2500GB\"");
+    assert!(world.plan().is_empty());
+    insta::assert_snapshot!(story(&mut world, &waits));
+    world.exit_all(&attempt, 0);
+    assert_eq!(world.plan().len(), 1, "what it had of the network is free again");
+    check(&world.state);
+}
+
+#[test]
+fn what_a_spec_or_a_node_says_of_disk_or_network_needs_level_6() {
+    let level = |resources: &str| {
+        let spec = spec(&format!("[resources]\n{resources}\n"));
+        assert_eq!(spec.needs_level_6(), !resources.is_empty());
+        let mutation = World::new().mutation();
+        let job = JobId::from_random(1);
+        let submit = Submit { mutation, job, spec, bundle: None, commit: None };
+        Command::Submit(Box::new(submit)).level()
+    };
+    assert_eq!(level("disk_per_rank = \"1GB\""), PLACES_LEVEL);
+    assert_eq!(level("network_per_rank = \"1Gbps\""), PLACES_LEVEL);
+    assert_eq!(level(""), 1);
+    let register = |inventory| Command::RegisterNode {
+        node: node_id(1),
+        session: session(1),
+        inventory,
+        running: BTreeSet::new(),
+        gone: None,
+    };
+    let node = gpus("a", "h100", 8, &[]);
+    assert_eq!(register(node.clone()).level(), 1);
+    assert_eq!(register(supplied(node.clone(), 1, 0)).level(), PLACES_LEVEL);
+    assert_eq!(register(supplied(node, 0, 1)).level(), PLACES_LEVEL);
 }
 
 #[test]

@@ -23,6 +23,8 @@ fn altered(state: &State, id: &JobId, change: &Change) -> Waiting {
         Change::AnyMemory => r.min_gpu_memory = None,
         Change::CpusPerRank(cpus) => r.cpus_per_rank = *cpus,
         Change::MemoryPerRank(memory) => r.memory_per_rank = *memory,
+        Change::DiskPerRank(disk) => r.disk_per_rank = *disk,
+        Change::NetworkPerRank(network) => r.network_per_rank = *network,
         Change::AnySpread => r.max_ranks_per_node = None,
         Change::AnyNode => r.node_labels.clear(),
         Change::Within(left) => job.time_left = Some(*left),

@@ -15,12 +15,10 @@ impl Placement {
         self.parts.iter().any(shares)
     }
 
-    /// Whether both take processors, or both memory, of the same node.
+    /// Whether both take of the same thing beside the units of the same node.
     #[must_use]
     pub fn shares_host(&self, other: &Self) -> bool {
-        let (own, their) = (self.load.host, other.load.host);
-        let both =
-            (own.cpu_milli > 0 && their.cpu_milli > 0) || (own.memory.0 > 0 && their.memory.0 > 0);
+        let both = self.load.host.meets(other.load.host);
         let slots = || other.parts.iter().map(|part| part.slot);
         both && self.parts.iter().any(|part| slots().any(|slot| slot == part.slot))
     }

@@ -106,8 +106,7 @@ fn placed(instance: &Instance) -> u64 {
         part: WHOLE,
         most_per_node: u32::MAX,
         compact: false,
-        cpu_milli: 0,
-        memory: Bytes(0),
+        host: Host::default(),
         labels: BTreeMap::new(),
         entitled: BTreeSet::new(),
     };

@@ -186,8 +186,7 @@ impl Kinds {
             compact: request.compact,
             largest,
             share: request.share,
-            cpu_milli: request.cpu_milli,
-            memory: request.memory.0,
+            host: request.host,
             answered: request.takes(kind.device, &kind.model, kind.memory, kind.part),
         };
         let of_kind = |known: &Known| {

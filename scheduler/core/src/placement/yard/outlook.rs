@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::spot::{Pool, Spot};
-use crate::placement::score::{Demand, Residue, VALUE};
+use crate::placement::{
+    fit::Host,
+    score::{Demand, Residue, VALUE},
+};
 
 /// How the units of one kind meet the likely jobs.
 #[derive(Debug, Clone, Default)]
@@ -13,20 +16,21 @@ pub(super) struct Outlook {
     /// The sum of their weights.
     weight: u64,
     /// The fragments of a node with so many units of which so many are free, where nobody asks for
-    /// processors, memory or fractions.
+    /// anything beside them.
     plain: Option<BTreeMap<u16, Vec<u64>>>,
 }
 
 impl Outlook {
     pub(super) fn new(demands: Vec<Demand>, sizes: impl Iterator<Item = u16>) -> Self {
         let weight = demands.iter().map(|demand| demand.weight).sum();
-        let is_plain = |d: &Demand| d.cpu_milli == 0 && d.memory == 0;
+        let is_plain = |d: &Demand| d.host.is_none();
         let plain = demands.iter().all(is_plain).then(|| {
             let row = |total: u16| {
                 let fragments = |whole: u16| {
                     let (total, whole) = (u64::from(total), u64::from(whole));
                     let parts = Vec::new();
-                    Residue { total, whole, parts, cpu_milli: 0, memory: 0 }.fragments(&demands)
+                    let host = Host::default();
+                    Residue { total, whole, parts, host }.fragments(&demands)
                 };
                 (total, (0..=total).map(fragments).collect())
             };
@@ -68,7 +72,6 @@ pub(super) fn residue(spot: &Spot, pool: &Pool) -> Residue {
         total: u64::from(pool.total),
         whole: u64::try_from(pool.free.len()).unwrap_or(u64::MAX),
         parts: pool.parts.iter().map(|at| spot.free_of(*at)).collect(),
-        cpu_milli: spot.spare.cpu_milli(),
-        memory: spot.spare.memory(),
+        host: spot.spare.free(),
     }
 }

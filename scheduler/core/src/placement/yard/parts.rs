@@ -54,7 +54,7 @@ impl Spot {
     /// For how many ranks there are units that answer, of these kinds, and processors and memory
     /// beside them: busy or not, and those that are not out of use.
     pub(super) fn counts(&self, request: &Request, kinds: &[KindId]) -> (u32, u32) {
-        let most = request.most_per_node.min(self.host.ranks(request.host()));
+        let most = request.most_per_node.min(self.host.ranks(request.host));
         if request.on_parts() && request.ranks > 1 {
             let of_kind = || self.units.iter().filter(|unit| kinds.contains(&unit.kind));
             let all: BTreeSet<u16> = of_kind().map(|unit| unit.gpu).collect();

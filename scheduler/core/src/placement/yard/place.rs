@@ -102,8 +102,13 @@ impl Search<'_> {
             (false, _) => LOOKS,
         };
         let looks =
-            lists.flat_map(|list| one_of_each(list, |entry| self.spot(entry).is_some()).take(each));
+            lists.flat_map(|list| one_of_each(list, |entry| self.has_room(entry)).take(each));
         looks.take(LOOKS).filter_map(|entry| self.offer(entry, kind)).min()
+    }
+
+    /// Whether the gang may use a node, and there is enough of everything beside its units.
+    fn has_room(&self, entry: &Entry) -> bool {
+        self.spot(entry).is_some_and(|spot| spot.room(self.request) >= self.ranks)
     }
 
     /// What a node has to offer for the whole gang.
@@ -158,7 +163,7 @@ impl Search<'_> {
     /// How much less the likely jobs could use of the node, as money, for units of `kind`.
     fn fragments(&self, spot: &Spot, kind: KindId, units: &[u16]) -> i128 {
         let ranks = u64::try_from(self.ranks).unwrap_or(u64::MAX);
-        let (cpu, memory) = (self.request.cpu_milli, self.request.memory.0);
+        let taken_beside = self.request.host.times(ranks);
         let mut cost = 0;
         for pool in &spot.pools {
             let Some(outlook) = self.yard.outlook(pool.kind) else { continue };
@@ -171,8 +176,7 @@ impl Search<'_> {
             }
             let before = residue(spot, pool);
             let mut after = before.clone();
-            after.cpu_milli = after.cpu_milli.saturating_sub(cpu.saturating_mul(ranks));
-            after.memory = after.memory.saturating_sub(memory.saturating_mul(ranks));
+            after.host = after.host.without(taken_beside);
             if pool.kind == kind {
                 self.subtract(&mut after, spot, pool, units);
             }

@@ -1,11 +1,9 @@
 //! The units that answer to a wish, counted: of what is free, of what gangs have, of what is
 //! reserved. Where only the number matters that is all there is to know.
 
-use trainyard_jobs::Bytes;
-
 use super::{NONE, Placement, Yard, kinds::KindId, spot::Spot};
 use crate::placement::{
-    fit::{Hints, Request, WHOLE},
+    fit::{Hints, Host, Request, WHOLE},
     windows::Covers,
 };
 
@@ -40,8 +38,7 @@ fn wish(request: &Request) -> Request {
         share: WHOLE,
         most_per_node: u32::MAX,
         compact: false,
-        cpu_milli: 0,
-        memory: Bytes(0),
+        host: Host::default(),
         ..request.clone()
     }
 }

@@ -1,5 +1,5 @@
 //! One node of the yard: its units in the order in which they are handed out, and what is free
-//! of them, of its processors and of its memory.
+//! of them and beside them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ pub(super) struct Spot {
     pub(super) units: Vec<Unit>,
     /// The units by kind.
     pub(super) pools: Vec<Pool>,
-    /// Its processors and its memory, and what of them nobody has taken.
+    /// What it has beside them, and what of that nobody has taken.
     pub(super) host: Host,
     pub(super) spare: Spare,
     /// Nodes that look alike serve a request alike: a digest of what is free.
@@ -166,7 +166,7 @@ impl Spot {
                 || self.pools.iter().any(|pool| kinds.answers(pool.kind, request)))
     }
 
-    /// How many ranks its processors and its memory are enough for.
+    /// How many ranks what it has beside its units is enough for.
     pub(super) fn room(&self, request: &Request) -> usize {
         self.spare.room(request)
     }
@@ -308,7 +308,10 @@ impl Spot {
     }
 
     fn digest(&self, kinds: &Kinds) -> u64 {
-        let mut look = mixed(mixed(0, self.spare.cpu_milli()), self.spare.memory());
+        // Hardly two disks are equally full: who asks for room there or for bandwidth is asked of each
+        // node, so that nodes look alike to all others.
+        let free = self.spare.free();
+        let mut look = mixed(mixed(0, free.cpu_milli), free.memory.0);
         if !self.one_island {
             for unit in &self.units {
                 look = mixed(look, u64::from(unit.island) << 32 | u64::from(unit.numa));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use trainyard_jobs::{
-    Bytes, Device, DeviceKind, GpuPart, JobId, NodeId, UnitId,
+    BitRate, Bytes, Device, DeviceKind, GpuPart, JobId, NodeId, UnitId,
     spec::{Resources, Speed, Speeds},
 };
 
@@ -35,7 +35,13 @@ fn node(n: u64, gpus: u32, labels: &[(&str, &str)]) -> PlanNode {
         version: 1,
         devices: (0..gpus).map(device).collect(),
         owners: BTreeMap::new(),
-        host: Host { cpu_milli: 64_000, memory: Bytes(512 << 30) },
+        // Disks differ, and nodes look alike all the same.
+        host: Host {
+            cpu_milli: 64_000,
+            memory: Bytes(512 << 30),
+            disk: Bytes((1 + n % 3) << 40),
+            network: BitRate(100_000_000_000),
+        },
         taken: Host::default(),
         labels: labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
         ports: (20_000, 20_099),
@@ -53,8 +59,7 @@ fn gang(ranks: u32) -> Request {
         part: WHOLE,
         most_per_node: u32::MAX,
         compact: false,
-        cpu_milli: 0,
-        memory: Bytes(0),
+        host: Host::default(),
         labels: BTreeMap::new(),
         entitled: BTreeSet::new(),
     }
@@ -150,10 +155,10 @@ fn a_gang_on_parts_is_placed_whenever_its_gpus_are_enough() {
 #[test]
 fn processors_and_memory_bind_as_units_do() {
     let mut yard = yard(&[node(1, 8, &[])]);
-    let hungry = Request { cpu_milli: 20_000, ..gang(2) };
+    let hungry = Request { host: Host { cpu_milli: 20_000, ..Host::default() }, ..gang(2) };
     assert!(put(&mut yard, &hungry).is_some());
     assert!(put(&mut yard, &hungry).is_none(), "24 of 64 processors are left, 40 are asked for");
-    assert!(put(&mut yard, &Request { memory: Bytes(600 << 30), ..gang(1) }).is_none());
+    assert!(put(&mut yard, &Request { host: host([0, 600, 0, 0]), ..gang(1) }).is_none());
     assert!(put(&mut yard, &gang(6)).is_some());
 }
 
@@ -296,9 +301,9 @@ fn a_node_that_has_fewer_units_than_were_assigned_keeps_its_account() {
     assert!(yard.is_full());
 }
 
-/// Ranks, the share of a unit for each, how many a node, compact, the part of a GPU, and processors
-/// and GiB of memory for each rank.
-type Gang = (u32, u16, u32, bool, u16, (u64, u64));
+/// Ranks, the share of a unit for each, how many a node, compact, the part of a GPU, and what each rank
+/// takes beside it.
+type Gang = (u32, u16, u32, bool, u16, Host);
 
 /// The same node with each GPU in so many shares.
 fn split(mut node: PlanNode, of: u16) -> PlanNode {
@@ -318,6 +323,11 @@ enum Act {
     Plan { gangs: Vec<Gang>, back: usize, hold: bool },
 }
 
+/// So many processors, GiB of memory and of disk, and Gbps.
+const fn host([cpus, memory, disk, gbps]: [u64; 4]) -> Host {
+    Host::from_amounts([cpus * 1000, memory << 30, disk << 30, gbps * 1_000_000_000])
+}
+
 fn act() -> impl Strategy<Value = Act> {
     let gang = (
         prop_oneof![1u32..5, 5u32..20],
@@ -325,7 +335,11 @@ fn act() -> impl Strategy<Value = Act> {
         prop_oneof![3 => Just(u32::MAX), 1 => 1u32..4],
         any::<bool>(),
         prop_oneof![3 => Just(1000u16), 1 => 100u16..1000],
-        prop_oneof![2 => Just((0, 0)), 1 => (0u64..40, 0u64..300)],
+        prop_oneof![
+            3 => Just(Host::default()),
+            1 => (0u64..40, 0u64..300).prop_map(|(cpus, gib)| host([cpus, gib, 0, 0])),
+            1 => (0u64..900, 0u64..40).prop_map(|(gib, gbps)| host([0, 0, gib, gbps])),
+        ],
     );
     let of = prop_oneof![2 => Just(1u16), 1 => 2u16..5];
     prop_oneof![
@@ -344,12 +358,10 @@ fn check_plan(yard: &mut Yard, gangs: &[Gang], back: usize, hold: bool) {
     let mut used: BTreeMap<(NodeId, UnitId), u32> = BTreeMap::new();
     let mut places = Vec::new();
     let mut taken: BTreeMap<NodeId, Host> = BTreeMap::new();
-    for (ranks, share, most_per_node, compact, part, (cpus, gib)) in gangs.iter().copied() {
+    for (ranks, share, most_per_node, compact, part, host) in gangs.iter().copied() {
         let on_parts = part < WHOLE;
         let (share, compact) = (if on_parts { WHOLE } else { share }, compact && !on_parts);
-        let (cpu_milli, memory) = (cpus * 1000, Bytes(gib << 30));
-        let request =
-            Request { share, most_per_node, compact, part, cpu_milli, memory, ..gang(ranks) };
+        let request = Request { share, most_per_node, compact, part, host, ..gang(ranks) };
         let could = yard.census(&request);
         let Some(place) = yard.place(&request, &Hints::default()) else { continue };
         let parts = yard.assignments(&place);
@@ -359,10 +371,10 @@ fn check_plan(yard: &mut Yard, gangs: &[Gang], back: usize, hold: bool) {
         for part in &parts {
             assert!(part.units.len() <= most_per_node as usize);
             let ranks = part.units.len() as u64;
-            let host = Host { cpu_milli: cpu_milli * ranks, memory: Bytes(memory.0 * ranks) };
             let taken = taken.entry(part.node.clone()).or_default();
-            *taken = taken.and(host);
-            assert!(taken.cpu_milli <= 64_000 && taken.memory.0 <= 512 << 30, "{taken}");
+            *taken = taken.and(host.times(ranks));
+            let all = (1..6).map(|n| node(n, 0, &[])).find(|node| node.id == part.node).unwrap();
+            assert!(taken.without(all.host).is_none(), "{taken} of {}", all.host);
             let gpus: BTreeSet<&str> = part.units.iter().map(UnitId::gpu).collect();
             assert!(share < WHOLE || gpus.len() == part.units.len(), "one rank a GPU");
             assert!(part.units.iter().all(|unit| unit.as_share().is_some() == on_parts));
@@ -420,10 +432,18 @@ proptest! {
                 anew.set(node, Some(out));
             }
             prop_assert_eq!(&yard, &anew);
-            let gangs =
-                [(1, WHOLE, 0), (3, WHOLE, 0), (9, WHOLE, 9), (2, WHOLE, 30), (1, 250, 9), (3, 250, 0)];
-            for (ranks, part, cpus) in gangs {
-                let gang = Request { part, cpu_milli: cpus * 1000, ..gang(ranks) };
+            let gangs = [
+                (1, WHOLE, [0; 4]),
+                (3, WHOLE, [0; 4]),
+                (9, WHOLE, [9, 0, 0, 0]),
+                (2, WHOLE, [30, 0, 0, 0]),
+                (2, WHOLE, [0, 0, 900, 0]),
+                (3, WHOLE, [0, 0, 100, 40]),
+                (1, 250, [9, 0, 0, 0]),
+                (3, 250, [0; 4]),
+            ];
+            for (ranks, part, each) in gangs {
+                let gang = Request { part, host: host(each), ..gang(ranks) };
                 let one = yard.place(&gang, &Hints::default());
                 let other = anew.place(&gang, &Hints::default());
                 prop_assert_eq!(

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::Command};
 
 use super::*;
+use crate::{config::Config, telemetry::inventory};
 
 #[test]
 fn models_have_short_names() {
@@ -67,6 +68,30 @@ fn a_lost_gpu_is_reported_and_hides_no_other() {
     assert_eq!(*good, expected);
     assert_eq!(lost.unit, "GPU-lost");
     assert!(lost.problem.as_ref().unwrap().contains("fallen off the bus"), "{lost:?}");
+}
+
+#[test]
+fn gpus_with_links_to_each_other_are_an_island() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = library(dir.path(), &["nvlink"]);
+    let gpus = Gpus::open(Some(&library), None);
+    let islands = [BTreeSet::from([0, 1]), BTreeSet::from([2, 3]), BTreeSet::from([4])];
+    assert_eq!(gpus.islands().unwrap(), islands);
+    let near = BTreeMap::new();
+    let mut config = Config { nvml_library: Some(library), ..Config::default() };
+    let told = |config: &Config| inventory(config, (&gpus, &near), dir.path()).labels;
+    assert_eq!(told(&config)["nvlink"], "0,1;2,3;4");
+    config.labels.insert("nvlink".into(), "0-3".into());
+    assert_eq!(told(&config)["nvlink"], "0-3", "what an operator says is not looked for");
+}
+
+#[test]
+fn a_library_that_knows_no_links_says_nothing_of_islands() {
+    let dir = tempfile::tempdir().unwrap();
+    let gpus = Gpus::open(Some(&library(dir.path(), &[])), None);
+    assert_eq!(gpus.islands(), None);
+    let told = inventory(&Config::default(), (&gpus, &BTreeMap::new()), dir.path());
+    assert!(!told.labels.contains_key("nvlink"), "{:?}", told.labels);
 }
 
 #[test]
