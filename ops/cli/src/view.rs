@@ -3,6 +3,7 @@
 //! within a version of the documents.
 
 pub(crate) mod cluster;
+mod expected;
 pub(crate) mod explain;
 pub(crate) mod gpu;
 pub(crate) mod job;

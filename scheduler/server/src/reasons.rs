@@ -1,6 +1,6 @@
 //! Answers that cost a pass over the state, kept for as long as they are true, or nearly: why
-//! jobs wait, and the state's hash. However many ask, the queue is gone through a few times a second;
-//! the state's lock is held for what changed alone.
+//! jobs wait and when they are expected to start, and the state's hash. However many ask, the queue
+//! is gone through a few times a second; the state's lock is held for what changed alone.
 
 use std::{
     collections::BTreeMap,
@@ -30,8 +30,15 @@ const TRUE: Duration = Duration::from_millis(500);
 /// for less.
 const FOLLOWED: usize = 20_000;
 
+/// What was expected serves for so many times as long as it took to find out: a long queue is gone
+/// through in a twentieth of the time at most.
+const WORTH: u32 = 20;
+
 /// Why each waiting job waits.
 type All = Arc<BTreeMap<JobId, Blockers>>;
+
+/// Between when each is expected to start of which anything is expected.
+pub(crate) type Starts = Arc<BTreeMap<JobId, (Timestamp, Timestamp)>>;
 
 /// Why a job waits, and between when it is expected to start.
 #[derive(Debug, Default)]
@@ -50,6 +57,8 @@ struct Follower {
     events: Receiver<Events>,
     /// When and for which log index they were given.
     last: Option<(Instant, u64, All)>,
+    /// When that was found out, and for how long it serves.
+    starts: Option<(Instant, Duration, Starts)>,
 }
 
 impl Reasons {
@@ -70,6 +79,22 @@ impl Reasons {
         all
     }
 
+    /// Between when each waiting job is expected to start: a walk through the queue, so not for a
+    /// thread that others wait for.
+    pub(crate) fn starts(&self, replica: &Replica) -> Starts {
+        let mut follower = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let follower = follower.get_or_insert_with(|| Follower::begin(replica));
+        if let Some(known) = follower.known_starts() {
+            return Arc::clone(known);
+        }
+        follower.catch_up(replica);
+        let begun = Instant::now();
+        let starts = Starts::new(follower.following.planner().expected_starts(clock::now()));
+        let serves = begun.elapsed().saturating_mul(WORTH).max(TRUE);
+        follower.starts = Some((Instant::now(), serves, Arc::clone(&starts)));
+        starts
+    }
+
     /// Why one job waits, in one line, if it does.
     pub(crate) fn line(all: &BTreeMap<JobId, Blockers>, job: &JobId) -> Option<String> {
         let texts: Vec<&str> = all.get(job)?.iter().map(|b| b.message.as_str()).collect();
@@ -84,7 +109,11 @@ impl Reasons {
         follower.catch_up(replica);
         let now = clock::now();
         let explanation = follower.following.planner().explain(job, now).unwrap_or_default();
-        Explained { explanation, starts: follower.following.planner().expected_start(job, now) }
+        let starts = match follower.known_starts() {
+            Some(known) => known.get(job).copied(),
+            None => follower.following.planner().expected_start(job, now),
+        };
+        Explained { explanation, starts }
     }
 }
 
@@ -93,7 +122,13 @@ impl Follower {
         // Subscribed before the state is read, so that no change falls between.
         let events = replica.events.subscribe();
         let following = replica.look(Following::of);
-        Self { following, events, last: None }
+        Self { following, events, last: None, starts: None }
+    }
+
+    /// What is expected, if that was found out lately.
+    fn known_starts(&self) -> Option<&Starts> {
+        let (at, serves, starts) = self.starts.as_ref()?;
+        (at.elapsed() < *serves).then_some(starts)
     }
 
     /// Takes in what happened since; all of the state, if that was too much to follow.

@@ -1,9 +1,12 @@
 //! The state as clients see it: from the domain's types to messages. No decisions here.
 
+mod explain;
+
 use trainyard_core::state::{Attempt, Checkpoint, Job, Node, NodeState, Placement};
 use trainyard_jobs::{JobPhase, ModelVersion, Timestamp};
 use trainyard_proto::{convert::exit_message, v1};
 
+pub(crate) use self::explain::{change, cost};
 use crate::{clock, decide::contacts::Live};
 
 /// A job. `reason` says why it waits; an ended one says itself how it ended.
@@ -31,6 +34,9 @@ pub(crate) fn job(job: &Job, reason: Option<String>, progress: Option<v1::Progre
         model: job.registered.as_ref().map(|(m, v)| format!("{m}/{v}")).unwrap_or_default(),
         progress: progress.filter(|_| running.is_some()),
         run_ms: job.used.0.saturating_add(running.map_or(0, |a| clock::now().since(a.started).0)),
+        // Only a listing looks at the whole queue.
+        expected_from_ms: 0,
+        expected_to_ms: 0,
     }
 }
 

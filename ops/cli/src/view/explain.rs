@@ -1,10 +1,13 @@
 //! Why a job waits, or what holds it, and what would start it.
 
+mod change;
+
 use serde::Serialize;
 use trainyard_proto::v1;
 
-use super::job::JobSummary;
-use crate::output::{Card, Look, Tone, human::span, table::labelled};
+use self::change::{Change, Cost};
+use super::{expected::Expected, job::JobSummary};
+use crate::output::{Card, Look, Tone, table::labelled};
 
 /// An explanation.
 #[derive(Debug, Serialize)]
@@ -17,26 +20,10 @@ pub(crate) struct Explanation {
     expected: Option<Expected>,
     blockers: Vec<Blocker>,
     suggestions: Vec<String>,
-}
-
-/// Two ends of an estimate, in milliseconds since 1970.
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Expected {
-    from_unix_ms: u64,
-    to_unix_ms: u64,
-}
-
-impl Expected {
-    /// Such as `in 5m to 1h20m`.
-    fn text(self, now_ms: u64) -> String {
-        let from = self.from_unix_ms.saturating_sub(now_ms);
-        let to = self.to_unix_ms.saturating_sub(now_ms);
-        match (from / 1000, to / 1000) {
-            (0, 0) => "soon".to_owned(),
-            (0, _) => format!("within {}", span(to)),
-            _ => format!("in {} to {}", span(from), span(to)),
-        }
-    }
+    /// The suggestions with their numbers.
+    changes: Vec<Change>,
+    /// What its run would take and cost as it is, if anything is known of that.
+    asked: Option<Cost>,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,11 +39,11 @@ impl From<v1::ExplainAnswer> for Explanation {
             job: answer.job.map(JobSummary::from),
             summary: answer.summary,
             position: Some(answer.position).filter(|position| *position > 0),
-            expected: Some(answer.expected_to_ms)
-                .filter(|to| *to > 0)
-                .map(|to_unix_ms| Expected { from_unix_ms: answer.expected_from_ms, to_unix_ms }),
+            expected: Expected::of(answer.expected_from_ms, answer.expected_to_ms),
             blockers: answer.blockers.into_iter().map(blocker).collect(),
             suggestions: answer.suggestions,
+            changes: answer.changes.into_iter().map(Change::from).collect(),
+            asked: answer.asked.and_then(Cost::of),
         }
     }
 }
@@ -80,17 +67,33 @@ impl Card for Explanation {
             ),
             ("why", self.summary.clone()),
             ("start", self.expected.map(|e| e.text(look.now_ms)).unwrap_or_default()),
+            ("cost", self.asked.as_ref().map(Cost::text).unwrap_or_default()),
         ];
-        let mut text = labelled(&head, look);
+        let mut drawn = labelled(&head, look);
         let mut section = |title: &str, lines: Vec<String>| {
             if !lines.is_empty() {
-                text += &format!("\n{}\n", Tone::Meta.paint(title, look.colour));
-                text.extend(lines.into_iter().map(|line| format!("  {line}\n")));
+                drawn += &format!("\n{}\n", Tone::Meta.paint(title, look.colour));
+                drawn.extend(lines.into_iter().map(|line| format!("  {line}\n")));
             }
         };
         section("in its way", self.blockers.iter().map(Blocker::line).collect());
-        section("what would start it", self.suggestions.clone());
-        text
+        section("what would start it", self.offers());
+        drawn
+    }
+}
+
+impl Explanation {
+    /// Each change in a line, with what there is to say of it below.
+    fn offers(&self) -> Vec<String> {
+        // An older scheduler tells no numbers.
+        if self.changes.is_empty() {
+            return self.suggestions.clone();
+        }
+        let lines = |change: &Change| {
+            let notes = change.notes.iter().map(|note| format!("  {note}"));
+            std::iter::once(change.text.clone()).chain(notes).collect::<Vec<_>>()
+        };
+        self.changes.iter().flat_map(lines).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use trainyard_jobs::{AttemptRef, JobPhase, RankExit};
 use trainyard_proto::{convert, v1};
 
-use super::{present, text};
+use super::{expected::Expected, present, text};
 
 mod draw;
 
@@ -36,6 +36,9 @@ pub(crate) struct JobSummary {
     reason: Option<String>,
     model: Option<String>,
     progress: Option<Progress>,
+    /// Between when it is expected to start: in listings, if it waits and anything is expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<Expected>,
 }
 
 /// The newest figures of a run.
@@ -115,6 +118,7 @@ impl From<v1::Job> for JobSummary {
             reason: text(job.reason),
             model: text(job.model),
             progress: job.progress.map(Progress::from),
+            expected: Expected::of(job.expected_from_ms, job.expected_to_ms),
         }
     }
 }

@@ -127,6 +127,8 @@ fn queued() -> v1::Job {
         ranks: 16,
         device: "gpu".into(),
         reason: "waits for 16 GPUs, 4 are free".into(),
+        expected_from_ms: NOW + 300_000,
+        expected_to_ms: NOW + 4_800_000,
         ..v1::Job::default()
     }
 }
@@ -280,9 +282,63 @@ fn an_explanation() {
         position: 2,
         expected_from_ms: NOW + 300_000,
         expected_to_ms: NOW + 4_800_000,
+        changes: vec![],
+        asked: None,
     });
     insta::assert_snapshot!("explain_table", card(&explanation, Format::Table));
     insta::assert_snapshot!("explain_json", card(&explanation, Format::Json));
+}
+
+#[test]
+fn an_explanation_with_numbers() {
+    let cost = |usd: u64, hours: u64| v1::Cost {
+        micro_usd_per_hour: usd * 1_000_000,
+        run_ms: hours * 3_600_000,
+        micro_usd: usd * hours * 1_000_000,
+        cut_ms: 0,
+    };
+    let change = |kind: &str, text: &str| v1::Change {
+        kind: kind.into(),
+        text: text.into(),
+        starts_ms: NOW,
+        ..v1::Change::default()
+    };
+    let limit = |queue: &str| v1::LimitRaised {
+        queue: queue.into(),
+        gpu_type: String::new(),
+        from: 8,
+        to: 16,
+    };
+    let changes = vec![
+        v1::Change {
+            notes: vec!["about 12h, $10.00 an hour, $120.00 in all; as asked 6h, $120.00".into()],
+            cost: Some(cost(10, 12)),
+            over_micro_usd: 20_000_000,
+            gpus: Some(4),
+            ..change("gpus", "with `gpus = 4` it would start now")
+        },
+        v1::Change {
+            limits: vec![limit("research")],
+            ..change("limit", "with queue research's limit raised from 8 to 16 it would start now")
+        },
+        v1::Change {
+            priority: Some(5),
+            jobs: vec!["3k9v2m7q1d0a".into()],
+            lost_unit_ms: 7_200_000,
+            ..change("priority", "with `priority = 5` it would start once job 3k9v2m7q is stopped")
+        },
+    ];
+    let explanation = Explanation::from(v1::ExplainAnswer {
+        job: Some(queued()),
+        summary: "waits for 16 GPUs, 4 are free".into(),
+        suggestions: changes.iter().map(|change| change.text.clone()).collect(),
+        changes,
+        asked: Some(cost(20, 6)),
+        position: 2,
+        ..v1::ExplainAnswer::default()
+    });
+    insta::assert_snapshot!("explain_numbers_table", card(&explanation, Format::Table));
+    insta::assert_snapshot!("explain_numbers_json", card(&explanation, Format::Json));
 }
 
 #[test]

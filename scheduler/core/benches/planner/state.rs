@@ -239,6 +239,9 @@ pub(crate) fn run() -> Value {
     let start = Instant::now();
     let reasons = planner.reasons(large.now).len();
     let told = start.elapsed();
+    let start = Instant::now();
+    let expected = planner.expected_starts(large.now).len();
+    let walked = start.elapsed();
     let explained = explain(&mut large, &mut planner);
     large.start(&mut planner, again);
     let young = increments(&mut large, &mut planner);
@@ -252,6 +255,8 @@ pub(crate) fn run() -> Value {
         "pass_over_a_full_cluster_ms": idle.as_secs_f64() * 1e3,
         "reasons_of_all_ms": told.as_secs_f64() * 1e3,
         "reasons": reasons,
+        "expected_starts_of_all_ms": walked.as_secs_f64() * 1e3,
+        "expected_starts": expected,
         "explain_one_ms": explained,
         "incremental_ms": young,
         "incremental_an_hour_later_ms": rested,

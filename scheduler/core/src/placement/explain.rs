@@ -1,15 +1,19 @@
 //! Why a job waits: what keeps it, with counts, and its place in the queue. What would start it
 //! stands in `whatif`.
 
+mod change;
+mod ends;
 mod host;
 mod less;
+mod nodes;
 mod parts;
+mod queue;
 mod whatif;
 
 use trainyard_jobs::{JobId, ProjectName, Purpose, ReservationSpec, Timestamp, spec::Resources};
 
+pub use self::change::{Change, Cost, Counterfactual, Limit};
 pub(super) use self::whatif::Scenario;
-pub use self::whatif::{Change, Counterfactual};
 use super::{
     fit::{Hints, Request, beside, unit_word},
     planner::Planner,
@@ -90,8 +94,10 @@ pub struct Explanation {
     pub blockers: Vec<Blocker>,
     /// Changes that would start it, in words.
     pub suggestions: Vec<String>,
-    /// The same for programs: each was applied to a copy and planned.
+    /// The same for programs: each was supposed and planned.
     pub counterfactuals: Vec<Counterfactual>,
+    /// What its run would take and cost as it is.
+    pub asked: Cost,
 }
 
 impl Blocker {
@@ -254,9 +260,12 @@ impl Planner {
         let (waiting, position) = self.waiting(job)?;
         let waiting = waiting.clone();
         let blockers = self.reason(job, now).map(|b| b.to_vec()).unwrap_or_default();
-        let counterfactuals =
-            if blockers.is_empty() { Vec::new() } else { self.what_if(&waiting, now) };
+        let (counterfactuals, asked) = if blockers.is_empty() {
+            (Vec::new(), Cost::default())
+        } else {
+            self.what_if(&waiting, now)
+        };
         let suggestions = counterfactuals.iter().map(ToString::to_string).collect();
-        Some(Explanation { position, blockers, suggestions, counterfactuals })
+        Some(Explanation { position, blockers, suggestions, counterfactuals, asked })
     }
 }

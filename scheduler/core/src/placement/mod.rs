@@ -20,7 +20,7 @@ mod view;
 mod windows;
 mod yard;
 
-pub use explain::{Blocker, BlockerKind, Change, Counterfactual, Explanation};
+pub use explain::{Blocker, BlockerKind, Change, Cost, Counterfactual, Explanation, Limit};
 pub use fit::{Hints, Host, Request, Supply, WHOLE, beside, matches};
 pub use health::{Doubt, Lemons, Reading, Slowness, Stragglers, Strain, StrangersUse};
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};

@@ -42,7 +42,7 @@ use super::{
     victims::Standing,
     view::Waiting,
     windows::During,
-    yard::{Placement, Yard},
+    yard::{Hire, Placement, Yard},
 };
 use crate::command::StartAttempt;
 
@@ -56,6 +56,8 @@ pub(super) struct Pass<'a> {
     now: Timestamp,
     /// The job that is asked about, if only one is.
     asked: Option<&'a JobId>,
+    /// How many stops were decided before it was looked at.
+    stops_before: usize,
     /// A job that would have ended.
     gone: &'a BTreeSet<JobId>,
     work: u64,
@@ -122,6 +124,7 @@ impl<'a> Pass<'a> {
             yard,
             now,
             asked: None,
+            stops_before: 0,
             gone: &NOBODY,
             work: u64::MAX,
             misfits: Misfits::default(),
@@ -214,6 +217,7 @@ impl<'a> Pass<'a> {
             if !self.afford() {
                 return None;
             }
+            self.looks_at(next.job);
             let hits = if aimed && rounds { self.aim(job, next.request) } else { None };
             let look = match hits {
                 Some(false) => Look::Waits,
@@ -476,14 +480,38 @@ impl<'a> Pass<'a> {
         false
     }
 
+    /// It is the job's turn.
+    fn looks_at(&mut self, job: &JobId) {
+        if self.asked == Some(job) {
+            self.stops_before = self.plan.stops.len();
+        }
+    }
+
     /// Whether the pass would start a job.
-    pub(super) fn starts(&self, job: &JobId) -> bool {
+    fn starts(&self, job: &JobId) -> bool {
         self.plan.starts.iter().any(|start| start.job == *job)
+    }
+
+    /// What a job would have that the pass would start, if it would.
+    pub(super) fn hires(&self, job: &Waiting) -> Option<Hire> {
+        let start = self.plan.starts.iter().find(|start| start.job == job.id)?;
+        let place = self.yard.placement(&start.placements, &job.resources);
+        Some(self.yard.hire(&place, &job.resources.speed))
+    }
+
+    /// Whom the pass would stop for the job that is asked about.
+    pub(super) fn stops_for_it(&mut self) -> Vec<Stop> {
+        self.plan.stops.split_off(self.stops_before.min(self.plan.stops.len()))
     }
 
     /// The start that the pass promises a job.
     pub(super) fn promised(&self, job: &JobId) -> Option<Timestamp> {
         self.promises.of(job)
+    }
+
+    /// The starts that it promises.
+    pub(super) fn all_promised(&self) -> BTreeMap<JobId, Timestamp> {
+        self.promises.all().map(|(job, at)| (job.clone(), at)).collect()
     }
 
     /// What was asked of groups in vain.

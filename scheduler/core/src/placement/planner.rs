@@ -144,6 +144,13 @@ pub(super) const fn slot(kind: DeviceKind) -> usize {
     }
 }
 
+fn differ_in_quotas_alone(before: Option<&QueueSpec>, after: Option<&QueueSpec>) -> bool {
+    let alike = |before: &QueueSpec, after: &QueueSpec| {
+        QueueSpec { quotas: after.quotas.clone(), ..before.clone() } == *after
+    };
+    before.zip(after).is_some_and(|(before, after)| alike(before, after))
+}
+
 impl Planner {
     /// A planner that knows all of `state`.
     #[must_use]
@@ -215,11 +222,14 @@ impl Planner {
             }
             Delta::Progress(job, progress) => self.take_in(&job, progress),
             Delta::Queue(name, spec) => {
-                match spec {
+                let before = match spec.clone() {
                     Some(spec) => self.queues.insert(name, *spec),
                     None => self.queues.remove(&name),
                 };
-                self.regroup();
+                // Quotas are read in each pass: nobody stands elsewhere for them.
+                if !differ_in_quotas_alone(before.as_ref(), spec.as_deref()) {
+                    self.regroup();
+                }
             }
             Delta::Usage(name, usage) if usage.unit_ms == 0 => {
                 self.usage.remove(&name);
@@ -493,6 +503,12 @@ impl Planner {
         self.herds.values().flat_map(move |herd| herd.ends(now, &self.history))
     }
 
+    /// The highest priority of the jobs that a project's jobs are ordered with.
+    pub(super) fn highest_priority(&self, project: &ProjectName) -> Option<i32> {
+        let group = &self.settings_of(project)?.group;
+        self.lines.highest(group).max(self.herds.get(group).and_then(Herd::highest))
+    }
+
     /// The thousandths of units that a project used on average lately.
     pub(super) fn lately(&self, project: &ProjectName, now: Timestamp) -> u64 {
         let Some((usage, settings)) = self.usage.get(project).zip(self.settings.get(project))
@@ -557,6 +573,11 @@ impl Planner {
         run: impl for<'a> FnOnce(&'a Self, &'a mut Yard) -> T,
     ) -> T {
         self.advance(now);
+        self.look(run)
+    }
+
+    /// The same with what was expected of jobs when that was asked last.
+    fn look<T>(&mut self, run: impl for<'a> FnOnce(&'a Self, &'a mut Yard) -> T) -> T {
         let mut yard = take(&mut self.yard);
         yard.expect(self.lines.mix());
         let mark = yard.mark();

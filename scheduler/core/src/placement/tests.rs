@@ -4,6 +4,7 @@ mod backfill;
 mod bounded;
 mod elastic;
 mod exact;
+mod expect;
 mod gavel;
 mod hints;
 mod host;
@@ -13,6 +14,7 @@ mod preemption;
 mod shares;
 mod shrink;
 mod speeds;
+mod story;
 mod whatif;
 mod windows;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
     CheckpointId, Device, JobId, JobPhase, Millis, NodeId, ProjectName, QueueSpec, ReservationName,
-    ReservationSpec, Timestamp, UnitId, spec::Resources,
+    ReservationSpec, Timestamp, UnitId, Usd, spec::Resources,
 };
 
 use super::{
@@ -89,6 +89,8 @@ pub struct Waiting {
     pub estimate: Option<Millis>,
     /// When it should be done.
     pub finish_by: Option<Timestamp>,
+    /// What it may cost, over all attempts.
+    pub max_cost: Option<Usd>,
     /// When its attempts were stopped for other jobs, oldest first.
     pub disrupted: Vec<Timestamp>,
     /// Units that are kept for it, so that it goes on at once.
@@ -200,6 +202,7 @@ impl From<&Job> for Waiting {
             time_left: job.allowance(),
             estimate: job.spec.schedule.est_duration,
             finish_by: job.spec.finish_by(),
+            max_cost: job.spec.limits.max_cost_usd.map(|most| most.0),
             disrupted: disruptions(job),
             goes_on: job.current().and_then(Attempt::goes_on).cloned(),
         }

@@ -140,6 +140,11 @@ impl<'a> During<'a> {
         self.windows.all.values().filter(|spec| spec.meets(self.from, self.until)).count()
     }
 
+    /// Which of all reservations are there while the job runs, in their order.
+    pub(super) fn meets(&self) -> Vec<bool> {
+        self.windows.all.values().map(|spec| spec.meets(self.from, self.until)).collect()
+    }
+
     /// A reservation.
     pub(super) fn spec(&self, name: &ReservationName) -> Option<&'a ReservationSpec> {
         self.windows.all.get(name)

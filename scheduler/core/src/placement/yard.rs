@@ -30,6 +30,8 @@ use trainyard_jobs::{
 };
 
 pub use self::census::Census;
+pub(super) use self::census::UnitType;
+pub(super) use self::expense::Hire;
 pub(super) use self::kinds::KindId;
 pub(super) use self::scope::Scope;
 pub(super) use self::together::{Gang, SITES};

@@ -8,8 +8,8 @@ use trainyard_core::{
     command::{EndedReport, FEATURE_LEVEL, Mutation, StartAttempt, Submit},
 };
 use trainyard_jobs::{
-    AttemptRef, Bytes, ClusterId, Device, DeviceKind, Digest, GpuPart, IdempotencyKey, Inventory,
-    JobId, JobSpec, NodeId, RankExit, SessionId, Timestamp, UnitId, spec::Format,
+    AttemptRef, BitRate, Bytes, ClusterId, Device, DeviceKind, Digest, GpuPart, IdempotencyKey,
+    Inventory, JobId, JobSpec, NodeId, RankExit, SessionId, Timestamp, UnitId, spec::Format,
 };
 use uuid::Uuid;
 
@@ -79,6 +79,8 @@ impl Stage {
             devices: (0..gpus).map(device).collect(),
             cpus: 8,
             memory: Bytes(1 << 40),
+            disk: Bytes(0),
+            network: BitRate(0),
             ports: (20_000, 20_099),
             labels: BTreeMap::new(),
             version: "0".into(),

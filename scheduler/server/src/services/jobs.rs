@@ -151,12 +151,15 @@ pub(super) async fn explain(
         kind: b.kind.as_str().to_owned(),
         message: replica.look(|state| caller.veil(state, &b.message)),
     };
-    let suggestions = explanation.suggestions.into_iter();
-    let suggestions = suggestions.map(|text| replica.look(|state| caller.veil(state, &text)));
+    let changes = explanation.counterfactuals.into_iter();
+    let changes = changes.map(|change| replica.look(|state| views::change(state, caller, change)));
+    let changes: Vec<v1::Change> = changes.collect();
     Ok(v1::ExplainAnswer {
         summary: summary(&job),
         blockers: explanation.blockers.into_iter().map(blocker).collect(),
-        suggestions: suggestions.collect(),
+        suggestions: changes.iter().map(|change| change.text.clone()).collect(),
+        changes,
+        asked: Some(views::cost(&explanation.asked)),
         position: u32::try_from(explanation.position).unwrap_or(u32::MAX),
         job: Some(job),
         expected_from_ms: explained.starts.map_or(0, |(from, _)| from.0),

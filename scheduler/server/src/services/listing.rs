@@ -4,11 +4,17 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use trainyard_core::{State, placement::Blockers, state::Job};
-use trainyard_jobs::{JobId, ProjectName};
+use trainyard_jobs::{JobId, JobPhase, ProjectName};
 use trainyard_proto::{convert::parse, v1};
 
 use super::find::find;
-use crate::{access::Caller, error::Failure, reasons::Reasons, replica::Replica, views};
+use crate::{
+    access::Caller,
+    error::Failure,
+    reasons::{Reasons, Starts},
+    replica::Replica,
+    views,
+};
 
 /// Listings are cut here unless asked otherwise.
 const LIST_LIMIT: u32 = 1000;
@@ -48,8 +54,10 @@ pub(super) async fn list(
         most: limit.saturating_add(1),
     };
     let reasons = replica.reasons.of(replica);
-    let look =
-        |state: &State| (here(replica, caller, state, &page, &reasons), state.archive().count);
+    let asked = replica.clone();
+    let starts = tokio::task::spawn_blocking(move || asked.reasons.starts(&asked)).await;
+    let told = (&*reasons, starts.unwrap_or_default());
+    let look = |state: &State| (here(replica, caller, state, &page, &told), state.archive().count);
     let (mut rows, archived) = replica.read(request.stale, look).await?;
     if page.ended && archived > 0 {
         rows.extend(there(replica, page, archived).await?);
@@ -88,14 +96,18 @@ fn here(
     caller: &Caller,
     state: &State,
     page: &Page,
-    reasons: &BTreeMap<JobId, Blockers>,
+    (reasons, starts): &(&BTreeMap<JobId, Blockers>, Starts),
 ) -> Vec<Row> {
     let wanted =
         |job: &&Job| page.projects.as_ref().is_none_or(|own| own.contains(&job.spec.project));
     let view = |job: &Job| {
         let progress = replica.sessions.progress(&job.id);
         let reason = Reasons::line(reasons, &job.id).map(|text| caller.veil(state, &text));
-        (job.sequence, views::job(job, reason, progress))
+        let waits = job.phase == JobPhase::Queued;
+        let starts = starts.get(&job.id).filter(|_| waits).copied();
+        let (from, to) = starts.map_or((0, 0), |(from, to)| (from.0, to.0));
+        let told = views::job(job, reason, progress);
+        (job.sequence, v1::Job { expected_from_ms: from, expected_to_ms: to, ..told })
     };
     let live = state.newest_live_jobs(page.before).filter(wanted).take(page.most);
     let ended = page.ended.then(|| state.newest_ended_jobs(page.before)).into_iter().flatten();

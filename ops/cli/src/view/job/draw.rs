@@ -23,6 +23,14 @@ impl JobSummary {
         }
     }
 
+    /// When it is expected to start, if it waits, or when it was started first.
+    fn start(&self, look: Look) -> String {
+        if self.phase == "queued" {
+            return self.expected.map(|expected| expected.short(look.now_ms)).unwrap_or_default();
+        }
+        ago(look.now_ms, self.started_unix_ms.unwrap_or_default())
+    }
+
     fn size(&self) -> String {
         format!("{} {}", self.ranks, self.device)
     }
@@ -49,17 +57,19 @@ impl Row for JobSummary {
                 "RESTARTS",
                 "RUN",
                 "SUBMITTED",
+                "START",
                 "MODEL",
                 "REASON",
             ]
         } else {
-            &["ID", "NAME", "PHASE", "RANKS", "STEP", "RUN", "SUBMITTED"]
+            &["ID", "NAME", "PHASE", "RANKS", "STEP", "RUN", "START"]
         }
     }
 
     fn cells(&self, look: Look) -> Vec<Cell> {
         let phase = Cell::state(&self.phase);
         let submitted = Cell::new(ago(look.now_ms, self.submitted_unix_ms)).tone(Tone::Meta);
+        let start = Cell::new(self.start(look)).tone(Tone::Meta);
         if look.wide {
             return vec![
                 Cell::new(self.id.as_str()),
@@ -72,6 +82,7 @@ impl Row for JobSummary {
                 Cell::number(self.restarts),
                 Cell::number(span(self.run_ms)),
                 submitted,
+                start,
                 Cell::new(self.model.as_deref().unwrap_or_default()),
                 Cell::cut(self.reason.as_deref().unwrap_or_default(), 80),
             ];
@@ -83,7 +94,7 @@ impl Row for JobSummary {
             Cell::number(self.size()),
             Cell::number(self.steps()),
             Cell::number(span(self.run_ms)),
-            submitted,
+            start,
         ]
     }
 }

@@ -2,7 +2,7 @@
 
 use trainyard_jobs::{BitRate, Bytes, Timestamp, spec::Resources};
 
-use super::whatif::{Change, Counterfactual};
+use super::change::{Change, Counterfactual};
 use crate::placement::{
     fit::{Host, Supply},
     planner::Planner,
@@ -73,12 +73,13 @@ impl Planner {
             alter(resources, change(supply, left(fewer)).0);
         };
         let most = usize::try_from(steps).unwrap_or(usize::MAX);
-        let left = left(self.less(job, most, with, now)?);
+        let (fewer, hire) = self.less(job, most, with, now)?;
+        let left = left(fewer);
         let (change, key, value) = change(supply, left);
         let text = match left {
-            0 => format!("without `{key}` it would start now"),
-            _ => format!("with `{key} = {value}` it would start now"),
+            0 => format!("without `{key}`"),
+            _ => format!("with `{key} = {value}`"),
         };
-        Some(Counterfactual::free(change, text))
+        Some(self.starts_now((job, job), (hire, now), change, &text))
     }
 }

@@ -297,6 +297,11 @@ impl Lines {
         self.line_ids.count
     }
 
+    /// The priority of the job of a group that goes first.
+    pub(in crate::placement) fn highest(&self, group: &ProjectName) -> Option<i32> {
+        self.groups.get(group)?.heads.first().map(|((Reverse(priority), ..), _)| *priority)
+    }
+
     /// The jobs of a group in their order.
     pub(in crate::placement) fn walk(&self, group: &ProjectName) -> Option<Walk<'_>> {
         let group = self.groups.get(group)?;

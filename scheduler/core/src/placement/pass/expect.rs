@@ -1,55 +1,78 @@
-//! When a waiting job is expected to start: the order as it is now is followed while what runs and
-//! what goes before it ends as predicted, and as late as it hardly will. Units are counted, not
-//! placed, and nobody comes who is not here yet: an estimate, with its two ends.
+//! When waiting jobs are expected to start: the order as it is now is followed while what runs and
+//! what goes before them ends as predicted, and as late as it hardly will. Units are counted, not
+//! placed, and nobody comes who is not here yet: an estimate, with its two ends. One walk through
+//! the queue tells it of all.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+mod pools;
+
+use std::collections::BTreeMap;
 
 use trainyard_jobs::{JobId, Timestamp};
 
+use self::pools::Pools;
 use super::merge::Turns;
-use crate::placement::{
-    planner::{Planner, slot},
-    share::Shares,
-    view::Waiting,
-};
+use crate::placement::{fit::Request, planner::Planner, share::Shares, view::Waiting};
 
-/// Jobs before it that are counted at most, so that nobody waits long for an answer.
+/// Jobs that are counted at most, so that nobody waits long for an answer.
 const MOST: usize = 200_000;
 
-/// Units of one kind over time.
-struct Ahead {
-    now: [Timestamp; 2],
-    free: [u64; 2],
-    total: [u64; 2],
-    ends: [BinaryHeap<Reverse<(Timestamp, u64)>>; 2],
-}
+/// Looks at whether reservations leave room, in one walk.
+const LOOKS: usize = 1000;
+
+/// Between when and when a job is expected to start.
+type Range = (Timestamp, Timestamp);
+
+/// Whether there is room beside the reservations that meet a run, as far as somebody looked.
+type Room = BTreeMap<(Request, Vec<bool>), bool>;
 
 impl Planner {
     /// Between when and when the job is expected to start, if it waits and there are units enough
     /// for it at all. What a pass promises it is kept to.
     #[must_use]
-    pub fn expected_start(
-        &mut self,
-        job: &JobId,
-        now: Timestamp,
-    ) -> Option<(Timestamp, Timestamp)> {
+    pub fn expected_start(&mut self, job: &JobId, now: Timestamp) -> Option<Range> {
+        self.waiting(job)?;
         let promised = if self.keeps_order() { self.promised_start(job, now) } else { None };
-        let likely = promised.or_else(|| self.start_of(job, now, false))?;
-        let latest = self.start_of(job, now, true)?;
-        Some((likely.min(latest), latest.max(likely)))
+        let mut found = None;
+        self.follow(now, |waiting, range| {
+            if waiting.id == *job {
+                found = range;
+            }
+            waiting.id != *job
+        });
+        kept_to(promised, found)
     }
 
-    fn start_of(&self, id: &JobId, now: Timestamp, late: bool) -> Option<Timestamp> {
-        let mut ahead = Ahead::of(self, now, late);
+    /// The same of all that wait.
+    #[must_use]
+    pub fn expected_starts(&mut self, now: Timestamp) -> BTreeMap<JobId, Range> {
+        let promised = if self.keeps_order() { self.promised_starts(now) } else { BTreeMap::new() };
+        let mut found = BTreeMap::new();
+        self.follow(now, |job, range| {
+            let promised = promised.get(&job.id).copied();
+            if let Some(range) = kept_to(promised, range) {
+                found.insert(job.id.clone(), range);
+            }
+            true
+        });
+        found
+    }
+
+    /// Tells of job after job, in the order in which they would start, until nobody wants to know
+    /// more.
+    fn follow(&self, now: Timestamp, mut tell: impl FnMut(&Waiting, Option<Range>) -> bool) {
+        let (mut likely, mut late) = (Pools::of(self, now, false), Pools::of(self, now, true));
         let mut shares = Shares::of(self, now);
         let mut turns = Turns::of(self, &shares);
+        let mut room = Room::new();
         for _ in 0..MOST {
-            let next = turns.next()?;
-            let job = self.job(next.job)?;
-            let runs = if late { self.longest(job) } else { self.time_left(job) };
-            let start = ahead.start(job, runs);
-            if next.job == id {
-                return self.past_reservations(job, start?);
+            let Some(next) = turns.next() else { return };
+            let Some(job) = self.job(next.job) else { return };
+            let from = likely.start(job, next.request, self.time_left(job));
+            let to = late.start(job, next.request, self.longest(job));
+            let from = from.and_then(|at| self.past_all(job, next.request, at, &mut room));
+            let to = to.and_then(|at| self.past_all(job, next.request, at, &mut room));
+            if !tell(job, from.zip(to)) {
+                return;
             }
             if let Some(settings) = self.settings_of(&job.project) {
                 shares.count(settings, job.resources.device, u64::from(job.resources.gpus), true);
@@ -57,53 +80,37 @@ impl Planner {
             turns.go_past(next);
             turns.changed(next.group, &shares);
         }
-        None
+    }
+
+    /// From when on a job finds units enough that are not reserved, of those that there are.
+    fn past_all(
+        &self,
+        job: &Waiting,
+        request: &Request,
+        start: Timestamp,
+        room: &mut Room,
+    ) -> Option<Timestamp> {
+        self.after_reservations(start, |at| {
+            let hints = self.hints_of(job, at);
+            let meets = hints.during.map(|during| during.meets()).unwrap_or_default();
+            let looks = room.len();
+            let key = (request.clone(), meets);
+            if let Some(known) = room.get(&key) {
+                return *known;
+            }
+            if looks >= LOOKS {
+                return true;
+            }
+            let fits = self.could_fit(request, &hints);
+            room.insert(key, fits);
+            fits
+        })
     }
 }
 
-impl Ahead {
-    fn of(planner: &Planner, now: Timestamp, late: bool) -> Self {
-        let mut ahead = Self {
-            now: [now, now],
-            free: planner.capacity(),
-            total: planner.capacity(),
-            ends: [BinaryHeap::new(), BinaryHeap::new()],
-        };
-        for job in planner.running().values() {
-            let left = planner.end_of(job, now).since(now).0;
-            let end = now.0.saturating_add(if late { left.saturating_mul(2) } else { left });
-            // What leaves and goes on has the units that it keeps for as long as it runs.
-            let gone = if job.is_leaving() { job.gives() } else { 0 };
-            let (at, units) = (slot(job.resources.device), job.units());
-            if let Some((free, ends)) = ahead.free.get_mut(at).zip(ahead.ends.get_mut(at)) {
-                *free = free.saturating_sub(units);
-                ends.push(Reverse((now, gone)));
-                ends.push(Reverse((Timestamp(end), units - gone)));
-            }
-        }
-        ahead
-    }
-
-    /// When the next job starts, which runs for so long then. One that more units than exist would
-    /// not help is passed over.
-    fn start(&mut self, job: &Waiting, runs: u64) -> Option<Timestamp> {
-        let at = slot(job.resources.device);
-        let (now, free) = self.now.get_mut(at).zip(self.free.get_mut(at))?;
-        let ends = self.ends.get_mut(at)?;
-        let least = job.resources.min_gpus.unwrap_or(job.resources.gpus);
-        let ranks = u64::from(least);
-        let all = self.total.get(at).copied().unwrap_or_default();
-        if ranks > all {
-            return None;
-        }
-        while *free < ranks {
-            let Reverse((end, units)) = ends.pop()?;
-            *now = (*now).max(end);
-            *free = free.saturating_add(units);
-        }
-        *free -= ranks;
-        let start = (*now).max(job.not_before);
-        ends.push(Reverse((Timestamp(start.0.saturating_add(runs)), ranks)));
-        Some(start)
-    }
+/// The likely start is the one that was promised, if one was.
+fn kept_to(promised: Option<Timestamp>, found: Option<Range>) -> Option<Range> {
+    let (likely, latest) = found?;
+    let likely = promised.unwrap_or(likely);
+    Some((likely.min(latest), latest.max(likely)))
 }

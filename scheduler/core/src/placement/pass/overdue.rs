@@ -28,6 +28,7 @@ impl<'a> Pass<'a> {
             }
             seen.insert(id);
             let request = planner.request_of(job);
+            self.looks_at(id);
             self.overdue = true;
             let look = self.consider(job, &request);
             self.overdue = false;

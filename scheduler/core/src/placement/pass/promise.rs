@@ -87,6 +87,11 @@ impl<'a> Promises<'a> {
         self.made.iter().find(|promise| promise.job == *job).map(|promise| promise.at)
     }
 
+    /// Every start that was promised.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&JobId, Timestamp)> {
+        self.made.iter().map(|promise| (&promise.job, promise.at))
+    }
+
     /// The wishes with which a place is in the way until then, and how many jobs it would delay.
     fn delayed(
         &self,

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use trainyard_jobs::{JobId, Millis, ProjectName, Timestamp};
+use trainyard_jobs::{JobId, Millis, ProjectName, Timestamp, spec::Speed};
 
 use super::{Ask, Loss, Planner};
 use crate::placement::{
     order::{Merit, Settings, Worth, value},
     running::Running,
-    time::{Facts, Outlook, least, longest, remaining, stretch},
+    time::{Facts, Outlook, known, least, longest, remaining, stretch},
     victims::{Standing, cost, earned, notice, ready},
     view::Waiting,
 };
@@ -116,6 +116,12 @@ impl Planner {
     /// The milliseconds that a waiting job is predicted to run.
     pub(in crate::placement) fn time_left(&self, job: &Waiting) -> u64 {
         remaining(&self.facts_of(job), &self.history)
+    }
+
+    /// The milliseconds that a waiting job is predicted to run with its whole gang at a speed,
+    /// whatever its limit is, if anything is known of that.
+    pub(in crate::placement) fn known_left(&self, job: &Waiting, speed: Speed) -> Option<u64> {
+        known(&Facts { speed, ..self.facts_of(job) }, &self.history)
     }
 
     /// The milliseconds that a waiting job will hardly run longer than.

@@ -189,6 +189,11 @@ impl Herd {
         self.members.is_empty()
     }
 
+    /// The highest priority of any.
+    pub(super) fn highest(&self) -> Option<i32> {
+        self.members.iter().map(|member| member.priority).max()
+    }
+
     /// Takes a job in, or anew. `lost` is run time in which nothing was done.
     pub(super) fn insert(
         &mut self,

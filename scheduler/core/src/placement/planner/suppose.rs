@@ -1,16 +1,18 @@
 //! Questions to the planner that suppose something: answered on its own yard, which is as before
 //! afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use trainyard_jobs::{JobId, ReservationName, Timestamp};
+use trainyard_jobs::{JobId, ProjectName, QueueSpec, ReservationName, Timestamp};
 
 use super::{Blockers, Planner};
 use crate::placement::{
     explain::Scenario,
+    fit::Hints,
     pass::Pass,
-    running::Running,
+    running::{Running, Stop},
     view::{Delta, Waiting},
+    yard::{Hire, Placement, UnitType},
 };
 
 /// Nobody ends for the sake of this question.
@@ -39,13 +41,59 @@ impl Planner {
         })
     }
 
-    /// Whether a job would start at `now` if things were as in `scenario`. They are, for one pass
-    /// as in [`Planner::plan`]; afterwards they are as before.
+    /// How many units of each type there are.
+    pub(in crate::placement) fn units_by_type(&self) -> BTreeMap<UnitType, u64> {
+        self.yard.units_by_type()
+    }
+
+    /// The starts that a pass at `now` promises waiting jobs.
+    pub(in crate::placement) fn promised_starts(
+        &mut self,
+        now: Timestamp,
+    ) -> BTreeMap<JobId, Timestamp> {
+        self.pass(now, |planner, yard| {
+            let mut pass = Pass::new(planner, yard, now);
+            pass.run();
+            pass.all_promised()
+        })
+    }
+
+    /// What a job would have if things were as in `scenario`, if it would start. They are, for one
+    /// pass as in [`Planner::plan`]; afterwards they are as before.
     pub(in crate::placement) fn would_start(
         &mut self,
         scenario: &Scenario<'_>,
         now: Timestamp,
-    ) -> bool {
+    ) -> Option<Hire> {
+        self.suppose(scenario, (now, now), |pass| pass.hires(scenario.job))
+    }
+
+    /// The same at another time, with what is expected of jobs now.
+    pub(in crate::placement) fn would_start_at(
+        &mut self,
+        scenario: &Scenario<'_>,
+        (now, at): (Timestamp, Timestamp),
+    ) -> Option<Hire> {
+        self.suppose(scenario, (now, at), |pass| pass.hires(scenario.job))
+    }
+
+    /// The same, or else whom a job would have stopped.
+    pub(in crate::placement) fn would_stop(
+        &mut self,
+        scenario: &Scenario<'_>,
+        now: Timestamp,
+    ) -> Result<Hire, Vec<Stop>> {
+        self.suppose(scenario, (now, now), |pass| {
+            pass.hires(scenario.job).ok_or_else(|| pass.stops_for_it())
+        })
+    }
+
+    fn suppose<T>(
+        &mut self,
+        scenario: &Scenario<'_>,
+        (now, at): (Timestamp, Timestamp),
+        read: impl FnOnce(&mut Pass<'_>) -> T,
+    ) -> T {
         let waits = |job: &Waiting| Delta::Waits(Box::new(job.clone()));
         let before = self.waiting.get(&scenario.job.id).filter(|job| *job != scenario.job).cloned();
         if before.is_some() {
@@ -54,16 +102,28 @@ impl Planner {
         scenario.more.iter().for_each(|node| self.update(Delta::Node(Box::new(node.clone()))));
         self.take_part(scenario.gone, false);
         let deleted = self.suppose_deleted(scenario.without);
-        let starts = self.pass(now, |planner, yard| {
-            let mut pass = Pass::new(planner, yard, now).asking(&scenario.job.id, scenario.gone);
+        let queues = self.suppose_queues(scenario.queues);
+        self.advance(now);
+        let found = self.look(|planner, yard| {
+            let mut pass = Pass::new(planner, yard, at).asking(&scenario.job.id, scenario.gone);
             pass.run();
-            pass.starts(&scenario.job.id)
+            read(&mut pass)
         });
-        deleted.into_iter().for_each(|delta| self.update(delta));
+        queues.into_iter().chain(deleted).for_each(|delta| self.update(delta));
         self.take_part(scenario.gone, true);
         scenario.more.iter().for_each(|node| self.update(Delta::NodeGone(node.id.clone())));
         before.iter().for_each(|job| self.update(waits(job)));
-        starts
+        found
+    }
+
+    /// Gives queues other settings; what brings theirs back.
+    fn suppose_queues(&mut self, queues: &[(ProjectName, QueueSpec)]) -> Vec<Delta> {
+        let change = |(name, spec): &(ProjectName, QueueSpec)| {
+            let before = self.queues.get(name).cloned();
+            self.update(Delta::Queue(name.clone(), Some(Box::new(spec.clone()))));
+            Delta::Queue(name.clone(), before.map(Box::new))
+        };
+        queues.iter().map(change).collect()
     }
 
     /// Takes a reservation away; what brings it back.
@@ -74,18 +134,19 @@ impl Planner {
         Some(Delta::Reservation(name.clone(), Some(Box::new(spec))))
     }
 
-    /// Whether a job would find a place at `at` if it were the only one that waits: without that
-    /// it need not be planned.
+    /// What a job would find at `at` if it were the only one that waits: without that it need not
+    /// be planned.
     pub(in crate::placement) fn would_fit(
         &mut self,
         scenario: &Scenario<'_>,
         at: Timestamp,
-    ) -> bool {
+    ) -> Option<Hire> {
         scenario.more.iter().for_each(|node| self.put(node));
         let deleted = self.suppose_deleted(scenario.without);
         let mark = self.yard.mark();
         scenario.gone.iter().for_each(|id| self.suppose_gone(id));
         let fits = self.would_place(scenario.job, at);
+        let fits = fits.map(|place| self.yard.hire(&place, &scenario.job.resources.speed));
         self.yard.rewind(mark);
         deleted.into_iter().for_each(|delta| self.update(delta));
         scenario.more.iter().for_each(|node| self.drop_node(&node.id));
@@ -114,14 +175,14 @@ impl Planner {
                 break;
             }
             more.iter().for_each(|id| self.suppose_gone(id));
-            fits = self.would_place(job, now);
+            fits = self.would_place(job, now).is_some();
         }
         let mut many = gone.len();
         while fits && many > few + 1 {
             let middle = few + (many - few) / 2;
             self.yard.rewind(mark);
             gone.iter().take(middle).for_each(|id| self.suppose_gone(id));
-            if self.would_place(job, now) {
+            if self.would_place(job, now).is_some() {
                 many = middle;
             } else {
                 few = middle;
@@ -147,7 +208,16 @@ impl Planner {
         }
     }
 
-    fn would_place(&self, job: &Waiting, at: Timestamp) -> bool {
-        self.yard.place(&self.request_of(job), &self.hints_of(job, at)).is_some()
+    /// What a job would have on what is cheapest for it, whoever has that now.
+    pub(in crate::placement) fn hire_as_asked(&self, job: &Waiting) -> Option<Hire> {
+        self.yard.cheapest(&self.request_of(job), &Hints::of(&job.resources))
+    }
+
+    fn would_place(&self, job: &Waiting, at: Timestamp) -> Option<Placement> {
+        let mut request = self.request_of(job);
+        // An elastic job may start with fewer.
+        let least = job.resources.min_gpus.filter(|_| self.elastic);
+        request.ranks = least.map_or(request.ranks, |least| least.min(request.ranks));
+        self.yard.place(&request, &self.hints_of(job, at))
     }
 }

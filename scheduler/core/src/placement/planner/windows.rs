@@ -133,18 +133,22 @@ impl Planner {
         self.yard.reserved(request, hints).by_name.into_keys().collect()
     }
 
-    /// From when on a job finds units enough that are not reserved, of those that there are.
-    pub(in crate::placement) fn past_reservations(
+    /// Whether a job would find units enough if none were in use, beside what is reserved.
+    pub(in crate::placement) fn could_fit(&self, request: &Request, hints: &Hints<'_>) -> bool {
+        could_fit(&self.yard, request, hints)
+    }
+
+    /// The first time from `start` on at which `there_is_room`: that, or the end of a reservation.
+    pub(in crate::placement) fn after_reservations(
         &self,
-        job: &Waiting,
         start: Timestamp,
+        mut there_is_room: impl FnMut(Timestamp) -> bool,
     ) -> Option<Timestamp> {
         if self.windows.is_empty() {
             return Some(start);
         }
-        let request = self.request_of(job);
         let ends = self.windows.all().values().map(|spec| spec.until).filter(|end| *end > start);
         let starts: BTreeSet<Timestamp> = once(start).chain(ends).collect();
-        starts.into_iter().find(|at| could_fit(&self.yard, &request, &self.hints_of(job, *at)))
+        starts.into_iter().find(|at| there_is_room(*at))
     }
 }

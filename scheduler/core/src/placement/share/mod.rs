@@ -216,6 +216,17 @@ impl<'a> Shares<'a> {
         self.types.within(settings, request)
     }
 
+    /// The limits of a project's queues, whether or not they are reached.
+    pub(super) fn limits(&self, settings: &'a Settings) -> Vec<OverQuota<'a>> {
+        let of_queue = |queue: &'a ProjectName| {
+            let node = self.nodes.get(queue)?;
+            let limit = node.any()?.limit?;
+            Some(OverQuota { queue, gpu_type: None, limit, used: node.units() })
+        };
+        let any = settings.path.iter().filter_map(of_queue);
+        any.chain(settings.path.iter().flat_map(|queue| self.types.limits(queue))).collect()
+    }
+
     /// Whether a job's queue is owed the units that it asks for: by a guarantee, or because it
     /// has less than its fair share of what the queue above has. Says of which queue, so that
     /// nobody below it gives anything up.

@@ -53,6 +53,15 @@ impl<'a> Types<'a> {
         !self.limits.is_empty()
     }
 
+    /// The limits of a queue.
+    pub(super) fn limits(&self, queue: &'a ProjectName) -> impl Iterator<Item = OverQuota<'a>> {
+        let limits = self.limits.get(queue).into_iter().flatten();
+        limits.map(move |(gpu_type, limit)| {
+            let used = self.used.get(&(queue, *gpu_type)).copied().unwrap_or_default();
+            OverQuota { queue, gpu_type: Some(gpu_type), limit: *limit, used }
+        })
+    }
+
     /// Counts units of a job.
     pub(super) fn count(&mut self, settings: &'a Settings, units: &[(&'a str, u64)]) {
         for name in settings.path.iter().filter(|name| self.limits.contains_key(name)) {

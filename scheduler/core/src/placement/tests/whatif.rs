@@ -2,11 +2,11 @@
 //! then starts.
 
 use proptest::prelude::*;
-use trainyard_jobs::{Inventory, JobId, Millis, Policy, Purpose, Timestamp, spec::Fraction};
+use trainyard_jobs::{Inventory, JobId, Millis, Policy, Purpose, Quota, Timestamp, spec::Fraction};
 
-use super::super::{Change, Counterfactual, Delta, Planner, Waiting, WorkBudget};
+use super::super::{Change, Counterfactual, Delta, Limit, Planner, Running, Waiting, WorkBudget};
 use crate::{
-    State,
+    Command, State,
     world::{World, gpus, hosted, shares, slices, spec},
 };
 
@@ -16,6 +16,7 @@ fn altered(state: &State, id: &JobId, change: &Change) -> Waiting {
     let r = &mut job.resources;
     match change {
         Change::Gpus(ranks) => r.gpus = *ranks,
+        Change::MinGpus(ranks) => r.min_gpus = Some(*ranks),
         Change::Type(model) => r.gpu_type = vec![model.clone()],
         Change::AnyType => r.gpu_type.clear(),
         Change::Fraction(milli) => r.gpu_fraction = Fraction::from_milli(*milli),
@@ -28,23 +29,31 @@ fn altered(state: &State, id: &JobId, change: &Change) -> Waiting {
         Change::AnySpread => r.max_ranks_per_node = None,
         Change::AnyNode => r.node_labels.clear(),
         Change::Within(left) => job.time_left = Some(*left),
-        Change::Ends(_) | Change::Nodes { .. } | Change::Unreserved(_) => {}
+        Change::Priority { priority, .. } => job.priority = *priority,
+        Change::Limit(_)
+        | Change::Ends(_)
+        | Change::Nodes { .. }
+        | Change::Until(_)
+        | Change::Unreserved(_) => {}
     }
     job
 }
 
-/// Makes the change and plans, with a planner that never heard of the question.
-pub(super) fn starts(world: &World, id: &JobId, change: &Change) -> bool {
+/// Makes the change and plans, at the time that was told, with a planner that never heard of the
+/// question.
+pub(super) fn starts(world: &World, id: &JobId, found: &Counterfactual) -> bool {
+    let change = &found.change;
     let mut copy = World::of(world.state.clone());
     copy.now = world.now;
+    let mut at = Timestamp(copy.now);
     match change {
-        Change::Ends(jobs) => {
-            for job in jobs {
-                let job = copy.state.job(job).unwrap();
-                let attempt = job.attempt_ref(job.current().unwrap());
-                copy.exit_all(&attempt, 0);
-            }
+        Change::Ends(jobs) => return start_when_gone(world, id, jobs, found.starts),
+        Change::Priority { stops, .. } => {
+            let altered = altered(&copy.state, id, change);
+            return start_once_stopped(&mut copy, altered, stops);
         }
+        Change::Until(then) => at = *then,
+        Change::Limit(limits) => limits.iter().for_each(|limit| raise(&mut copy, limit, limit.to)),
         Change::Nodes { like, count } => {
             let like = copy.state.node(like).unwrap().inventory.clone();
             for n in 0..u64::from(*count) {
@@ -56,10 +65,69 @@ pub(super) fn starts(world: &World, id: &JobId, change: &Change) -> bool {
         Change::Unreserved(name) => drop(copy.unreserve(name.as_str())),
         _ => {}
     }
-    let mut planner = Planner::of(&copy.state);
-    planner.update(Delta::Waits(Box::new(altered(&copy.state, id, change))));
-    let plan = planner.plan(Timestamp(copy.now), WorkBudget::UNLIMITED);
+    assert_eq!(found.starts, at, "when it starts is told");
+    let planner = with(&copy.state, altered(&copy.state, id, change));
+    is_started(planner, id, at)
+}
+
+fn with(state: &State, job: Waiting) -> Planner {
+    let mut planner = Planner::of(state);
+    planner.update(Delta::Waits(Box::new(job)));
+    planner
+}
+
+fn is_started(mut planner: Planner, id: &JobId, at: Timestamp) -> bool {
+    let plan = planner.plan(at, WorkBudget::UNLIMITED);
     plan.starts.iter().any(|start| start.job == *id)
+}
+
+fn raise(world: &mut World, limit: &Limit, to: u32) {
+    world.queue(limit.queue.as_str(), |spec| {
+        for quota in spec.quotas.iter_mut().filter(|quota| quota.gpu_type == limit.gpu_type) {
+            assert_eq!(quota.limit, Some(limit.from), "what it is now is told");
+            quota.limit = Some(to);
+        }
+    });
+}
+
+/// Running jobs are gone by then, and nothing else is different: what their ends teach of how long
+/// jobs take, and what they cost their queues, is not what is asked.
+fn start_when_gone(world: &World, id: &JobId, jobs: &[JobId], at: Timestamp) -> bool {
+    let mut copy = World::of(world.state.clone());
+    copy.now = world.now;
+    let mut planner = Planner::of(&world.state);
+    for job in jobs {
+        let job = copy.state.job(job).unwrap();
+        let attempt = job.attempt_ref(job.current().unwrap());
+        copy.exit_all(&attempt, 0);
+        planner.update(Delta::Gone(attempt.job));
+    }
+    for node in copy.state.nodes().keys() {
+        planner.update(Delta::of_node(&copy.state, node));
+    }
+    is_started(planner, id, at)
+}
+
+/// With its priority a job starts, or has just these stopped and starts once they are.
+fn start_once_stopped(world: &mut World, job: Waiting, stops: &[JobId]) -> bool {
+    let (id, now) = (job.id.clone(), Timestamp(world.now));
+    let mut planner = with(&world.state, job.clone());
+    let plan = planner.plan(now, WorkBudget::UNLIMITED);
+    if stops.is_empty() {
+        return plan.starts.iter().any(|start| start.job == id);
+    }
+    assert!(stops.iter().all(|job| plan.stops.iter().any(|stop| stop.job == *job)), "{plan:?}");
+    for stop in plan.stops {
+        world.apply(Command::Preempt(Box::new(stop.into()))).unwrap();
+    }
+    for start in plan.starts {
+        world.apply(Command::StartAttempt(Box::new(start))).unwrap();
+    }
+    let leaving = |job: &&crate::state::Job| Running::of(job).is_some_and(|job| job.is_leaving());
+    let attempts: Vec<_> = world.state.live_jobs().filter(leaving).collect();
+    let attempts: Vec<_> = attempts.iter().map(|j| j.attempt_ref(j.current().unwrap())).collect();
+    attempts.iter().for_each(|attempt| world.exit_all(attempt, 143));
+    is_started(with(&world.state, job), &id, now)
 }
 
 /// For a project that has no jobs.
@@ -97,6 +165,13 @@ struct Wish {
     label: bool,
     speed: Option<&'static str>,
     part: Option<u16>,
+    /// It may start with one rank.
+    elastic: bool,
+    /// It saves its state when it is asked to.
+    saves: bool,
+    project: &'static str,
+    priority: i32,
+    hours: Option<u64>,
     /// Processors and GiB of memory for each rank.
     host: (Option<u32>, Option<u64>),
 }
@@ -110,16 +185,26 @@ fn wish() -> impl Strategy<Value = Wish> {
     let host = |most: u32| proptest::option::weighted(0.3, 1..most);
     let host = (host(20), host(40)).prop_map(|(cpus, gib)| (cpus, gib.map(u64::from)));
     let label = proptest::bool::weighted(0.2);
-    (1u32..10, model, any::<bool>(), spread, label, speed, part, host).prop_map(
-        |(ranks, model, memory, spread, label, speed, part, host)| Wish {
-            ranks,
-            model,
-            memory,
-            spread,
-            label,
-            speed,
-            part,
-            host,
+    let project = prop_oneof![Just("a"), Just("b")];
+    let run = (any::<bool>(), any::<bool>(), project, 0i32..3, proptest::option::of(1u64..9));
+    (1u32..10, model, any::<bool>(), spread, label, speed, (part, run), host).prop_map(
+        |(ranks, model, memory, spread, label, speed, (part, run), host)| {
+            let (elastic, saves, project, priority, hours) = run;
+            Wish {
+                ranks,
+                model,
+                memory,
+                spread,
+                label,
+                speed,
+                part,
+                elastic,
+                saves,
+                project,
+                priority,
+                hours,
+                host,
+            }
         },
     )
 }
@@ -151,8 +236,25 @@ impl Wish {
         if let Some(speed) = self.speed {
             text += &format!("speed = {{ {speed} }}\n");
         }
-        spec(&text)
+        if self.elastic && self.ranks > 2 {
+            text += "min_gpus = 2\n";
+        }
+        if self.saves {
+            text += "[checkpoint]\non_request = true\n";
+        }
+        if let Some(hours) = self.hours {
+            text += &format!("[schedule]\nest_duration = \"{hours}h\"\n");
+        }
+        let mut spec = spec(&text);
+        (spec.project, spec.priority) = (self.project.parse().unwrap(), self.priority);
+        spec
     }
+}
+
+fn limit() -> impl Strategy<Value = (&'static str, Option<String>, u32)> {
+    let queue = prop_oneof![Just("a"), Just("b"), Just("lab")];
+    let model = proptest::option::of(prop_oneof![Just("h100".to_owned()), Just("a100".to_owned())]);
+    (queue, model, 0u32..12)
 }
 
 proptest! {
@@ -166,9 +268,20 @@ proptest! {
         late in 0usize..6,
         policy in proptest::option::of(proptest::sample::select(Policy::ALL.to_vec())),
         reserved in proptest::collection::vec((0u64..10_000_000, 1usize..5, any::<bool>()), 0..3),
+        limits in proptest::collection::vec(limit(), 0..3),
+        passed in prop_oneof![Just(0u64), 0u64..20_000_000],
     ) {
         let mut world = World::new();
         world.queue("root", |queue| queue.policy = policy);
+        world.queue("lab", |_| {});
+        world.queue("a", |queue| queue.parent = Some("lab".parse().unwrap()));
+        for (queue, gpu_type, limit) in limits {
+            let quota = Quota { gpu_type, guaranteed: 0, limit: Some(limit) };
+            world.queue(queue, |spec| {
+                spec.quotas.retain(|known| known.gpu_type != quota.gpu_type);
+                spec.quotas.push(quota);
+            });
+        }
         for ((n, (h100, count, in_rack, split)), (cpus, gib)) in (1..).zip(&nodes).zip(&hosts) {
             let model = if *h100 { "h100" } else { "a100" };
             let rack = if *in_rack { "a" } else { "b" };
@@ -186,43 +299,31 @@ proptest! {
             world.submit(wish.spec());
         }
         world.plan();
+        world.now += passed;
         for wish in rest {
             world.submit(wish.spec());
         }
         super::host::check(&world.state);
         let now = Timestamp(world.now);
         let waiting: Vec<JobId> = world.planner.reasons(now).into_keys().collect();
+        let expected = world.planner.expected_starts(now);
         for id in waiting {
             let before = world.planner.clone();
             let explanation = world.planner.explain(&id, now).unwrap();
             prop_assert_eq!(&before, &world.planner, "a question changes nothing");
             prop_assert!(!explanation.blockers.is_empty(), "nothing waits without a reason");
-            for Counterfactual { change, .. } in &explanation.counterfactuals {
-                prop_assert!(starts(&world, &id, change), "{change:?} was to start {id}");
+            prop_assert_eq!(expected.get(&id).copied(), world.planner.expected_start(&id, now));
+            for found in &explanation.counterfactuals {
+                prop_assert!(starts(&world, &id, found), "{found:?} was to start {id}");
+                if let Change::Limit(limits) = &found.change
+                    && let [limit] = limits.as_slice()
+                {
+                    let mut less = found.clone();
+                    less.change =
+                        Change::Limit(vec![Limit { to: limit.to - 1, ..limit.clone() }]);
+                    prop_assert!(!starts(&world, &id, &less), "less than {found:?} is enough");
+                }
             }
         }
     }
-}
-
-#[test]
-fn the_whole_story_in_words() {
-    let mut world = World::new();
-    let price = ("usd_per_unit_hour", "2.5");
-    world.register_node(1, gpus("n1", "h100", 8, &[price]));
-    world.register_node(2, gpus("n2", "a100", 8, &[]));
-    let text = "[resources]\ngpus = 6\ngpu_type = [\"h100\"]\n";
-    let first = world.submit(spec(text));
-    assert_eq!(world.plan().len(), 1);
-    let job = world.submit(spec(text));
-    let explanation = world.planner.explain(&job, Timestamp(world.now)).unwrap();
-    let blockers: Vec<String> = explanation.blockers.into_iter().map(|b| b.message).collect();
-    let story = format!("{}\n\n{}", blockers.join("\n"), explanation.suggestions.join("\n"));
-    insta::assert_snapshot!(story.replace(first.short(), "FIRST"), @r"
-    needs 6 h100 GPUs; 6 of 8 are busy
-
-    without `gpu_type` it would start now
-    with `gpus = 2` it would start now
-    it would start when job FIRST ends, expected in 1h
-    with 1 more node like n1 (8 h100 GPUs) it would start now, for $20.00 an hour
-    ");
 }

@@ -96,6 +96,7 @@ fn a_window_that_has_begun_takes_nobody_and_one_that_is_over_keeps_nobody() {
     needs 1 CPU slot; 0 of 2 are busy
     2 CPU slots on 1 node are reserved for maintenance (upgrade) for 2h more
 
+    it would start in 2h, when reservation upgrade is over
     without reservation upgrade it would start now
     ");
     world.now += 2 * HOUR;
@@ -114,6 +115,7 @@ fn a_deleted_window_is_in_nobody_s_way() {
     needs 1 CPU slot; 0 of 2 are busy
     2 CPU slots on 1 node are reserved for maintenance (upgrade) in 1h for 2h, and it may run until then
 
+    it would start in 3h, when reservation upgrade is over
     if its limit ended it within 1h it would start now
     without reservation upgrade it would start now
     ");
@@ -387,7 +389,7 @@ fn check(world: &mut World) {
         // when nobody has run yet.
         let ends = |change: &Change| matches!(change, Change::Ends(_));
         for found in explanation.counterfactuals.iter().filter(|found| !ends(&found.change)) {
-            assert!(super::whatif::starts(world, &id, &found.change), "{found:?} for {id}");
+            assert!(super::whatif::starts(world, &id, found), "{found:?} for {id}");
         }
     }
 }

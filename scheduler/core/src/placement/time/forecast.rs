@@ -78,6 +78,12 @@ pub(in crate::placement) fn remaining(facts: &Facts<'_>, history: &History) -> u
     facts.time_left.map_or(guess, |left| guess.min(left.0)).max(LEAST)
 }
 
+/// The same, whatever its limit is, if anything but that says something of it.
+pub(in crate::placement) fn known(facts: &Facts<'_>, history: &History) -> Option<u64> {
+    let of_others = || history.effective(facts.project, facts.principal, facts.gpus, facts.ran);
+    said(facts).or_else(|| of_others().map(|expected| expected.left)).map(|left| left.max(LEAST))
+}
+
 /// The milliseconds that the job has still to run at least, as far as one can tell. What others
 /// took is no good witness: half of it is.
 pub(in crate::placement) fn least(facts: &Facts<'_>, history: &History) -> u64 {

@@ -6,7 +6,7 @@ mod outlook;
 mod profile;
 mod reserve;
 
-pub(super) use forecast::{Facts, Seen, least, longest, remaining, stretch};
+pub(super) use forecast::{Facts, Seen, known, least, longest, remaining, stretch};
 pub use history::Past;
 pub(super) use history::{History, Kin, News, bucket};
 pub(super) use outlook::Outlook;

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use trainyard_jobs::ReservationName;
+use trainyard_jobs::{Device, DeviceKind, ReservationName};
 
 use super::{Yard, kinds::KindId, spot::Spot};
 use crate::placement::{
-    fit::{Hints, Request},
+    fit::{Hints, Request, WHOLE},
     windows::Covers,
 };
 
@@ -44,7 +44,37 @@ impl Reserved {
     }
 }
 
+/// What makes units alike to whoever only counts them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::placement) struct UnitType {
+    pub(in crate::placement) device: DeviceKind,
+    /// A part of a GPU.
+    pub(in crate::placement) is_part: bool,
+    /// In lower case.
+    pub(in crate::placement) model: String,
+}
+
+impl UnitType {
+    /// Whether a device is such a unit.
+    pub(in crate::placement) fn is_of(&self, device: &Device) -> bool {
+        self.device == device.kind
+            && self.is_part == (device.part.milli() < WHOLE)
+            && self.model.eq_ignore_ascii_case(&device.model)
+    }
+}
+
 impl Yard {
+    /// How many units of each type there are.
+    pub(in crate::placement) fn units_by_type(&self) -> BTreeMap<UnitType, u64> {
+        let mut units = BTreeMap::new();
+        for (id, kind) in self.kinds.all() {
+            let model = kind.model.to_ascii_lowercase();
+            let kind = UnitType { device: kind.device, is_part: kind.part < WHOLE, model };
+            *units.entry(kind).or_default() += u64::from(self.kinds.census(id).1);
+        }
+        units
+    }
+
     /// Counts the units that reservations keep a job from.
     pub(in crate::placement) fn reserved(&self, request: &Request, hints: &Hints<'_>) -> Reserved {
         let mut reserved = Reserved::default();

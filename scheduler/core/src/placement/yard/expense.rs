@@ -1,15 +1,52 @@
 //! What places cost, to compare several ways to place the same gangs: each gang's hours, and what the
 //! jobs that wait could not use of what is left.
 
+use trainyard_jobs::spec::{Speed, Speeds};
+
 use super::{
     KindId, Placement, Yard,
+    kinds::Kind,
     outlook::residue,
     search::Search,
     spot::{Pool, Spot},
 };
-use crate::placement::fit::{Hints, Request};
+use crate::placement::fit::{Hints, Request, WHOLE};
+
+/// What a gang has: how many ranks, at what pace, and what that costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::placement) struct Hire {
+    pub(in crate::placement) ranks: u32,
+    pub(in crate::placement) speed: Speed,
+    /// The prices of its units, in micro-dollars for an hour.
+    pub(in crate::placement) micro_usd_per_hour: u64,
+}
 
 impl Yard {
+    /// What a gang has in a place.
+    pub(in crate::placement) fn hire(&self, place: &Placement, speeds: &Speeds) -> Hire {
+        let kinds = self.kinds_of(place).filter_map(|kind| self.kinds.get(kind));
+        Hire {
+            ranks: place.ranks(),
+            speed: self.pace(place, speeds),
+            micro_usd_per_hour: kinds.map(price).fold(0, u64::saturating_add),
+        }
+    }
+
+    /// What a gang would have on the kind of unit that is cheapest for it, of those that there are
+    /// enough of, whoever has them now.
+    pub(in crate::placement) fn cheapest(
+        &self,
+        request: &Request,
+        hints: &Hints<'_>,
+    ) -> Option<Hire> {
+        let enough = |kind: &KindId| self.kinds.census(*kind).1 >= request.ranks;
+        let hours = self.hours_by_kind(request, hints).into_iter();
+        let (kind, _) = hours.filter(|(kind, _)| enough(kind)).min_by_key(|(_, hours)| *hours)?;
+        let kind = self.kinds.get(kind)?;
+        let micro_usd_per_hour = price(kind).saturating_mul(u64::from(request.ranks));
+        Some(Hire { ranks: request.ranks, speed: hints.speed(&kind.model), micro_usd_per_hour })
+    }
+
     /// What an hour's work of a gang costs on the units of each kind that is open to it, if it has
     /// them as near to each other as can be, in an order that all planners share.
     pub(in crate::placement) fn hours_by_kind(
@@ -70,4 +107,10 @@ impl Yard {
         let ranks = usize::try_from(request.ranks).unwrap_or(usize::MAX);
         Search { yard: self, request, hints, ranks, kinds }
     }
+}
+
+/// What a unit of a kind costs for an hour: a part of a GPU that part of its price.
+fn price(kind: &Kind) -> u64 {
+    let of_part = u64::from(kind.part.min(WHOLE));
+    kind.terms.price.micro_usd().saturating_mul(of_part) / u64::from(WHOLE)
 }

@@ -136,6 +136,12 @@ impl Kinds {
         self.0.get(usize::from(kind.0)).map(|known| &known.kind)
     }
 
+    /// All that some node has.
+    pub(super) fn all(&self) -> impl Iterator<Item = (KindId, &Kind)> {
+        let ids = (0..u16::MAX).map(KindId).zip(&self.0);
+        ids.filter(|(_, known)| known.used).map(|(id, known)| (id, &known.kind))
+    }
+
     /// Whether nodes offer parts of GPUs.
     pub(super) fn have_parts(&self) -> bool {
         self.0.iter().any(|known| known.used && known.kind.part < WHOLE)
