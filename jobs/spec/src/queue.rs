@@ -177,6 +177,14 @@ pub struct QueueSpec {
     /// Who may pass those of its jobs that wait, where its policy stops nobody for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Backfill>,
+    /// Of a hundred units that its jobs and those of the queues below have, so many may be stopped
+    /// for other jobs within an hour. What one job needs is always let through once an hour. Not
+    /// inherited: it is about all of them together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disruption_budget: Option<u32>,
+    /// The highest priority that its jobs, and those of the queues below, may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_priority: Option<i32>,
 }
 
 /// The largest weight.
@@ -196,6 +204,12 @@ impl QueueSpec {
     #[must_use]
     pub const fn needs_level_5(&self) -> bool {
         self.backfill.is_some()
+    }
+
+    /// Whether it says something that a scheduler of feature level 5 does not know.
+    #[must_use]
+    pub const fn needs_level_6(&self) -> bool {
+        self.disruption_budget.is_some() || self.max_priority.is_some()
     }
 
     /// What is wrong with the settings of queue `name`, if anything. Whether the queue above
@@ -221,6 +235,9 @@ impl QueueSpec {
         }
         if self.half_life == Some(Millis(0)) {
             return Some("`half_life` is more than nothing: leave it out for a day".into());
+        }
+        if self.disruption_budget.is_some_and(|percent| percent > 100) {
+            return Some("`disruption_budget` is in percent: from 0 to 100".into());
         }
         for (n, quota) in self.quotas.iter().enumerate() {
             let what = quota.gpu_type.as_deref().unwrap_or("units of any type");
@@ -264,6 +281,9 @@ mod tests {
         assert!(spec(|s| s.weight = Some(0)).is_some());
         assert!(spec(|s| s.half_life = Some(Millis(0))).is_some());
         assert!(spec(|s| s.notice = Some(Millis(u64::MAX))).is_some());
+        assert_eq!(spec(|s| s.disruption_budget = Some(100)), None);
+        assert!(spec(|s| s.disruption_budget = Some(101)).is_some());
+        assert_eq!(spec(|s| s.max_priority = Some(i32::MIN)), None);
     }
 
     #[test]

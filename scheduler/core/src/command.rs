@@ -199,6 +199,9 @@ impl Command {
             Self::CreateReservation(_) | Self::DeleteReservation { .. } => 4,
             // An older member refuses the keys that it does not know.
             Self::Submit(submit) if submit.spec.needs_level_4() => 4,
+            Self::SetQueue(set) if set.spec.as_ref().is_some_and(QueueSpec::needs_level_6) => {
+                PLACES_LEVEL
+            }
             Self::SetQueue(set) if set.spec.as_ref().is_some_and(QueueSpec::needs_level_5) => 5,
             Self::SetQueue(set) if set.spec.as_ref().is_some_and(QueueSpec::needs_level_4) => 4,
             Self::Preempt(p) if p.goes_on.is_some() || p.cause == StopCause::Shrink => 5,

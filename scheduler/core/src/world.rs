@@ -4,11 +4,14 @@
 #![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "small test numbers")]
 
 mod parts;
+mod quotas;
+mod telemetry;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use parts::{shares, slices};
+use telemetry::Telemetry;
 pub(crate) use tokens::secret;
 use trainyard_jobs::{
     AttemptPhase, AttemptRef, BitRate, Bytes, CheckpointPart, Device, DeviceKind, Digest,
@@ -40,6 +43,11 @@ pub(crate) struct World {
     pub(crate) records: Records,
     /// Every command with its index.
     pub(crate) log: Vec<(u64, Envelope)>,
+    /// What the planner was told beside the state.
+    telemetry: Telemetry,
+    /// Whether all that must hold is looked at after every command: it takes as long as the state
+    /// is large.
+    pub(crate) checks: bool,
 }
 
 /// The archive as a list in memory.
@@ -162,32 +170,47 @@ impl World {
             revoked: BTreeSet::new(),
             records: Records::default(),
             log: Vec::new(),
+            telemetry: Telemetry::default(),
+            checks: true,
         }
     }
 
     pub(crate) fn apply(&mut self, command: Command) -> Result<Reply, Refusal> {
         self.index += 1;
         let envelope = Envelope { level: FEATURE_LEVEL, time: Timestamp(self.now), command };
+        if !self.checks {
+            let mut events = Vec::new();
+            let applied = self.state.apply(self.index, envelope, &self.records, &mut events);
+            self.feed(&events);
+            return applied;
+        }
         let bytes = crate::codec::encode(&envelope);
         let envelope = crate::codec::decode_envelope(&bytes).expect("commands read back");
         self.log.push((self.index, envelope.clone()));
+        let starts = matches!(envelope.command, Command::StartAttempt(_));
         let before = self.state.clone();
         let mut events = Vec::new();
         let applied = self.state.apply(self.index, envelope, &self.records, &mut events);
         self.records.keep(&mut self.state);
         assert_eq!(self.records.head, self.state.archive(), "the state vouches for its archive");
         if applied.is_err() {
-            let unchanged = State { index: self.index, time: self.state.time, ..before };
+            let unchanged = State { index: self.index, time: self.state.time, ..before.clone() };
             assert_eq!(self.state, unchanged, "a refused command changes nothing");
             assert!(events.is_empty());
         }
         self.feed(&events);
+        if starts && applied.is_ok() {
+            self.limits_bind(&before);
+        }
         self.check();
         applied
     }
 
     fn feed(&mut self, events: &[Event]) {
         for event in events {
+            if let Event::Node(node) = event {
+                self.telemetry.of_node(&self.state, node);
+            }
             if let Some(delta) = Delta::of_event(&self.state, event) {
                 self.planner.update(delta);
             }
@@ -196,8 +219,10 @@ impl World {
 
     pub(crate) fn mutation(&mut self) -> Mutation {
         self.drawn += 1;
-        // A UUIDv7 of now: its time, and a counter for the random part.
-        let key = u128::from(self.now) << 80 | 0x7 << 76 | 0x8 << 60 | u128::from(self.drawn);
+        // A UUIDv7 of now: its time, and a counter for the random part. Who asks has a clock that
+        // is right, whatever the leader thinks.
+        let at = self.now.max(self.state.time.0);
+        let key = u128::from(at) << 80 | 0x7 << 76 | 0x8 << 60 | u128::from(self.drawn);
         Mutation {
             key: IdempotencyKey(Uuid::from_u128(key)),
             request: Digest::of(b"request"),
@@ -205,11 +230,15 @@ impl World {
         }
     }
 
-    pub(crate) fn submit(&mut self, spec: JobSpec) -> JobId {
+    pub(crate) fn try_submit(&mut self, spec: JobSpec) -> Result<Reply, Refusal> {
         let mutation = self.mutation();
         let job = JobId::from_random(self.drawn);
         let submit = Submit { mutation, job, spec, bundle: None, commit: None };
-        match self.apply(Command::Submit(Box::new(submit))) {
+        self.apply(Command::Submit(Box::new(submit)))
+    }
+
+    pub(crate) fn submit(&mut self, spec: JobSpec) -> JobId {
+        match self.try_submit(spec) {
             Ok(Reply::Submitted { job, .. }) => job,
             other => panic!("{other:?}"),
         }
@@ -376,7 +405,7 @@ impl World {
         let mut rebuilt = self.state.clone();
         rebuilt.rebuild();
         assert_eq!(rebuilt, self.state, "what is derived is up to date");
-        assert_eq!(self.planner, Planner::of(&self.state), "incremental equals from scratch");
+        assert_eq!(self.planner, self.made_anew(), "incremental equals from scratch");
     }
 
     fn units_belong_to_one_attempt(&self) {

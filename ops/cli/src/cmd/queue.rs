@@ -58,6 +58,13 @@ pub(crate) struct SetArgs {
     /// Who may pass its jobs that wait under fifo and fair: none, easy, conservative
     #[arg(long, value_name = "WHO")]
     backfill: Option<Backfill>,
+    /// Of a hundred units of its jobs, so many may be stopped for other jobs within an hour; what
+    /// one job needs is let through once an hour
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    disruption_budget: Option<u32>,
+    /// The highest priority that its jobs may have
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    max_priority: Option<i32>,
     /// Forget all of its settings first
     #[arg(long)]
     reset: bool,
@@ -116,6 +123,8 @@ impl SetArgs {
         spec.patience = self.patience.or(spec.patience);
         spec.max_disruptions = self.max_disruptions.or(spec.max_disruptions);
         spec.backfill = self.backfill.or(spec.backfill);
+        spec.disruption_budget = self.disruption_budget.or(spec.disruption_budget);
+        spec.max_priority = self.max_priority.or(spec.max_priority);
     }
 }
 
@@ -217,7 +226,10 @@ mod tests {
         assert_eq!((spec.policy, spec.weight), (Some(Policy::Las), Some(2)));
         assert_eq!(spec.backfill, None);
         parse("yard queue set a --backfill conservative").change(&mut spec);
+        parse("yard queue set a --disruption-budget 10 --max-priority -1").change(&mut spec);
+        assert_eq!((spec.disruption_budget, spec.max_priority), (Some(10), Some(-1)));
         parse("yard queue set a --limit h100=none").change(&mut spec);
+        assert_eq!(spec.disruption_budget, Some(10));
         assert_eq!(spec.backfill, Some(Backfill::Conservative));
         assert_eq!(spec.quotas, [quota(None, 8, Some(16))]);
         parse("yard queue set a --reset").change(&mut spec);

@@ -1,9 +1,9 @@
 //! Limits of queues bind every start, whoever planned it: checked when it is applied, with what is
-//! in use then.
+//! in use then. So does the priority that a queue's jobs may have, when one comes.
 
 use std::collections::BTreeMap;
 
-use trainyard_jobs::{ProjectName, Quota};
+use trainyard_jobs::{JobSpec, ProjectName, Quota, queue::ROOT};
 
 use crate::{
     command::StartAttempt,
@@ -22,6 +22,28 @@ impl State {
             let limited = |quota: &&Quota| quota.limit.is_some();
             for quota in queue.spec.quotas.iter().filter(limited) {
                 self.check_limit(name, quota, start)?;
+            }
+            at = queue.spec.parent.as_ref();
+        }
+        Ok(())
+    }
+
+    /// Refuses a job of a higher priority than its queue, or one above, allows.
+    pub(super) fn check_priority(&self, spec: &JobSpec) -> Result<(), Refusal> {
+        let (priority, mut at) = (spec.priority, Some(&spec.project));
+        let root = self.queues.iter().find(|(name, _)| name.as_str() == ROOT);
+        for _ in 0..DEEPEST_QUEUE {
+            let known = at.and_then(|name| self.queues.get_key_value(name));
+            let (Some((name, queue)), last) = (known.or(root), known.is_none()) else { break };
+            if let Some(most) = queue.spec.max_priority.filter(|most| priority > *most) {
+                return Err(Refusal::Queue(format!(
+                    "jobs of queue {} have a priority of {most} at most, and this one {priority}: \
+                     write `priority = {most}` or less, or submit it to another project",
+                    name.as_str()
+                )));
+            }
+            if last {
+                break;
             }
             at = queue.spec.parent.as_ref();
         }

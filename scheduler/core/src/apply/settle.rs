@@ -9,7 +9,9 @@ use trainyard_jobs::{
 use trainyard_probe::reached;
 
 use crate::{
+    command::PLACES_LEVEL,
     event::Event,
+    placement::Host,
     state::{Attempt, Job, PlacementState, State},
 };
 
@@ -56,8 +58,9 @@ impl State {
         job.used = Millis(job.used.0.saturating_add(ran.0));
         job.version += 1;
         job.parts.clear();
+        let each = Host::of_rank(&job.spec.resources);
         let next = next(job, reason);
-        self.charge(&project, service, events);
+        self.charge(&project, service, each, events);
         match next {
             Next::Finish => {
                 reached("core: all ranks ended well");
@@ -78,15 +81,19 @@ impl State {
         }
     }
 
-    /// Counts what an attempt used against its project.
-    fn charge(&mut self, project: &ProjectName, service: u64, events: &mut Vec<Event>) {
+    /// Counts what an attempt used against its project: unit-milliseconds, and so much beside each
+    /// unit.
+    fn charge(&mut self, project: &ProjectName, service: u64, each: Host, events: &mut Vec<Event>) {
         if self.feature_level < ORDER_LEVEL {
             return;
         }
         let (time, half_life) = (self.time, self.half_life(project));
         let usage = self.usage.entry(project.clone()).or_default();
-        *usage = usage.at(time, half_life);
-        usage.unit_ms = usage.unit_ms.saturating_add(service);
+        // At an older level every member counts units alone.
+        let each = if self.feature_level >= PLACES_LEVEL { each } else { Host::default() };
+        let cpus = service.saturating_mul(each.cpu_milli / 1000);
+        let memory = service.saturating_mul(each.memory.0.div_ceil(1 << 20));
+        *usage = usage.at(time, half_life).and(service, cpus, memory);
         // One that nothing is left of goes each time, so that projects of long ago do not add up.
         let after = (Bound::Excluded(project), Bound::Unbounded);
         let next = self.usage.range::<ProjectName, _>(after).next();
@@ -95,7 +102,7 @@ impl State {
             && self
                 .usage
                 .get(&name)
-                .is_some_and(|old| old.at(time, self.half_life(&name)).unit_ms == 0)
+                .is_some_and(|old| old.at(time, self.half_life(&name)).is_nothing())
         {
             self.usage.remove(&name);
         }

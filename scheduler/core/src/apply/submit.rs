@@ -43,6 +43,7 @@ impl State {
         if self.jobs.contains_key(&submit.job) || archive.contains(&submit.job, archived) {
             return Err(Refusal::IdTaken(submit.job.to_string()));
         }
+        self.check_priority(&submit.spec)?;
         let key = submit.mutation.key;
         let reply = Reply::Submitted { job: submit.job.clone(), existed: false };
         self.remember(&submit.mutation, reply.clone());

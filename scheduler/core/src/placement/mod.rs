@@ -24,7 +24,7 @@ pub use explain::{Blocker, BlockerKind, Change, Cost, Counterfactual, Explanatio
 pub use fit::{Hints, Host, Request, Supply, WHOLE, beside, matches};
 pub use health::{Doubt, Lemons, Reading, Slowness, Stragglers, Strain, StrangersUse};
 pub use planner::{Blockers, PATIENCE, Plan, Planner, WorkBudget};
-pub use running::{Progress, Running, Stop};
+pub use running::{Disruption, Progress, Running, Stop};
 pub use score::{InvalidPrice, Mix, Price, Terms};
 pub use time::Past;
 pub use topology::Span;

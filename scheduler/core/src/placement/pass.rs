@@ -37,7 +37,7 @@ use super::{
     order::{Settings, preempts},
     planner::{Ask, Favours, PATIENCE, Plan, Planner},
     running::Stop,
-    share::Shares,
+    share::{Budgets, OwedKey, Shares},
     time::Reservations,
     victims::Standing,
     view::Waiting,
@@ -73,7 +73,7 @@ pub(super) struct Pass<'a> {
     losses: Losses<'a>,
     /// The groups that may spare what a queue is owed, by guarantee or not, as of a revision of
     /// the shares.
-    spares: BTreeMap<(&'a ProjectName, bool), (u64, BTreeSet<&'a ProjectName>)>,
+    spares: BTreeMap<OwedKey<'a>, (u64, BTreeSet<&'a ProjectName>)>,
     /// Jobs that this plan stops.
     stopped: BTreeSet<JobId>,
     /// Jobs that go on with what was kept for them.
@@ -81,6 +81,8 @@ pub(super) struct Pass<'a> {
     /// Gangs for which others were moved, or that were looked at for it.
     moves: usize,
     shares: Shares<'a>,
+    /// How much may be stopped of whom.
+    budgets: Budgets<'a>,
     reserved: Reservations,
     /// What keeps jobs in order, where a queue says more of that.
     promises: Promises<'a>,
@@ -137,6 +139,7 @@ impl<'a> Pass<'a> {
             resumed: BTreeSet::new(),
             moves: 0,
             shares: Shares::of(planner, now),
+            budgets: Budgets::of(planner, now),
             reserved: Reservations::default(),
             promises: Promises::default(),
             ends: None,
@@ -172,7 +175,9 @@ impl<'a> Pass<'a> {
             let place = self.yard.placement(&job.assignments(), &job.resources);
             self.yard.give_back(&place);
             if let Some(settings) = self.planner.settings_of(&job.project) {
-                self.shares.count(settings, job.resources.device, job.units(), false);
+                self.shares.count(settings, &job.resources, job.units(), false);
+                let models = self.shares.models_of(job);
+                self.shares.count_types(settings, &models, false);
             }
         }
         self
@@ -211,7 +216,7 @@ impl<'a> Pass<'a> {
         let mut all_fit = true;
         while let Some(next) = turns.next() {
             let Some(job) = self.planner.job(next.job).filter(|_| !seen.contains(next.job)) else {
-                turns.go_past(next);
+                turns.go_past(next, &self.shares);
                 continue;
             };
             if !self.afford() {
@@ -238,13 +243,13 @@ impl<'a> Pass<'a> {
     }
 
     fn go_on(&self, turns: &mut Turns<'a>, next: Next<'a>, look: Look) {
+        if look == Look::Misfit {
+            turns.end_line(next, &self.shares);
+        } else {
+            turns.go_past(next, &self.shares);
+        }
         if look == Look::Takes {
             turns.changed(next.group, &self.shares);
-        }
-        if look == Look::Misfit {
-            turns.end_line(next);
-        } else {
-            turns.go_past(next);
         }
     }
 
@@ -312,16 +317,9 @@ impl<'a> Pass<'a> {
         let placements = self.yard.assignments(place);
         let ranks: usize = placements.iter().map(|assignment| assignment.units.len()).sum();
         let ranks = u64::try_from(ranks).unwrap_or(u64::MAX);
-        self.shares.count(settings, job.resources.device, ranks, true);
-        if self.shares.has_typed_limits() {
-            for assignment in &placements {
-                let Some(node) = self.planner.nodes().get(&assignment.node) else { continue };
-                let devices = assignment.units.iter().filter_map(|unit| node.devices.get(unit));
-                for device in devices {
-                    self.shares.count_types(settings, &[(device.model.as_str(), 1)]);
-                }
-            }
-        }
+        self.shares.count(settings, &job.resources, ranks, true);
+        let models = self.shares.models(&placements);
+        self.shares.count_types(settings, &models, true);
         self.plan.starts.push(StartAttempt {
             job: job.id.clone(),
             job_version: job.version,
@@ -334,14 +332,18 @@ impl<'a> Pass<'a> {
     /// A queue has as much as it may. Jobs of it that are being stopped make room, or are stopped
     /// now if they go after this one.
     fn over_quota(&mut self, job: &'a Waiting, settings: &'a Settings, asked: &Request) -> Look {
-        let Err(over) = self.shares.within(settings, asked, true) else {
-            self.waits(job, |_| [Blocker::stopping()].into());
-            self.counts(job, settings);
-            return Look::Takes;
+        let over = match self.shares.within(settings, asked, true) {
+            Err(over) => over,
+            Ok(left) => {
+                self.waits(job, |_| [Blocker::stopping()].into());
+                let left = left.as_ref().and_then(|left| left.types.first());
+                self.counts(job, settings, left.map(String::as_str));
+                return Look::Takes;
+            }
         };
         if !self.idle_only && self.make_room(job, settings, &over) {
             self.waits(job, |_| [Blocker::stopping()].into());
-            self.counts(job, settings);
+            self.counts(job, settings, over.gpu_type);
             return Look::Takes;
         }
         let blocker = Blocker::quota(&over);
@@ -354,9 +356,11 @@ impl<'a> Pass<'a> {
         Look::Waits
     }
 
-    fn counts(&mut self, job: &Waiting, settings: &Settings) {
+    /// Counts what a job will have for which units become free: all of one type, if it is known.
+    fn counts(&mut self, job: &Waiting, settings: &Settings, gpu_type: Option<&str>) {
         let ranks = u64::from(job.resources.gpus);
-        self.shares.count(settings, job.resources.device, ranks, true);
+        self.shares.count(settings, &job.resources, ranks, true);
+        self.shares.count_type(settings, gpu_type, ranks);
     }
 
     /// A place for as many ranks as there is room for, of a job that may do with fewer.

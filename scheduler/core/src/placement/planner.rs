@@ -8,6 +8,7 @@ mod herd;
 mod news;
 mod nodes;
 mod suppose;
+mod usage;
 mod windows;
 
 use std::{
@@ -31,6 +32,7 @@ use super::{
     order::{Lines, Settings},
     pass::Pass,
     running::{Progress, Running, Stop},
+    share::{Amount, Stops},
     time::{History, Past, Seen},
     view::{Delta, PlanNode, Waiting},
     windows::Windows,
@@ -101,11 +103,13 @@ pub struct Planner {
     leaving: BTreeSet<JobId>,
     /// The running jobs that have fewer ranks than they ask for.
     small: BTreeSet<JobId>,
-    /// Units that each project's jobs have: CPU slots, GPUs.
-    used: BTreeMap<ProjectName, [u64; 2]>,
+    /// What each project's jobs have.
+    used: BTreeMap<ProjectName, Amount>,
     usage: BTreeMap<ProjectName, Usage>,
-    /// Units that there are: CPU slots, GPUs.
-    capacity: [u64; 2],
+    /// The stops of each project's jobs for other jobs.
+    stops: BTreeMap<ProjectName, Stops>,
+    /// What there is.
+    capacity: Amount,
     /// What jobs should have on which type, in the groups whose policy asks for that.
     gavel: Gavel,
     /// Whether the cluster's feature level lets elastic jobs run with fewer ranks.
@@ -128,6 +132,7 @@ impl PartialEq for Planner {
             && self.queues == other.queues
             && self.used == other.used
             && self.usage == other.usage
+            && self.stops == other.stops
             && self.capacity == other.capacity
             && self.yard == other.yard
             && self.windows == other.windows
@@ -188,6 +193,7 @@ impl Planner {
         match delta {
             Delta::Waits(job) => {
                 self.forget(&job.id);
+                self.count_stops(&job.project, &job.id, &job.stops, true);
                 self.join(&job);
                 self.count_waiting(&job);
                 let queued = (is_alone(&job), job.id.clone());
@@ -202,6 +208,7 @@ impl Planner {
             }
             Delta::Runs(job) => {
                 self.forget(&job.id);
+                self.count_stops(&job.project, &job.id, &job.stops, true);
                 self.count(&job);
                 self.count_running(&job);
                 self.running.insert(job.id.clone(), *job);
@@ -231,7 +238,7 @@ impl Planner {
                     self.regroup();
                 }
             }
-            Delta::Usage(name, usage) if usage.unit_ms == 0 => {
+            Delta::Usage(name, usage) if usage.is_nothing() => {
                 self.usage.remove(&name);
             }
             Delta::Usage(name, usage) => {
@@ -368,9 +375,7 @@ impl Planner {
         self.settle(&job.project);
         self.takes_part(&job.project, &job.resources, true);
         let used = self.used.entry(job.project.clone()).or_default();
-        if let Some(used) = used.get_mut(slot(job.resources.device)) {
-            *used = used.saturating_add(job.units());
-        }
+        used.count(Amount::of(&job.resources, job.units()), true);
         if job.is_leaving() {
             self.leaving.insert(job.id.clone());
             return;
@@ -396,6 +401,7 @@ impl Planner {
 
     fn forget(&mut self, id: &JobId) {
         if let Some(job) = self.waiting.remove(id) {
+            self.count_stops(&job.project, id, &job.stops, false);
             self.takes_part(&job.project, &job.resources, false);
             self.lines.remove(id);
             self.kept.remove(id);
@@ -407,6 +413,7 @@ impl Planner {
             }
         }
         let Some(job) = self.running.remove(id) else { return };
+        self.count_stops(&job.project, id, &job.stops, false);
         self.takes_part(&job.project, &job.resources, false);
         self.leaving.remove(id);
         self.small.remove(id);
@@ -419,10 +426,8 @@ impl Planner {
             }
         }
         if let Some(used) = self.used.get_mut(&job.project) {
-            if let Some(used) = used.get_mut(slot(job.resources.device)) {
-                *used = used.saturating_sub(job.units());
-            }
-            if *used == [0, 0] {
+            used.count(Amount::of(&job.resources, job.units()), false);
+            if *used == Amount::default() {
                 self.used.remove(&job.project);
             }
         }
@@ -463,13 +468,13 @@ impl Planner {
         &self.lines
     }
 
-    /// Units that each project's jobs have: CPU slots, GPUs.
-    pub(super) const fn used(&self) -> &BTreeMap<ProjectName, [u64; 2]> {
+    /// What each project's jobs have.
+    pub(super) const fn used(&self) -> &BTreeMap<ProjectName, Amount> {
         &self.used
     }
 
-    /// Units that there are: CPU slots, GPUs.
-    pub(super) const fn capacity(&self) -> [u64; 2] {
+    /// What there is.
+    pub(super) const fn capacity(&self) -> Amount {
         self.capacity
     }
 
@@ -507,16 +512,6 @@ impl Planner {
     pub(super) fn highest_priority(&self, project: &ProjectName) -> Option<i32> {
         let group = &self.settings_of(project)?.group;
         self.lines.highest(group).max(self.herds.get(group).and_then(Herd::highest))
-    }
-
-    /// The thousandths of units that a project used on average lately.
-    pub(super) fn lately(&self, project: &ProjectName, now: Timestamp) -> u64 {
-        let Some((usage, settings)) = self.usage.get(project).zip(self.settings.get(project))
-        else {
-            return 0;
-        };
-        let used = u128::from(usage.at(now, settings.half_life).unit_ms) * 1000;
-        u64::try_from(used / u128::from(settings.half_life.0.max(1))).unwrap_or(u64::MAX)
     }
 
     pub(super) fn unusable(&self, node: &NodeId) -> Option<&BTreeMap<UnitId, String>> {

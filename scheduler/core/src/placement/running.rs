@@ -10,7 +10,7 @@ use trainyard_jobs::{
 
 use crate::{
     command::Assignment,
-    state::{GoesOn, Job},
+    state::{Attempt, GoesOn, Job},
 };
 
 /// A job that holds units.
@@ -68,6 +68,17 @@ pub struct Running {
     pub finish_by: Option<Timestamp>,
     /// When its attempts were stopped for other jobs, oldest first.
     pub disrupted: Vec<Timestamp>,
+    /// The same with the units that each had, the one too that is on its way out.
+    pub stops: Vec<Disruption>,
+}
+
+/// A stop for other jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Disruption {
+    /// When the units were free; nothing while they are not.
+    pub at: Option<Timestamp>,
+    /// How many they were.
+    pub units: u32,
 }
 
 /// What a job says of how far it is. Never replicated.
@@ -158,6 +169,7 @@ impl Running {
             estimate: job.spec.schedule.est_duration,
             finish_by: job.spec.finish_by(),
             disrupted: disruptions(job),
+            stops: stops(job),
         })
     }
 }
@@ -179,4 +191,13 @@ pub(super) fn disruptions(job: &Job) -> Vec<Timestamp> {
         .iter()
         .filter(|attempt| matches!(attempt.end, Some(EndReason::Preempted { .. })));
     stopped.filter_map(|attempt| attempt.ended).collect()
+}
+
+/// The stops of a job for others, those too that are not over yet.
+pub(super) fn stops(job: &Job) -> Vec<Disruption> {
+    let preempted = |attempt: &Attempt| matches!(attempt.end, Some(EndReason::Preempted { .. }));
+    let stopped = |attempt: &&Attempt| preempted(attempt) || attempt.leaving.is_some();
+    let over = |attempt: &Attempt| attempt.ended.is_none() || preempted(attempt);
+    let stops = job.attempts.iter().filter(stopped).filter(|attempt| over(attempt));
+    stops.map(|attempt| Disruption { at: attempt.ended, units: attempt.world_size() }).collect()
 }

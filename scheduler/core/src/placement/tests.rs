@@ -2,10 +2,13 @@
 
 mod backfill;
 mod bounded;
+mod budget;
+mod dominant;
 mod elastic;
 mod exact;
 mod expect;
 mod gavel;
+mod head;
 mod hints;
 mod host;
 mod migrate;
@@ -14,13 +17,15 @@ mod preemption;
 mod shares;
 mod shrink;
 mod speeds;
+mod starve;
 mod story;
+mod types;
 mod whatif;
 mod windows;
 
 use std::collections::BTreeMap;
 
-use trainyard_jobs::{Policy, Timestamp, UnitId};
+use trainyard_jobs::{Millis, Policy, Timestamp, UnitId};
 
 use super::{BlockerKind, Delta, PATIENCE, WorkBudget};
 use crate::world::{World, node_id, ranks, spec};
@@ -36,6 +41,37 @@ fn priority_first_then_age() {
     world.exit_all(&first, 0);
     assert_eq!(world.plan().remove(0).job, old);
 }
+
+#[test]
+fn priorities_below_nothing_go_last_and_starve_no_more_than_others() {
+    for policy in Policy::ALL {
+        let mut world = World::new();
+        world.queue("root", |queue| {
+            queue.policy = Some(policy);
+            queue.patience = Some(Millis(HOUR));
+            queue.notice = Some(Millis(0));
+        });
+        world.register(1, 1, 1, &[]);
+        let brief = "[resources]\ndevice = \"cpu\"\n[schedule]\nest_duration = \"1m\"\n";
+        let mut of = |priority| world.submit(spec(brief).tap(|s| s.priority = priority));
+        let jobs = [i32::MIN, -1, i32::MIN + 1, 0, i32::MAX].map(&mut of);
+        let order: Vec<_> = [4, 3, 1, 2, 0].map(|n: usize| jobs[n].clone()).into();
+        let mut ran = Vec::new();
+        for _ in 0..5 {
+            let attempt = world.plan().remove(0);
+            world.exit_all(&attempt, 0);
+            ran.push(attempt.job);
+        }
+        assert_eq!(ran, order, "{policy}");
+        // One that has waited too long goes first, however little it is wanted.
+        let least = world.submit(spec(brief).tap(|s| s.priority = i32::MIN));
+        world.now += HOUR;
+        world.submit(spec(brief).tap(|s| s.priority = i32::MAX));
+        assert_eq!(world.plan().remove(0).job, least, "{policy}");
+    }
+}
+
+const HOUR: u64 = 3_600_000;
 
 trait Tap: Sized {
     fn tap(mut self, change: impl FnOnce(&mut Self)) -> Self {

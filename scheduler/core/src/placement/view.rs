@@ -10,7 +10,7 @@ use trainyard_jobs::{
 
 use super::{
     fit::Host,
-    running::{Progress, Running, disruptions},
+    running::{Disruption, Progress, Running, disruptions, stops},
     time::Past,
     yard::Condition,
 };
@@ -93,6 +93,8 @@ pub struct Waiting {
     pub max_cost: Option<Usd>,
     /// When its attempts were stopped for other jobs, oldest first.
     pub disrupted: Vec<Timestamp>,
+    /// The same with the units that each had.
+    pub stops: Vec<Disruption>,
     /// Units that are kept for it, so that it goes on at once.
     pub goes_on: Option<GoesOn>,
 }
@@ -204,6 +206,7 @@ impl From<&Job> for Waiting {
             finish_by: job.spec.finish_by(),
             max_cost: job.spec.limits.max_cost_usd.map(|most| most.0),
             disrupted: disruptions(job),
+            stops: stops(job),
             goes_on: job.current().and_then(Attempt::goes_on).cloned(),
         }
     }

@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use trainyard_jobs::{Millis, QueueSpec, Timestamp};
 
+use super::member::is_zero;
+
 /// A queue that has settings of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
@@ -23,6 +25,13 @@ pub struct Usage {
     pub unit_ms: u64,
     /// Up to when.
     pub at: Timestamp,
+    /// Processor-milliseconds that its jobs asked for beside their units, decayed alike. Counted
+    /// from feature level 6 on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cpu_ms: u64,
+    /// Mebibyte-milliseconds of memory, alike.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub memory_ms: u64,
 }
 
 impl Usage {
@@ -30,8 +39,31 @@ impl Usage {
     /// two of them. Integers alone, so that replicas agree.
     #[must_use]
     pub fn at(self, time: Timestamp, half_life: Millis) -> Self {
-        let unit_ms = halved(self.unit_ms, time.since(self.at), half_life);
-        Self { unit_ms, at: self.at.max(time) }
+        let span = time.since(self.at);
+        let left = |sum: u64| halved(sum, span, half_life);
+        Self {
+            unit_ms: left(self.unit_ms),
+            at: self.at.max(time),
+            cpu_ms: left(self.cpu_ms),
+            memory_ms: left(self.memory_ms),
+        }
+    }
+
+    /// With what was used since.
+    #[must_use]
+    pub const fn and(self, unit_ms: u64, cpu_ms: u64, memory_ms: u64) -> Self {
+        Self {
+            unit_ms: self.unit_ms.saturating_add(unit_ms),
+            at: self.at,
+            cpu_ms: self.cpu_ms.saturating_add(cpu_ms),
+            memory_ms: self.memory_ms.saturating_add(memory_ms),
+        }
+    }
+
+    /// Whether nothing is left of it.
+    #[must_use]
+    pub const fn is_nothing(&self) -> bool {
+        self.unit_ms == 0 && self.cpu_ms == 0 && self.memory_ms == 0
     }
 }
 
@@ -48,16 +80,35 @@ pub(crate) fn halved(amount: u64, span: Millis, half_life: Millis) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec;
 
     #[test]
     fn use_halves_with_each_half_life() {
-        let used = Usage { unit_ms: 1 << 20, at: Timestamp(100) };
+        let at = Timestamp(100);
+        let used = Usage { unit_ms: 1 << 20, at, cpu_ms: 1 << 12, memory_ms: 1 << 10 };
         let left = |ms: u64| used.at(Timestamp(100 + ms), Millis(1000)).unit_ms;
         assert_eq!((left(0), left(1000), left(3000)), (1 << 20, 1 << 19, 1 << 17));
         assert_eq!(left(500), (1 << 20) - (1 << 18), "in a straight line between");
+        let later = used.at(Timestamp(2100), Millis(1000));
+        assert_eq!((later.cpu_ms, later.memory_ms), (1 << 10, 1 << 8), "all of it alike");
         assert_eq!(left(1_000_000), 0);
+        assert!(used.at(Timestamp(1_000_100), Millis(1000)).is_nothing());
         assert_eq!(used.at(Timestamp(0), Millis(0)), used, "never back");
-        let most = Usage { unit_ms: u64::MAX, at: Timestamp(0) };
+        let most = Usage { unit_ms: u64::MAX, ..Usage::default() };
         assert!(most.at(Timestamp(999), Millis(1000)).unit_ms > u64::MAX / 2);
+        assert_eq!(most.and(1, 0, 0).unit_ms, u64::MAX, "no more than can be counted");
+    }
+
+    #[test]
+    fn what_an_older_version_counted_is_read_and_written_as_it_was() {
+        #[derive(Serialize, Deserialize, PartialEq, Debug)]
+        struct Older {
+            unit_ms: u64,
+            at: Timestamp,
+        }
+        let older = codec::encode(&Older { unit_ms: 7, at: Timestamp(8) });
+        let read: Usage = codec::decode("use", &older).unwrap();
+        assert_eq!(read, Usage { unit_ms: 7, at: Timestamp(8), ..Usage::default() });
+        assert_eq!(codec::encode(&read), older, "replicas of both versions have the same hash");
     }
 }

@@ -98,3 +98,6 @@ fn describe(request: &Resources, nodes: usize, reachable: u32, most: Option<Host
         request.gpus
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,6 +146,60 @@ fn an_instant_needs_no_quotes_in_toml() {
     assert_eq!(spec.schedule.finish_by.as_deref(), Some("2026-12-24T08:00:00+01:00"));
 }
 
+/// Money and time are amounts: neither below nothing, nor without end, nor no number at all. What
+/// is refused is refused at its key.
+#[test]
+fn amounts_are_finite_and_not_negative() {
+    let refused = |table: &str, key: &str, value: &str| {
+        let body = format!("{table}.{key} = {value}\n");
+        let text = format!("name = \"a\"\nrun.recipe = \"gpt\"\n{body}");
+        let errors = JobSpec::read("job.toml", &text, Format::Toml).expect_err(&body);
+        let lines: Vec<String> = errors.lines().collect();
+        assert!(lines.iter().all(|line| line.starts_with("job.toml:3:")), "{body}: {lines:?}");
+    };
+    for value in ["nan", "-nan", "inf", "-inf", "-1", "-0.5", "1e9", "1e300", "\"1\""] {
+        refused("limits", "max_cost_usd", value);
+    }
+    for value in ["nan", "inf", "-1", "1.5", "\"-6h\"", "\"0h\"", "\"inf\"", "\"nan\"", "\"1e9h\""]
+    {
+        let spans = ["est_duration", "time", "every", "stop_grace"];
+        for (table, key) in ["schedule", "limits", "checkpoint", "run"].into_iter().zip(spans) {
+            // A program may be given no time to end in.
+            if key == "stop_grace" && value == "\"0h\"" {
+                continue;
+            }
+            refused(table, key, value);
+        }
+    }
+    let yaml =
+        |value: &str| format!("name: a\nrun: {{recipe: gpt}}\nlimits: {{max_cost_usd: {value}}}\n");
+    for value in [".nan", ".inf", "-.inf", "-3"] {
+        assert!(JobSpec::read("job.yaml", &yaml(value), Format::Yaml).is_err(), "{value}");
+    }
+    let json = |value: &str| {
+        format!(
+            "{{\"name\":\"a\",\"run\":{{\"recipe\":\"gpt\"}},\"limits\":{{\"max_cost_usd\":{value}}}}}"
+        )
+    };
+    for value in ["1e999", "-1", "-0.01", "NaN"] {
+        assert!(JobSpec::read("job.json", &json(value), Format::Json).is_err(), "{value}");
+        assert!(JobSpec::from_canonical(json(value).as_bytes()).is_err(), "{value}");
+    }
+}
+
+#[test]
+fn a_priority_may_be_any_whole_number_and_no_other() {
+    let read = |value: &str| {
+        JobSpec::read("job.toml", &format!("priority = {value}\n{}", toml_with("")), Format::Toml)
+    };
+    for value in [i32::MIN, -1, 0, i32::MAX] {
+        assert_eq!(read(&value.to_string()).map(|spec| spec.priority).ok(), Some(value));
+    }
+    for value in ["-2147483649", "2147483648", "1.5", "nan", "\"high\""] {
+        assert!(read(value).is_err(), "{value}");
+    }
+}
+
 #[test]
 fn an_alias_stands_for_its_anchor() {
     let text = "name: &n a\nproject: *n\nrun: {recipe: *n}\n";

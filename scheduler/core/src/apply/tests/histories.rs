@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use trainyard_jobs::{
-    AttemptRef, Backfill, JobId, JobPhase, Millis, Policy, Purpose, StopCause, Timestamp,
+    AttemptRef, Backfill, DeviceKind, JobId, JobPhase, JobSpec, Millis, Policy, Purpose, Quota,
+    StopCause, Timestamp,
 };
 
 use crate::{
-    Command, codec,
+    Command, Delta, codec,
     command::Preempt,
+    placement::{Condition, Progress, WorkBudget},
     world::{World, gpus, node_id, ranks, shares, slices, spec},
 };
 
@@ -34,6 +36,10 @@ enum Act {
     Cancel { pick: usize },
     Preempt { pick: usize, notice: Option<u64> },
     Policy { policy: Policy, backfill: Option<Backfill> },
+    Queue { name: usize, below: bool, quotas: Vec<Quota>, budget: Option<u32> },
+    Progress { pick: usize, done: u64, total: Option<u64>, ago: u64 },
+    Unusable { node: u64, units: usize },
+    Condition { node: u64, strained: usize, doubted: bool },
     Reserve { n: u64, node: u64, begins: u64, lasts: u64, mine: bool },
     Unreserve { n: u64 },
     Complete { pick: usize },
@@ -45,6 +51,7 @@ enum Act {
     Archive { first: usize, second: usize },
     Reopen,
     Later { ms: u64 },
+    Earlier { ms: u64 },
 }
 
 /// What the GPUs of a node are offered as.
@@ -105,7 +112,45 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (pick.clone(), pick).prop_map(|(first, second)| Act::Archive { first, second }),
         1 => Just(Act::Reopen),
         1 => prop_oneof![0u64..100_000, Just(25 * 3_600_000)].prop_map(|ms| Act::Later { ms }),
+        1 => prop_oneof![0u64..100_000, Just(25 * 3_600_000)].prop_map(|ms| Act::Earlier { ms }),
+        3 => (0usize..QUEUES.len(), any::<bool>(), quotas(), prop::option::of(0u32..101)).prop_map(
+            |(name, below, quotas, budget)| Act::Queue { name, below, quotas, budget }
+        ),
+        4 => told(),
     ]
+}
+
+/// What no command carries.
+fn told() -> impl Strategy<Value = Act> {
+    let said = (0usize..8, 0u64..200, prop::option::of(0u64..200), 0u64..100_000);
+    prop_oneof![
+        said.prop_map(|(pick, done, total, ago)| Act::Progress { pick, done, total, ago }),
+        (1u64..5, 0usize..4).prop_map(|(node, units)| Act::Unusable { node, units }),
+        (1u64..5, 0usize..4, any::<bool>()).prop_map(|(node, strained, doubted)| Act::Condition {
+            node,
+            strained,
+            doubted
+        }),
+    ]
+}
+
+/// Projects, the last of which may be above the others.
+const QUEUES: [&str; 3] = ["default", "vision", "lab"];
+
+/// Quotas of any type and of single ones, guaranteed or not.
+fn quotas() -> impl Strategy<Value = Vec<Quota>> {
+    let one = |gpu_type: Option<&'static str>| {
+        (0u32..4, prop::option::of(0u32..4)).prop_map(move |(guaranteed, more)| {
+            let limit = more.map(|more| guaranteed + more);
+            Quota { gpu_type: gpu_type.map(str::to_owned), guaranteed, limit }
+        })
+    };
+    (
+        prop::option::of(one(None)),
+        prop::option::of(one(Some("h100"))),
+        prop::option::of(one(Some("v100"))),
+    )
+        .prop_map(|(any, h100, v100)| any.into_iter().chain(h100).chain(v100).collect())
 }
 
 struct History {
@@ -133,6 +178,63 @@ impl History {
     fn attempt(&self, pick: usize) -> Option<AttemptRef> {
         let back = self.attempts.len().checked_sub(1 + pick % self.attempts.len().max(1))?;
         self.attempts.get(back).cloned()
+    }
+
+    /// A job of one project or another, by turns. Some ask for processors as well.
+    fn submit(&mut self, mut spec: JobSpec) {
+        let project = QUEUES[self.jobs.len() % QUEUES.len()];
+        spec.project = project.parse().expect("a name");
+        if spec.resources.device == DeviceKind::Cpu && self.jobs.len() % 4 == 3 {
+            spec.resources.cpus_per_rank = Some(1);
+        }
+        self.jobs.push(self.world.submit(spec));
+    }
+
+    /// What the planner decides is what one decides that was made of the state and told the rest,
+    /// however it came to know it; and its increments go on from there.
+    fn plan(&mut self) {
+        let now = Timestamp(self.world.now);
+        let plan = self.world.planner.plan(now, WorkBudget::UNLIMITED);
+        let anew = self.world.made_anew().plan(now, WorkBudget::UNLIMITED);
+        assert!(plan == anew || !self.world.expects_alike(), "{plan:?}\n{anew:?}");
+        self.attempts.extend(self.world.plan());
+    }
+
+    /// One project is below the last of them, or none.
+    fn set_queue(&mut self, name: usize, below: bool, says: (Vec<Quota>, Option<u32>)) {
+        let lab = QUEUES[QUEUES.len() - 1];
+        self.world.queue(lab, |_| ());
+        self.world.queue(QUEUES[name], |queue| {
+            (queue.quotas, queue.disruption_budget) = says;
+            queue.parent = (below && QUEUES[name] != lab).then(|| lab.parse().expect("a name"));
+        });
+    }
+
+    fn tell(&mut self, act: Act) {
+        let units = |history: &Self, node: u64, most: usize| {
+            let node = history.world.state.node(&node_id(node));
+            let devices = node.into_iter().flat_map(|node| node.inventory.devices.keys());
+            devices.take(most).cloned().collect::<Vec<_>>()
+        };
+        match act {
+            Act::Progress { pick, done, total, ago } => {
+                if let Some(job) = self.job(pick) {
+                    let at = Timestamp(self.world.now - ago);
+                    self.world.tell(Delta::Progress(job, Progress { done, total, at }));
+                }
+            }
+            Act::Unusable { node, units: most } => {
+                let out = units(self, node, most).into_iter().map(|unit| (unit, "hot".to_owned()));
+                let out = out.collect();
+                self.world.tell(Delta::Unusable(node_id(node), out));
+            }
+            Act::Condition { node, strained, doubted } => {
+                let strained = units(self, node, strained).into_iter().collect();
+                let condition = Condition { terms: None, strained, doubted };
+                self.world.tell(Delta::Condition(node_id(node), condition));
+            }
+            _ => unreachable!("nothing is told"),
+        }
     }
 
     /// What must come of it is said by the naive model: a token is good if it was made, was not
@@ -209,8 +311,7 @@ impl History {
     fn arrive(&mut self, act: Act) {
         match act {
             Act::Submit { ranks: n, model } => {
-                let spec = if model { with_model(n) } else { ranks(n) };
-                self.jobs.push(self.world.submit(spec));
+                self.submit(if model { with_model(n) } else { ranks(n) });
             }
             Act::Register { node, slots, keeps } => {
                 self.lives += 1;
@@ -220,12 +321,12 @@ impl History {
             Act::SubmitFast { ranks, h100 } => {
                 let speed = f64::from(h100) / 10.0;
                 let text = format!("[resources]\ngpus = {ranks}\nspeed = {{ h100 = {speed} }}\n");
-                self.jobs.push(self.world.submit(spec(&text)));
+                self.submit(spec(&text));
             }
             Act::SubmitPart { ranks, milli } => {
                 let fraction = f64::from(milli) / 1e3;
                 let text = format!("[resources]\ngpus = {ranks}\ngpu_fraction = {fraction}\n");
-                self.jobs.push(self.world.submit(spec(&text)));
+                self.submit(spec(&text));
             }
             Act::RegisterGpus { node, h100, gpus: count, split, keeps } => {
                 self.lives += 1;
@@ -243,6 +344,17 @@ impl History {
         }
     }
 
+    /// The leader has looked at what a run left.
+    fn verify(&mut self, act: &Act) {
+        let (Act::Complete { pick } | Act::Reject { pick }) = *act else { return };
+        let Some(AttemptRef { job, attempt, .. }) = self.attempt(pick) else { return };
+        let message = "damaged".to_owned();
+        let _ = self.world.apply(match act {
+            Act::Complete { .. } => Command::Complete { job, attempt },
+            _ => Command::RejectArtifacts { job, attempt, message },
+        });
+    }
+
     fn step(&mut self, act: Act) {
         match act {
             act @ (Act::Submit { .. }
@@ -251,7 +363,7 @@ impl History {
             | Act::Register { .. }
             | Act::RegisterGpus { .. }) => self.arrive(act),
             Act::Lose { node } => drop(self.world.lose(node)),
-            Act::Plan => self.attempts.extend(self.world.plan()),
+            Act::Plan => self.plan(),
             Act::Started { pick } => {
                 if let Some(attempt) = self.attempt(pick) {
                     self.world.started(&attempt);
@@ -282,18 +394,14 @@ impl History {
                     (queue.policy, queue.backfill) = (Some(policy), backfill);
                 });
             }
+            Act::Queue { name, below, quotas, budget } => {
+                self.set_queue(name, below, (quotas, budget));
+            }
+            act @ (Act::Progress { .. } | Act::Unusable { .. } | Act::Condition { .. }) => {
+                self.tell(act);
+            }
             act @ (Act::Reserve { .. } | Act::Unreserve { .. }) => self.step_reservations(act),
-            Act::Complete { pick } => {
-                if let Some(AttemptRef { job, attempt, .. }) = self.attempt(pick) {
-                    let _ = self.world.apply(Command::Complete { job, attempt });
-                }
-            }
-            Act::Reject { pick } => {
-                if let Some(AttemptRef { job, attempt, .. }) = self.attempt(pick) {
-                    let message = "damaged".to_owned();
-                    let _ = self.world.apply(Command::RejectArtifacts { job, attempt, message });
-                }
-            }
+            act @ (Act::Complete { .. } | Act::Reject { .. }) => self.verify(&act),
             Act::Retire { pick } => {
                 let job = self.job(pick);
                 let oldest =
@@ -310,6 +418,8 @@ impl History {
                 self.world.state = codec::restore(&codec::snapshot(&self.world.state)).unwrap();
             }
             Act::Later { ms } => self.world.now += ms,
+            // Another leader's clock, or one that was set.
+            Act::Earlier { ms } => self.world.now -= ms,
             other => self.step_tokens(&other),
         }
     }

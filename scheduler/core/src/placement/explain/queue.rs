@@ -93,7 +93,8 @@ impl Planner {
         now: Timestamp,
     ) -> Option<(Vec<Limit>, Hire)> {
         let ranks = usize::try_from(job.resources.gpus).unwrap_or(usize::MAX).max(1);
-        let all = self.capacity().get(slot(job.resources.device)).copied().unwrap_or_default();
+        let all =
+            self.capacity().units.get(slot(job.resources.device)).copied().unwrap_or_default();
         let all = usize::try_from(all).unwrap_or(usize::MAX);
         let mut works = |beside: usize, _: bool| {
             let limits: Vec<Limit> =

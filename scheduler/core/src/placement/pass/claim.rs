@@ -1,7 +1,7 @@
 //! What a pass does for a job that finds no place: it lays the job's hand on units that are
 //! becoming free, and has others stopped where that is worth it or owed.
 
-use std::collections::BTreeSet;
+use std::{cell::Cell, collections::BTreeSet};
 
 use trainyard_jobs::{Policy, StopCause, Timestamp};
 
@@ -41,7 +41,28 @@ impl<'a> Pass<'a> {
         hints: &Hints<'_>,
     ) -> bool {
         let claim = self.own(job, settings);
-        let owed = self.owed(job, settings);
+        // What is guaranteed of one type is taken back of that type alone.
+        let of_type = self.shares.owed_of_type(settings, request);
+        if let Some(gpu_type) = of_type.and_then(|owed| owed.gpu_type) {
+            let only = Request { types: vec![gpu_type.to_owned()], ..request.clone() };
+            let owed = of_type.map(|owed| (owed, u64::MAX));
+            if self.take_back(job, settings, &claim, owed, (&only, hints)) {
+                return true;
+            }
+        }
+        let owed = self.owed(job, settings, request);
+        self.take_back(job, settings, &claim, owed, (request, hints))
+    }
+
+    /// Lays a hand on units for a job, of its own group's jobs and of those that owe its queue some.
+    fn take_back(
+        &mut self,
+        job: &Waiting,
+        settings: &'a Settings,
+        claim: &Claim,
+        owed: Option<(Owed<'a>, u64)>,
+        asked: (&Request, &Hints<'_>),
+    ) -> bool {
         if let Some((owed, _)) = owed {
             self.know_spare(owed);
         }
@@ -55,14 +76,23 @@ impl<'a> Pass<'a> {
         let known = self.standings.get(&settings.group).map_or(&[][..], |(_, known)| known);
         let own = known.iter().filter(|s| claim.is_worth(s) && !self.stopped.contains(&s.job));
         let candidates = others.chain(own.map(|s| (s.clone(), StopCause::Policy)));
+        let (budgets, later) = (&self.budgets, Cell::new(None::<Timestamp>));
+        let candidates = candidates.filter(|(s, _)| {
+            let allowed = budgets.allow([(s.settings, s.running.units())].into_iter());
+            allowed.map_err(|at| later.set(later.get().into_iter().chain(at).min())).is_ok()
+        });
         let spare = self.planner.keeps().then(|| self.planner.time_left(job));
-        let asked = (request, hints);
         let (found, tried) = choose_sparing(self.yard, &self.pending, candidates, asked, spare);
         self.work = self.work.saturating_sub(tried);
-        if let Some(later) = reclaim.and_then(|reclaim| reclaim.later) {
-            self.again(later);
+        let of_others = reclaim.and_then(|reclaim| reclaim.later);
+        for at in of_others.into_iter().chain(later.get()) {
+            self.again(at);
         }
         let Some(Chosen { place, victims }) = found else { return false };
+        let gone = victims.iter().map(|v| (v.standing.settings, v.standing.running.units()));
+        if !self.may_all_go(gone) {
+            return false;
+        }
         self.yard.take_free(&place);
         for victim in &victims {
             self.give_way(victim, job);
@@ -72,8 +102,26 @@ impl<'a> Pass<'a> {
         }
         self.pending.retain(|pending| !pending.is_empty());
         self.handed_out(job, &place);
-        self.counts(job, settings);
+        let models = self.shares.models(&self.yard.assignments(&place));
+        self.shares.count_types(settings, &models, true);
+        self.counts(job, settings, None);
         true
+    }
+
+    /// Whether the budgets of their queues let all of these be stopped for one job.
+    pub(super) fn may_all_go<'s>(
+        &mut self,
+        victims: impl Iterator<Item = (&'s Settings, u64)> + Clone,
+    ) -> bool {
+        match self.budgets.allow(victims) {
+            Ok(()) => true,
+            Err(next) => {
+                if let Some(next) = next {
+                    self.again(next);
+                }
+                false
+            }
+        }
     }
 
     /// Stops a running job for another, whole or so that it goes on with fewer ranks.
@@ -87,7 +135,9 @@ impl<'a> Pass<'a> {
     /// Stops a running job. Its units are nobody's for now.
     fn stop(&mut self, victim: &Standing<'a>, cause: StopCause) {
         self.stopped.insert(victim.job.clone());
-        self.shares.going(victim.settings, victim.running.units());
+        self.budgets.stop(victim.settings, victim.running.units());
+        let models = self.shares.models_of(victim.running);
+        self.shares.going(victim.settings, victim.running.units(), &models);
         self.pending.push(victim.place(self.yard));
         self.plan.stops.push(Stop {
             job: victim.job.clone(),
@@ -118,8 +168,13 @@ impl<'a> Pass<'a> {
 
     /// What the job's queue is owed, if anything, and the loss from which on no job of another
     /// queue is stopped for it.
-    fn owed(&self, job: &Waiting, settings: &'a Settings) -> Option<(Owed<'a>, u64)> {
-        let owed = self.shares.owed(settings, job.resources.device, job.resources.gpus)?;
+    fn owed(
+        &self,
+        job: &Waiting,
+        settings: &'a Settings,
+        request: &Request,
+    ) -> Option<(Owed<'a>, u64)> {
+        let owed = self.shares.owed(settings, request)?;
         // A guarantee is a promise; a fair share is worth no more than what is done with it.
         let left = || value(Policy::Srsf, 0, self.planner.time_left(job), job.resources.gpus);
         Some((owed, if owed.guaranteed { u64::MAX } else { left() }))
@@ -145,7 +200,8 @@ impl<'a> Pass<'a> {
         self.spares.insert(owed.key(), (revision, spare));
     }
 
-    /// A queue has as much as it may: jobs of it that go after this one by its policy make room.
+    /// A queue has as much as it may, of all types or of one: jobs of it that go after this one by
+    /// its policy, and have such units, make room.
     /// Says whether enough of them are stopped.
     pub(super) fn make_room(
         &mut self,
@@ -155,7 +211,7 @@ impl<'a> Pass<'a> {
     ) -> bool {
         let needs = over.used.saturating_add(u64::from(job.resources.gpus));
         let mut excess = needs.saturating_sub(u64::from(over.limit));
-        if over.gpu_type.is_some() || job.resources.gpus > over.limit {
+        if job.resources.gpus > over.limit {
             return false;
         }
         let claim = self.own(job, settings);
@@ -166,11 +222,21 @@ impl<'a> Pass<'a> {
             }
             let may_go = claim.is_worth(standing) && !self.stopped.contains(&standing.job);
             if may_go && standing.settings.path.contains(over.queue) {
-                excess = excess.saturating_sub(standing.running.units());
-                goes.push(standing.clone());
+                let gives = match over.gpu_type {
+                    None => standing.running.units(),
+                    Some(model) => {
+                        let models = self.shares.models_of(standing.running);
+                        models.get(model).copied().unwrap_or_default()
+                    }
+                };
+                if gives > 0 {
+                    excess = excess.saturating_sub(gives);
+                    goes.push(standing.clone());
+                }
             }
         }
-        if excess > 0 {
+        let gone = goes.iter().map(|standing| (standing.settings, standing.running.units()));
+        if excess > 0 || !self.may_all_go(gone) {
             return false;
         }
         for standing in &goes {

@@ -84,7 +84,9 @@ impl<'a> Pass<'a> {
         if !job.is_leaving() {
             self.stopped.insert(job.id.clone());
             if let Some(settings) = self.planner.settings_of(&job.project) {
-                self.shares.going(settings, job.units());
+                let models = self.shares.models_of(job);
+                self.shares.going(settings, job.units(), &models);
+                self.budgets.stop(settings, job.units());
             }
             let own = self.yard.placement(&job.assignments(), &job.resources);
             self.pending.push(own);

@@ -78,7 +78,7 @@ impl<'a> Pass<'a> {
             || settings.policy == Policy::Gavel
             || !job.failed_on.is_empty()
             || place.ranks() != request.ranks
-            || self.shares.has_typed_limits()
+            || self.shares.has_types()
         {
             return;
         }

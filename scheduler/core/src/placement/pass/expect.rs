@@ -75,9 +75,9 @@ impl Planner {
                 return;
             }
             if let Some(settings) = self.settings_of(&job.project) {
-                shares.count(settings, job.resources.device, u64::from(job.resources.gpus), true);
+                shares.count(settings, &job.resources, job.resources.gpus.into(), true);
             }
-            turns.go_past(next);
+            turns.go_past(next, &shares);
             turns.changed(next.group, &shares);
         }
     }

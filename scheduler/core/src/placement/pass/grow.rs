@@ -45,6 +45,9 @@ impl Pass<'_> {
             if more <= has || saved <= lost.saturating_mul(MARGIN) {
                 continue;
             }
+            if !self.may_all_go([(settings, has)].into_iter()) {
+                continue;
+            }
             self.plan.stops.push(Stop {
                 job: job.id.clone(),
                 version: job.version,
@@ -68,7 +71,9 @@ impl Pass<'_> {
         let settings = planner.settings_of(&job.project);
         let mut shares = self.shares.clone();
         if let Some(settings) = settings {
-            shares.count(settings, job.resources.device, job.units(), false);
+            shares.count(settings, &job.resources, job.units(), false);
+            let models = shares.models_of(job);
+            shares.count_types(settings, &models, false);
         }
         let with = |ranks| Request { ranks, ..planner.request_of_running(job) };
         let during = planner.during_rest(job, self.now);

@@ -68,11 +68,24 @@ impl<'a> Turns<'a> {
 
     fn put(&mut self, group: &'a ProjectName, shares: &Shares<'a>) {
         let settings = self.planner.settings_of(group);
-        let turn = (settings.map(|s| shares.turn(s)).unwrap_or_default(), group);
+        let next = if shares.looks_at_next() { self.peek(group) } else { None };
+        let turn = (settings.map(|s| shares.turn(s, next)).unwrap_or_default(), group);
         if let Some(before) = self.keys.insert(group, turn.clone()) {
             self.order.remove(&before);
         }
         self.order.insert(turn);
+    }
+
+    /// What the next job of a group asks for.
+    fn peek(&mut self, group: &ProjectName) -> Option<&'a Request> {
+        let walk = self.walks.get_mut(group)?;
+        loop {
+            let step = walk.peek()?;
+            if !self.ended.get(step.line).is_some_and(|ended| *ended) {
+                return Some(step.request);
+            }
+            walk.next();
+        }
     }
 
     /// The job whose turn it is. Its line goes on only once it is gone past.
@@ -96,16 +109,25 @@ impl<'a> Turns<'a> {
     }
 
     /// The next in the job's line comes forward.
-    pub(super) fn go_past(&mut self, next: Next<'a>) {
+    pub(super) fn go_past(&mut self, next: Next<'a>, shares: &Shares<'a>) {
         if let Some(walk) = self.walks.get_mut(next.group) {
             walk.go_past(next.step);
         }
+        self.another(next.group, shares);
     }
 
     /// Nobody behind the job in its line can be helped.
-    pub(super) fn end_line(&mut self, next: Next<'a>) {
+    pub(super) fn end_line(&mut self, next: Next<'a>, shares: &Shares<'a>) {
         if let Some(ended) = self.ended.get_mut(next.step.line) {
             *ended = true;
+        }
+        self.another(next.group, shares);
+    }
+
+    /// The next job of a group is another.
+    fn another(&mut self, group: &'a ProjectName, shares: &Shares<'a>) {
+        if shares.looks_at_next() {
+            self.put(group, shares);
         }
     }
 

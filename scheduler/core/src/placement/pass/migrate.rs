@@ -54,6 +54,10 @@ impl<'a> Pass<'a> {
         }
         self.moves += 1;
         let Some(moves) = self.moves_for(job, request, hints, &nodes) else { return false };
+        let moved = moves.moved.iter().map(|(s, _)| (s.settings, s.running.units()));
+        if !self.may_all_go(moved) {
+            return false;
+        }
         self.yard.take_free(&moves.place);
         for (standing, to) in &moves.moved {
             self.yard.take(to);
@@ -65,7 +69,9 @@ impl<'a> Pass<'a> {
             *pending = pending.without(&moves.place);
         }
         self.pending.retain(|pending| !pending.is_empty());
-        self.counts(job, settings);
+        let models = self.shares.models(&self.yard.assignments(&moves.place));
+        self.shares.count_types(settings, &models, true);
+        self.counts(job, settings, None);
         true
     }
 

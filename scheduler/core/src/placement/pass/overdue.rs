@@ -65,8 +65,12 @@ impl<'a> Pass<'a> {
             return Some(since);
         }
         let alone = settings.ordered_path().is_empty();
-        let owed = || self.shares.owed(settings, job.resources.device, job.resources.gpus);
-        (job.finish_by.is_some() && (alone || owed().is_some())).then_some(self.now)
+        let owed = || {
+            let request = self.planner.request_of(job);
+            let of_type = self.shares.owed_of_type(settings, &request);
+            of_type.or_else(|| self.shares.owed(settings, &request)).is_some()
+        };
+        (job.finish_by.is_some() && (alone || owed())).then_some(self.now)
     }
 
     /// The units that go to jobs of a group that have waited too long.

@@ -120,7 +120,9 @@ impl<'p, 'a> Reclaim<'p, 'a> {
             return None;
         }
         // Each that goes leaves its queue with less: as many may go as leave it with its own.
-        self.shares.count(standing.settings, job.resources.device, job.units(), false);
+        self.shares.count(standing.settings, &job.resources, job.units(), false);
+        let models = self.shares.models_of(job);
+        self.shares.count_types(standing.settings, &models, false);
         Some(standing)
     }
 }

@@ -13,7 +13,8 @@ impl<'a> Pass<'a> {
     /// Stops a running job so that it goes on with `kept`. Only the rest is anybody's.
     pub(super) fn shrink(&mut self, victim: &Standing<'a>, kept: &Placement, for_job: &Waiting) {
         let gives = victim.place(self.yard).without(kept);
-        self.shares.going(victim.settings, gives.ranks().into());
+        let models = self.shares.models(&self.yard.assignments(&gives));
+        self.shares.going(victim.settings, gives.ranks().into(), &models);
         self.pending.push(gives);
         self.goes_on(victim, kept, StopCause::Shrink, Some(for_job));
     }
@@ -27,6 +28,7 @@ impl<'a> Pass<'a> {
         for_job: Option<&Waiting>,
     ) {
         self.stopped.insert(victim.job.clone());
+        self.budgets.stop(victim.settings, victim.running.units());
         let units = self.yard.assignments(kept).into_iter().map(|part| (part.node, part.units));
         let goes_on = GoesOn { units: units.collect(), for_job: for_job.map(|job| job.id.clone()) };
         self.plan.stops.push(Stop {

@@ -32,10 +32,12 @@ impl Planner {
     /// Counts what a node offers.
     fn offer(&mut self, node: &PlanNode, more: bool) {
         for device in node.devices.values() {
-            if let Some(units) = self.capacity.get_mut(slot(device.kind)) {
+            if let Some(units) = self.capacity.units.get_mut(slot(device.kind)) {
                 *units = if more { units.saturating_add(1) } else { units.saturating_sub(1) };
             }
         }
+        let all = self.capacity.host;
+        self.capacity.host = if more { all.and(node.host) } else { all.without(node.host) };
     }
 
     pub(super) fn set_unusable(&mut self, node: NodeId, units: BTreeMap<UnitId, String>) {

@@ -12,7 +12,7 @@ use crate::{
     world::{World, gpus, hosted, inventory, spec},
 };
 
-const MINUTE: u64 = 60_000;
+pub(super) const MINUTE: u64 = 60_000;
 
 /// Processors for each unit, as long as every unit is in use.
 const CPUS: u32 = 4;
@@ -26,6 +26,8 @@ struct Load {
     typed: bool,
     policy: Policy,
     backfill: Option<Backfill>,
+    /// Of a hundred units, how many may be stopped for others within an hour.
+    budget: Option<u32>,
     /// Whether jobs say in their spec how long they take, and whether they tell their progress.
     estimates: bool,
     tells: bool,
@@ -38,31 +40,38 @@ fn load() -> impl Strategy<Value = Load> {
     let jobs = proptest::collection::vec(job, 1..40);
     let policy = proptest::sample::select(Policy::ALL.to_vec());
     let backfill = proptest::option::of(proptest::sample::select(Backfill::ALL.to_vec()));
-    (jobs, any::<bool>(), (policy, backfill), any::<bool>(), any::<bool>()).prop_map(
-        |(jobs, typed, (policy, backfill), estimates, tells)| Load {
+    let budget = proptest::option::of(0u32..101);
+    (jobs, any::<bool>(), (policy, backfill, budget), any::<bool>(), any::<bool>()).prop_map(
+        |(jobs, typed, (policy, backfill, budget), estimates, tells)| Load {
             jobs,
             typed,
             policy,
             backfill,
+            budget,
             estimates,
             tells,
         },
     )
 }
 
-struct Replay {
-    world: World,
+pub(super) struct Replay {
+    pub(super) world: World,
     /// Run time that each job still needs, in milliseconds.
-    left: BTreeMap<JobId, u64>,
-    total: BTreeMap<JobId, u64>,
+    pub(super) left: BTreeMap<JobId, u64>,
+    pub(super) total: BTreeMap<JobId, u64>,
     running: BTreeMap<JobId, (AttemptRef, u64)>,
     tells: bool,
     stops: usize,
 }
 
 impl Replay {
+    pub(super) fn new(world: World, tells: bool) -> Self {
+        let (left, total, running) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { world, left, total, running, tells, stops: 0 }
+    }
+
     /// Plans, stops and starts until nothing more is to be done now.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 100, "a plan leads to another without end");
             let now = self.world.now;
@@ -94,7 +103,7 @@ impl Replay {
     }
 
     /// Time goes on to `until`, or to the first end before it.
-    fn advance(&mut self, until: u64) {
+    pub(super) fn advance(&mut self, until: u64) {
         let end = |(job, (_, since)): (&JobId, &(AttemptRef, u64))| since + self.left[job];
         let first = self.running.iter().map(end).min().unwrap_or(u64::MAX);
         self.world.now = first.min(until).max(self.world.now);
@@ -132,6 +141,7 @@ proptest! {
         world.queue("root", |queue| {
             queue.policy = Some(load.policy);
             queue.backfill = load.backfill;
+            queue.disruption_budget = load.budget;
             queue.notice = Some(Millis(0));
             queue.patience = Some(Millis(24 * 60 * MINUTE));
         });
@@ -142,9 +152,7 @@ proptest! {
             world.register_node(1, hosted(inventory("n1", 3), 3 * CPUS - 1, 1));
             world.register_node(2, hosted(inventory("n2", 1), CPUS, 1));
         }
-        let (left, total, running) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let tells = load.tells;
-        let mut replay = Replay { world, left, total, running, tells, stops: 0 };
+        let mut replay = Replay::new(world, load.tells);
         let mut arrivals = load.jobs.iter();
         let mut next = arrivals.next();
         let mut arrives = replay.world.now;

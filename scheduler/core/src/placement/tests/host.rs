@@ -49,7 +49,7 @@ fn submit(world: &mut World, resources: &str) -> JobId {
 fn story(world: &mut World, job: &JobId) -> String {
     let explanation = world.planner.explain(job, Timestamp(world.now)).unwrap();
     for found in &explanation.counterfactuals {
-        assert!(super::whatif::starts(world, job, &found.change), "{found:?} was to start {job}");
+        assert!(super::whatif::starts(world, job, found), "{found:?} was to start {job}");
     }
     let blockers = explanation.blockers.into_iter().map(|blocker| blocker.message);
     blockers.chain(explanation.suggestions).collect::<Vec<_>>().join("\n")

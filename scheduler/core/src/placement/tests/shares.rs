@@ -263,3 +263,28 @@ fn a_queue_cannot_be_below_itself_nor_below_nothing() {
     assert!(matches!(set(&mut world, "b", "b"), Err(Refusal::Queue(_))));
     assert!(matches!(set(&mut world, "root", "a"), Err(Refusal::Queue(_))));
 }
+
+#[test]
+fn a_priority_above_what_a_queue_allows_is_refused_at_submit() {
+    let mut world = world(1);
+    world.queue("lab", |queue| queue.max_priority = Some(5));
+    world.queue("a", |queue| queue.parent = Some("lab".parse().unwrap()));
+    let submit = |world: &mut World, project: &str, priority: i32| {
+        let mut spec = of(project, 1, 1);
+        spec.priority = priority;
+        world.try_submit(spec)
+    };
+    for priority in [i32::MIN, -1, 0, 5] {
+        assert!(submit(&mut world, "a", priority).is_ok(), "{priority}");
+    }
+    let refused = submit(&mut world, "a", 6).unwrap_err();
+    insta::assert_snapshot!(
+        refused.to_string(),
+        @"jobs of queue lab have a priority of 5 at most, and this one 6: write `priority = 5` or less, or submit it to another project"
+    );
+    assert!(submit(&mut world, "b", i32::MAX).is_ok(), "of another queue");
+    world.queue("root", |queue| queue.max_priority = Some(0));
+    for (project, priority, may) in [("b", 1, false), ("b", 0, true), ("a", 5, false)] {
+        assert_eq!(submit(&mut world, project, priority).is_ok(), may, "{project} {priority}");
+    }
+}

@@ -24,7 +24,9 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let class = || prop::option::of(0_usize..3);
-    let comes = (0_u64..12, 1_u32..3, 0_i32..2, 0_u64..50, class(), 0_u64..6);
+    let priority =
+        prop_oneof![6 => 0_i32..2, 1 => Just(-1), 1 => Just(i32::MIN), 1 => Just(i32::MAX)];
+    let comes = (0_u64..12, 1_u32..3, priority, 0_u64..50, class(), 0_u64..6);
     prop_oneof![
         4 => comes.prop_map(|(id, ranks, priority, since, class, value)| {
             Step::Comes(id, ranks, priority, since, class, value)

@@ -61,6 +61,18 @@ impl<'a> Walk<'a> {
         Some(self.cohorts.get(*id)?.step(&rank.3, From::Heads(*id)))
     }
 
+    /// The same job, which stays the next.
+    pub(in crate::placement) fn peek(&mut self) -> Option<Step<'a>> {
+        let head = self.heads.peek().map(|(rank, _)| (rank.0, rank.1, rank.2, &rank.3));
+        if let Some(Reverse((key, at))) = self.next.peek().copied()
+            && head.is_none_or(|head| key < head)
+        {
+            return Some(self.open.get(at)?.0.step(key.3, From::Open(at)));
+        }
+        let (rank, id) = self.heads.peek()?;
+        Some(self.cohorts.get(*id)?.step(&rank.3, From::Heads(*id)))
+    }
+
     /// The job behind one that was come to comes forward.
     pub(in crate::placement) fn go_past(&mut self, step: Step<'a>) {
         let at = match step.from {
