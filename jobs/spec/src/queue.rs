@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, ProjectName};
+use crate::{Millis, ProjectName, Usd, spec::UsdPerHour};
 
 /// The queue above all others. Its settings are the cluster's own.
 pub const ROOT: &str = "root";
@@ -185,10 +185,16 @@ pub struct QueueSpec {
     /// The highest priority that its jobs, and those of the queues below, may have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_priority: Option<i32>,
+    /// US dollars that an hour of a unit is worth to its jobs; 2 when nobody says more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_per_hour: Option<UsdPerHour>,
 }
 
 /// The largest weight.
 const MAX_WEIGHT: u32 = 1_000_000;
+
+/// No unit's hour is worth more.
+const DEAREST: UsdPerHour = UsdPerHour(Usd(1_000_000_000_000));
 
 /// Spans of time in settings lie within a hundred years.
 const LONGEST: Millis = Millis(36_500 * 86_400_000);
@@ -209,7 +215,9 @@ impl QueueSpec {
     /// Whether it says something that a scheduler of feature level 5 does not know.
     #[must_use]
     pub const fn needs_level_6(&self) -> bool {
-        self.disruption_budget.is_some() || self.max_priority.is_some()
+        self.disruption_budget.is_some()
+            || self.max_priority.is_some()
+            || self.value_per_hour.is_some()
     }
 
     /// What is wrong with the settings of queue `name`, if anything. Whether the queue above
@@ -238,6 +246,9 @@ impl QueueSpec {
         }
         if self.disruption_budget.is_some_and(|percent| percent > 100) {
             return Some("`disruption_budget` is in percent: from 0 to 100".into());
+        }
+        if self.value_per_hour.is_some_and(|value| value > DEAREST) {
+            return Some("`value_per_hour` is up to a million dollars".into());
         }
         for (n, quota) in self.quotas.iter().enumerate() {
             let what = quota.gpu_type.as_deref().unwrap_or("units of any type");
@@ -284,6 +295,9 @@ mod tests {
         assert_eq!(spec(|s| s.disruption_budget = Some(100)), None);
         assert!(spec(|s| s.disruption_budget = Some(101)).is_some());
         assert_eq!(spec(|s| s.max_priority = Some(i32::MIN)), None);
+        let value = |text: &str| spec(|s| s.value_per_hour = Some(text.parse().unwrap()));
+        assert_eq!((value("0"), value("1000000")), (None, None));
+        assert!(value("1000001").unwrap().contains("a million dollars"));
     }
 
     #[test]
@@ -300,6 +314,13 @@ mod tests {
         }
         let error = "eager".parse::<Backfill>().unwrap_err().to_string();
         assert!(error.contains("write `none`"), "{error}");
+        let spec: QueueSpec = serde_json::from_str(r#"{"value_per_hour":2.5}"#).unwrap();
+        assert_eq!(spec.value_per_hour, "2.5".parse().ok());
+        assert_eq!(serde_json::to_string(&spec).unwrap(), r#"{"value_per_hour":2.5}"#);
+        for text in ["-1", "NaN", "much", "1e300"] {
+            let error = text.parse::<UsdPerHour>().unwrap_err().to_string();
+            assert!(error.contains("such as 2.5"), "{error}");
+        }
         let error = "shortest".parse::<Policy>().unwrap_err().to_string();
         assert!(error.contains("write `auto`"), "{error}");
     }

@@ -22,7 +22,7 @@ mod tree;
 pub use check::{InvalidCanonical, InvalidSpec, MAX_CANONICAL, MAX_GPUS, Problem};
 pub use error::{SpecError, SpecErrors};
 pub use fraction::Fraction;
-pub use number::{CostLimit, Param};
+pub use number::{CostLimit, InvalidUsdPerHour, Param, UsdPerHour};
 pub use read::{Format, MAX_TEXT};
 pub use schema::{SCHEMA_ID, schema};
 pub use speed::{Speed, Speeds};

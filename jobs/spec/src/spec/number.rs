@@ -1,10 +1,13 @@
 //! Numbers in a spec. People write `0.05`; replicated state has no floating point, so a number
 //! with a fraction is kept as its shortest decimal text, and money as whole micro-dollars.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Visitor as _},
+};
 
 use crate::Usd;
 
@@ -156,5 +159,37 @@ impl JsonSchema for CostLimit {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "number", "minimum": 0, "description": "US dollars" })
+    }
+}
+
+/// What an hour of something costs or is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UsdPerHour(pub Usd);
+
+/// A text names no amount of money.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no amount of dollars for an hour: write a number such as 2.5")]
+pub struct InvalidUsdPerHour(String);
+
+impl Serialize for UsdPerHour {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        CostLimit(self.0).serialize(s)
+    }
+}
+
+impl<'de> Deserialize<'de> for UsdPerHour {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        CostLimit::deserialize(d).map(|limit| Self(limit.0))
+    }
+}
+
+impl FromStr for UsdPerHour {
+    type Err = InvalidUsdPerHour;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUsdPerHour> {
+        let invalid = || InvalidUsdPerHour(text.chars().take(40).collect());
+        let usd: f64 = text.parse().map_err(|_| invalid())?;
+        let limit = CostVisitor.visit_f64::<de::value::Error>(usd).map_err(|_| invalid())?;
+        Ok(Self(limit.0))
     }
 }

@@ -2,7 +2,7 @@
 //! was read, so that nobody's change is undone unseen.
 
 use clap::Args;
-use trainyard_jobs::{Backfill, Millis, Policy, ProjectName, QueueSpec, Quota};
+use trainyard_jobs::{Backfill, Millis, Policy, ProjectName, QueueSpec, Quota, spec::UsdPerHour};
 use trainyard_proto::v1::{self, queues_client::QueuesClient};
 use uuid::Uuid;
 
@@ -65,6 +65,9 @@ pub(crate) struct SetArgs {
     /// The highest priority that its jobs may have
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     max_priority: Option<i32>,
+    /// Dollars that an hour of a unit is worth to its jobs
+    #[arg(long, value_name = "USD")]
+    value_per_hour: Option<UsdPerHour>,
     /// Forget all of its settings first
     #[arg(long)]
     reset: bool,
@@ -125,6 +128,7 @@ impl SetArgs {
         spec.backfill = self.backfill.or(spec.backfill);
         spec.disruption_budget = self.disruption_budget.or(spec.disruption_budget);
         spec.max_priority = self.max_priority.or(spec.max_priority);
+        spec.value_per_hour = self.value_per_hour.or(spec.value_per_hour);
     }
 }
 
@@ -228,8 +232,10 @@ mod tests {
         parse("yard queue set a --backfill conservative").change(&mut spec);
         parse("yard queue set a --disruption-budget 10 --max-priority -1").change(&mut spec);
         assert_eq!((spec.disruption_budget, spec.max_priority), (Some(10), Some(-1)));
-        parse("yard queue set a --limit h100=none").change(&mut spec);
+        parse("yard queue set a --limit h100=none --value-per-hour 3.2").change(&mut spec);
+        parse("yard queue set a --weight 2").change(&mut spec);
         assert_eq!(spec.disruption_budget, Some(10));
+        assert_eq!(spec.value_per_hour, "3.2".parse().ok());
         assert_eq!(spec.backfill, Some(Backfill::Conservative));
         assert_eq!(spec.quotas, [quota(None, 8, Some(16))]);
         parse("yard queue set a --reset").change(&mut spec);

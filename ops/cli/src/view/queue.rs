@@ -87,6 +87,7 @@ impl Row for QueueView {
                 "BACKFILL",
                 "BUDGET",
                 "MAX-PRIORITY",
+                "VALUE",
                 "USED",
             ]
         } else {
@@ -108,12 +109,15 @@ impl Row for QueueView {
         if look.wide {
             let (budget, highest) = (self.settings.disruption_budget, self.settings.max_priority);
             let backfill = self.settings.backfill.map_or("-", trainyard_jobs::Backfill::as_str);
+            let value = self.settings.value_per_hour.map(|value| format!("${}/h", value.0));
+            let value = value.unwrap_or_else(|| "-".to_owned());
             cells.extend([
                 Cell::new(self.settings.weight.unwrap_or(1).to_string()),
                 Cell::new(if self.name == "root" { "-" } else { parent }),
                 Cell::new(backfill),
                 Cell::new(budget.map_or_else(|| "-".to_owned(), |percent| format!("{percent}%/h"))),
                 Cell::new(highest.map_or_else(|| "-".to_owned(), |most| most.to_string())),
+                Cell::new(value),
                 Cell::new(format!("{} unit-hours", self.used_unit_hours)).tone(Tone::Meta),
             ]);
         }
@@ -138,7 +142,7 @@ mod tests {
             used_unit_ms: 5_400_000,
             policy: policy.to_owned(),
         };
-        let settings = r#"{"parent":"lab","weight":3,"backfill":"none","disruption_budget":10,"max_priority":-5,"quotas":[{"guaranteed":8,"limit":32},
+        let settings = r#"{"parent":"lab","weight":3,"backfill":"none","disruption_budget":10,"max_priority":-5,"value_per_hour":4.5,"quotas":[{"guaranteed":8,"limit":32},
             {"gpu_type":"h100","guaranteed":0,"limit":4}]}"#;
         let items: Vec<QueueView> = [
             queue("default", "", "auto"),
@@ -158,8 +162,8 @@ mod tests {
         };
         let used = ["1.5", "unit-hours"];
         let vision = ["vision", "srsf", "12", "3", "40", "8", "32,h100=4", "3", "lab", "none"];
-        assert_eq!(cells("vision"), [&vision[..], &["10%/h", "-5"], &used].concat());
-        let none = ["-", "-"];
+        assert_eq!(cells("vision"), [&vision[..], &["10%/h", "-5", "$4.50/h"], &used].concat());
+        let none = ["-", "-", "-"];
         let default = ["default", "auto", "12", "3", "40", "-", "-", "1", "root", "-"];
         assert_eq!(cells("default"), [&default[..], &none, &used].concat());
         let root = ["root", "auto", "12", "3", "40", "-", "-", "1", "-", "-"];

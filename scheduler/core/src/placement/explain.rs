@@ -10,7 +10,9 @@ mod parts;
 mod queue;
 mod whatif;
 
-use trainyard_jobs::{JobId, ProjectName, Purpose, ReservationSpec, Timestamp, spec::Resources};
+use trainyard_jobs::{
+    JobId, Millis, ProjectName, Purpose, ReservationSpec, Timestamp, Usd, spec::Resources,
+};
 
 pub use self::change::{Change, Cost, Counterfactual, Limit};
 pub(super) use self::whatif::Scenario;
@@ -61,6 +63,8 @@ pub enum BlockerKind {
     OtherParts,
     /// Units are free on nodes that have too few processors, or too little memory, left.
     Host,
+    /// Units are free, and it waits for cheaper ones.
+    Cheaper,
 }
 
 impl BlockerKind {
@@ -81,6 +85,7 @@ impl BlockerKind {
             Self::Promised => "promised",
             Self::OtherParts => "other_parts",
             Self::Host => "host",
+            Self::Cheaper => "cheaper",
         }
     }
 }
@@ -141,6 +146,16 @@ impl Blocker {
         let name = group.as_str();
         let message = format!("{jobs} before it {wait}, and queue {name} lets nobody past");
         Self { kind: BlockerKind::Promised, message }
+    }
+
+    /// It waits for units of a type on which its work costs the first amount, and not the second.
+    pub(super) fn cheaper(model: &str, (there, here): (u64, u64), wait: Millis) -> Self {
+        let message = format!(
+            "waits for cheaper {model}: about ${} instead of ${} in all, expected in {wait}",
+            Usd(there),
+            Usd(here)
+        );
+        Self { kind: BlockerKind::Cheaper, message }
     }
 
     pub(super) fn held(job: &JobId) -> Self {

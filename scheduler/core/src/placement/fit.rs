@@ -10,7 +10,7 @@ use trainyard_jobs::{
 };
 
 pub use self::host::{Host, Supply, beside};
-use super::windows::During;
+use super::{score::Stakes, windows::During};
 
 /// Thousandths of a unit: a rank that asks for a whole one asks for this many.
 pub const WHOLE: u16 = 1000;
@@ -51,6 +51,8 @@ pub struct Hints<'a> {
     pub avoid: Option<&'a BTreeSet<NodeId>>,
     /// How fast it runs on units of each type.
     pub speeds: Option<&'a Speeds>,
+    /// What it has to lose.
+    pub stakes: Stakes,
     /// When it would run, where nodes are reserved.
     pub during: Option<During<'a>>,
 }
@@ -58,8 +60,8 @@ pub struct Hints<'a> {
 impl<'a> Hints<'a> {
     /// How fast it runs, and nothing else.
     #[must_use]
-    pub const fn of(resources: &'a Resources) -> Self {
-        Self { avoid: None, speeds: Some(&resources.speed), during: None }
+    pub fn of(resources: &'a Resources) -> Self {
+        Self { speeds: Some(&resources.speed), ..Self::default() }
     }
 
     /// How fast it runs on units of a type.

@@ -3,8 +3,10 @@
 //! waits. What did not fit does not fit later in the same pass, so a line ends at its first misfit.
 
 mod aim;
+mod bargain;
 mod claim;
 mod clear;
+mod economize;
 mod exchange;
 mod expect;
 mod grow;
@@ -24,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trainyard_jobs::{Backfill, JobId, NodeId, ProjectName, StopCause, Timestamp};
 
 use self::{
+    bargain::Bargains,
     exchange::Party,
     merge::{Next, Turns},
     promise::Promises,
@@ -80,6 +83,8 @@ pub(super) struct Pass<'a> {
     resumed: BTreeSet<&'a JobId>,
     /// Gangs for which others were moved, or that were looked at for it.
     moves: usize,
+    /// Who waits for cheaper units than are free.
+    bargains: Bargains,
     shares: Shares<'a>,
     /// How much may be stopped of whom.
     budgets: Budgets<'a>,
@@ -138,6 +143,7 @@ impl<'a> Pass<'a> {
             stopped: BTreeSet::new(),
             resumed: BTreeSet::new(),
             moves: 0,
+            bargains: Bargains::default(),
             shares: Shares::of(planner, now),
             budgets: Budgets::of(planner, now),
             reserved: Reservations::default(),
@@ -201,6 +207,7 @@ impl<'a> Pass<'a> {
         }
         if all_fit {
             self.grow();
+            self.economize();
         }
     }
 
@@ -300,6 +307,10 @@ impl<'a> Pass<'a> {
                 || self.may_follow(settings, (asked, request), &hints);
             return if may { Look::Waits } else { Look::Misfit };
         };
+        if let Some(why) = self.rather_waits(job, settings, (request, &hints), &place) {
+            self.waits(job, |_| [why].into());
+            return Look::Waits;
+        }
         let turn = job.sequence.wrapping_add(u64::from(job.attempts));
         let Some(master_port) = self.yard.take_port(&place, turn) else {
             self.waits(job, |_| [Blocker::no_port()].into());

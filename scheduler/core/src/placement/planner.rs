@@ -5,6 +5,7 @@ mod aim;
 mod census;
 mod forecast;
 mod herd;
+mod learn;
 mod news;
 mod nodes;
 mod suppose;
@@ -18,7 +19,8 @@ use std::{
 };
 
 use trainyard_jobs::{
-    Backfill, DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId,
+    Backfill, DeviceKind, JobId, Millis, NodeId, ProjectName, QueueSpec, Timestamp, UnitId, Usd,
+    queue::ROOT,
 };
 
 use self::{census::Census, herd::Herd, news::is_alone};
@@ -31,9 +33,10 @@ use super::{
     gavel::Gavel,
     order::{Lines, Settings},
     pass::Pass,
-    running::{Progress, Running, Stop},
+    running::{Running, Stop},
+    score::{Price, VALUE},
     share::{Amount, Stops},
-    time::{History, Past, Seen},
+    time::{History, Measured, Past, Seen},
     view::{Delta, PlanNode, Waiting},
     windows::Windows,
     yard::Yard,
@@ -42,7 +45,7 @@ use crate::{
     State,
     apply::{ELASTIC_LEVEL, GOES_ON_LEVEL},
     command::StartAttempt,
-    state::Usage,
+    state::{Job, Usage},
 };
 
 /// From this wait on, a job that does not fit when its turn comes keeps later ones off the nodes
@@ -86,10 +89,13 @@ pub struct Planner {
     queued: BTreeMap<ProjectName, BTreeSet<(bool, JobId)>>,
     running: HashMap<JobId, Running>,
     nodes: BTreeMap<NodeId, PlanNode>,
+    /// Those that are up by what they say that their units cost.
+    prices: BTreeMap<Price, BTreeSet<NodeId>>,
     unusable: BTreeMap<NodeId, BTreeMap<UnitId, String>>,
     queues: BTreeMap<ProjectName, QueueSpec>,
     seen: BTreeMap<JobId, Seen>,
     history: History,
+    measured: Measured,
     census: Census,
     /// The time of the last pass.
     clock: Timestamp,
@@ -103,6 +109,8 @@ pub struct Planner {
     leaving: BTreeSet<JobId>,
     /// The running jobs that have fewer ranks than they ask for.
     small: BTreeSet<JobId>,
+    /// The running jobs that save their state when they are asked to, and stay.
+    movable: BTreeSet<JobId>,
     /// What each project's jobs have.
     used: BTreeMap<ProjectName, Amount>,
     usage: BTreeMap<ProjectName, Usage>,
@@ -122,11 +130,13 @@ pub struct Planner {
     kept: BTreeSet<JobId>,
 }
 
-/// Two planners are alike if they were told the same of what is: not how they came to know it.
+/// Two planners are alike if they were told the same of what is: not how they came to know it, nor
+/// what they learned besides.
 impl PartialEq for Planner {
     fn eq(&self, other: &Self) -> bool {
-        self.waiting == other.waiting
-            && self.running == other.running
+        self.is_told_of_as_many(other)
+            && self.waits_as_told(other)
+            && self.runs_as_told(other)
             && self.nodes == other.nodes
             && self.unusable == other.unusable
             && self.queues == other.queues
@@ -163,10 +173,9 @@ impl Planner {
         let elastic = state.feature_level() >= ELASTIC_LEVEL;
         let keeps = state.feature_level() >= GOES_ON_LEVEL;
         let mut planner = Self { elastic, keeps, ..Self::default() };
-        for job in state.newest_ended_jobs(u64::MAX).take(REMEMBERED) {
-            if let Some(past) = Past::of(job) {
-                planner.history.learn(&past);
-            }
+        let ended: Vec<&Job> = state.newest_ended_jobs(u64::MAX).take(REMEMBERED).collect();
+        for past in ended.into_iter().rev().filter_map(Past::of) {
+            planner.learn(&past);
         }
         // Nobody waits yet who would have to be told.
         planner.history.sum_up();
@@ -191,7 +200,8 @@ impl Planner {
     /// Takes in a change.
     pub fn update(&mut self, delta: Delta) {
         match delta {
-            Delta::Waits(job) => {
+            Delta::Waits(mut job) => {
+                self.measure(&mut job);
                 self.forget(&job.id);
                 self.count_stops(&job.project, &job.id, &job.stops, true);
                 self.join(&job);
@@ -206,7 +216,8 @@ impl Planner {
                 }
                 self.waiting.insert(job.id.clone(), *job);
             }
-            Delta::Runs(job) => {
+            Delta::Runs(mut job) => {
+                self.measure_running(&mut job);
                 self.forget(&job.id);
                 self.count_stops(&job.project, &job.id, &job.stops, true);
                 self.count(&job);
@@ -220,11 +231,14 @@ impl Planner {
             }
             Delta::Ended(job, past) => {
                 let ran = self.running.contains_key(&job);
+                if ran {
+                    self.judge(&job, &past);
+                }
                 self.forget(&job);
                 self.census.forget(&job, &mut self.history);
                 self.seen.remove(&job);
                 if ran {
-                    self.history.learn(&past);
+                    self.learn(&past);
                 }
             }
             Delta::Progress(job, progress) => self.take_in(&job, progress),
@@ -256,60 +270,6 @@ impl Planner {
                 }
             }
         }
-    }
-
-    fn take_in(&mut self, id: &JobId, progress: Progress) {
-        let (ran, speed) = match (self.running.get(id), self.waiting.get(id)) {
-            // Of an attempt before it, late: its time is not this one's.
-            (Some(job), _) if progress.at < job.started => return,
-            (Some(job), _) => {
-                let ran = job.used.0.saturating_add(progress.at.since(job.started).0);
-                (ran.saturating_sub(self.restarting(&job.project, job.attempt.0)), job.speed)
-            }
-            (None, Some(job)) => {
-                let lost = self.restarting(&job.project, job.attempts);
-                (job.used.0.saturating_sub(lost), job.resources.least_speed())
-            }
-            (None, None) => return,
-        };
-        let said = (progress.done, progress.total);
-        let seen = Seen::of(said, ran, speed, self.seen.get(id));
-        self.seen.insert(id.clone(), seen);
-        if let Some(job) = self.waiting.remove(id) {
-            self.line_up(&job);
-            self.waiting.insert(id.clone(), job);
-        }
-        if let Some(job) = self.running.get(id).filter(|job| !job.is_leaving()).cloned() {
-            self.herd(&job);
-        }
-    }
-
-    /// Counts a waiting job among those that have run for some time, if it has.
-    fn count_waiting(&mut self, job: &Waiting) {
-        if job.used.0 == 0 {
-            return self.census.forget(&job.id, &mut self.history);
-        }
-        let kin = self.history.kin(&job.project, &job.principal, job.resources.gpus);
-        let ran = job.used.0.saturating_sub(self.restarting(&job.project, job.attempts));
-        self.census.count(&job.id, kin, ran, None, &mut self.history);
-    }
-
-    fn count_running(&mut self, job: &Running) {
-        let kin = self.history.kin(&job.project, &job.principal, job.resources.gpus);
-        let ran = job.used.0.saturating_sub(self.restarting(&job.project, job.attempt.0));
-        let since = Some(job.started);
-        self.census.count(&job.id, kin, ran, since, &mut self.history);
-    }
-
-    /// Counts anew how long those have run that have not ended.
-    fn count_all(&mut self) {
-        let (waiting, running) = (take(&mut self.waiting), take(&mut self.running));
-        for job in waiting.keys().chain(running.keys()) {
-            self.census.forget(job, &mut self.history);
-        }
-        waiting.values().for_each(|job| self.count_waiting(job));
-        running.values().for_each(|job| self.count_running(job));
-        (self.waiting, self.running) = (waiting, running);
     }
 
     /// It is `now`: jobs have run for longer, and what is expected of others follows from that.
@@ -346,6 +306,7 @@ impl Planner {
         self.used.clear();
         self.leaving.clear();
         self.small.clear();
+        self.movable.clear();
         let waiting = take(&mut self.waiting);
         waiting.values().for_each(|job| self.join(job));
         self.waiting = waiting;
@@ -383,6 +344,9 @@ impl Planner {
         if job.units() < u64::from(job.resources.gpus) {
             self.small.insert(job.id.clone());
         }
+        if job.on_request {
+            self.movable.insert(job.id.clone());
+        }
         self.herd(job);
     }
 
@@ -417,6 +381,7 @@ impl Planner {
         self.takes_part(&job.project, &job.resources, false);
         self.leaving.remove(id);
         self.small.remove(id);
+        self.movable.remove(id);
         if let Some(settings) = self.settings.get(&job.project)
             && let Some(herd) = self.herds.get_mut(&settings.group)
         {
@@ -431,6 +396,13 @@ impl Planner {
                 self.used.remove(&job.project);
             }
         }
+    }
+
+    /// What an hour of a unit is worth to the cluster.
+    fn value(&self) -> Usd {
+        let root = self.queues.iter().find(|(name, _)| name.as_str() == ROOT);
+        let value = root.and_then(|(_, spec)| spec.value_per_hour);
+        value.map_or(Usd(VALUE), |value| value.0)
     }
 
     /// The nodes that are up.
@@ -451,6 +423,11 @@ impl Planner {
     /// The running jobs that have fewer ranks than they ask for, and stay.
     pub(super) fn small(&self) -> impl Iterator<Item = &Running> {
         self.small.iter().filter_map(|id| self.running.get(id))
+    }
+
+    /// The running jobs that save their state when they are asked to, and stay.
+    pub(super) const fn movable(&self) -> &BTreeSet<JobId> {
+        &self.movable
     }
 
     /// The waiting jobs that have units kept for them.
@@ -575,6 +552,7 @@ impl Planner {
     fn look<T>(&mut self, run: impl for<'a> FnOnce(&'a Self, &'a mut Yard) -> T) -> T {
         let mut yard = take(&mut self.yard);
         yard.expect(self.lines.mix());
+        yard.set_value(self.value());
         let mark = yard.mark();
         let result = run(self, &mut yard);
         yard.rewind(mark);

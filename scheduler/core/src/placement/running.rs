@@ -1,13 +1,14 @@
 //! What the planner sees of jobs that hold units, and what it says should be stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
     AttemptNo, AttemptPhase, EndReason, JobId, Millis, NodeId, ProjectName, StopCause, Timestamp,
     UnitId,
-    spec::{Resources, Speed},
+    spec::{Resources, Speed, Speeds},
 };
 
+use super::time::Alike;
 use crate::{
     command::Assignment,
     state::{Attempt, GoesOn, Job},
@@ -34,9 +35,13 @@ pub struct Running {
     pub leaves_for: Option<StopCause>,
     /// What it goes on with once it is gone.
     pub goes_on: Option<GoesOn>,
-    /// What it asks for.
+    /// What it asks for, with the speeds that the planner goes by.
     pub resources: Resources,
-    /// The type of GPU that sets its pace, in lower case.
+    /// The speeds that its spec says, where others were measured.
+    pub said: Option<Box<Speeds>>,
+    /// The types of its GPUs, in lower case, as far as they are known.
+    pub gpu_types: BTreeSet<String>,
+    /// The one that sets its pace.
     pub gpu_type: Option<String>,
     /// How fast it runs on what it has.
     pub speed: Speed,
@@ -44,6 +49,8 @@ pub struct Running {
     pub project: ProjectName,
     /// Who submitted it.
     pub principal: String,
+    /// What it runs.
+    pub alike: Alike,
     /// The higher goes first.
     pub priority: i32,
     /// The log index of its submission.
@@ -66,6 +73,8 @@ pub struct Running {
     pub estimate: Option<Millis>,
     /// When it should be done.
     pub finish_by: Option<Timestamp>,
+    /// The time between its checkpoints.
+    pub checkpoint_every: Millis,
     /// When its attempts were stopped for other jobs, oldest first.
     pub disrupted: Vec<Timestamp>,
     /// The same with the units that each had, the one too that is on its way out.
@@ -118,6 +127,19 @@ impl Running {
         u64::try_from(units).unwrap_or(u64::MAX)
     }
 
+    /// The type of its GPUs, if they are known and all alike.
+    pub(super) fn on_one_type(&self) -> Option<&str> {
+        let mut types = self.gpu_types.iter();
+        types.next().filter(|_| types.next().is_none()).map(String::as_str)
+    }
+
+    /// Finds out anew how fast it is on what it has.
+    pub(super) fn set_pace(&mut self) {
+        let (types, speeds) = (&self.gpu_types, &self.resources.speed);
+        self.gpu_type = types.iter().min_by_key(|model| speeds.on(model)).cloned();
+        self.speed = speeds.of_gang(types.iter().map(String::as_str));
+    }
+
     /// Whether its units are becoming free.
     #[must_use]
     pub const fn is_leaving(&self) -> bool {
@@ -153,10 +175,13 @@ impl Running {
             leaves_for: attempt.leaving.as_ref().map(|leaving| leaving.cause),
             goes_on: attempt.goes_on().cloned(),
             resources: job.spec.resources.clone(),
+            said: None,
+            gpu_types: attempt.gpu_types.keys().map(|model| model.to_ascii_lowercase()).collect(),
             gpu_type: attempt.slowest(&job.spec.resources).map(str::to_ascii_lowercase),
             speed: attempt.speed(&job.spec.resources),
             project: job.spec.project.clone(),
             principal: job.principal.clone(),
+            alike: Alike::of(&job.spec, &job.principal),
             priority: job.spec.priority,
             sequence: job.sequence,
             submitted: job.submitted,
@@ -168,6 +193,7 @@ impl Running {
             time_left: job.allowance(),
             estimate: job.spec.schedule.est_duration,
             finish_by: job.spec.finish_by(),
+            checkpoint_every: job.spec.checkpoint.every,
             disrupted: disruptions(job),
             stops: stops(job),
         })

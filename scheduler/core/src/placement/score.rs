@@ -6,4 +6,4 @@ mod market;
 pub use fragment::Mix;
 pub(super) use fragment::{Demand, Residue};
 pub(super) use market::VALUE;
-pub use market::{InvalidPrice, Price, Terms};
+pub use market::{InvalidPrice, Price, Stakes, Terms};

@@ -12,6 +12,7 @@ mod head;
 mod hints;
 mod host;
 mod migrate;
+mod money;
 mod parts;
 mod preemption;
 mod shares;

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
     CheckpointId, Device, JobId, JobPhase, Millis, NodeId, ProjectName, QueueSpec, ReservationName,
-    ReservationSpec, Timestamp, UnitId, Usd, spec::Resources,
+    ReservationSpec, Timestamp, UnitId, Usd,
+    spec::{Resources, Speeds},
 };
 
 use super::{
     fit::Host,
     running::{Disruption, Progress, Running, disruptions, stops},
-    time::Past,
+    time::{Alike, Past},
     yard::Condition,
 };
 use crate::{
@@ -63,8 +64,10 @@ pub struct Waiting {
     pub submitted: Timestamp,
     /// Not before this.
     pub not_before: Timestamp,
-    /// What it needs.
+    /// What it needs, with the speeds that the planner goes by.
     pub resources: Resources,
+    /// The speeds that its spec says, where others were measured.
+    pub said: Option<Box<Speeds>>,
     /// What it will resume from.
     pub resume: Option<CheckpointId>,
     /// Attempts so far: moves the master port on.
@@ -75,6 +78,8 @@ pub struct Waiting {
     pub project: ProjectName,
     /// Who submitted it.
     pub principal: String,
+    /// What it runs.
+    pub alike: Alike,
     /// Since when it waits: its submission, or the end of its last attempt.
     pub since: Timestamp,
     /// Run time of its attempts by the type of GPU, as far as it is known.
@@ -91,6 +96,8 @@ pub struct Waiting {
     pub finish_by: Option<Timestamp>,
     /// What it may cost, over all attempts.
     pub max_cost: Option<Usd>,
+    /// The time between its checkpoints.
+    pub checkpoint_every: Millis,
     /// When its attempts were stopped for other jobs, oldest first.
     pub disrupted: Vec<Timestamp>,
     /// The same with the units that each had.
@@ -192,11 +199,13 @@ impl From<&Job> for Waiting {
             submitted: job.submitted,
             not_before: job.not_before,
             resources: job.spec.resources.clone(),
+            said: None,
             resume: job.newest_checkpoint().map(|c| c.id),
             attempts: job.current().map_or(0, |a| a.number.0),
             failed_on: failed_on(job),
             project: job.spec.project.clone(),
             principal: job.principal.clone(),
+            alike: Alike::of(&job.spec, &job.principal),
             since: job.current().and_then(|a| a.ended).unwrap_or(job.submitted),
             ran_on: job.ran_on(),
             attained: job.attained(),
@@ -205,6 +214,7 @@ impl From<&Job> for Waiting {
             estimate: job.spec.schedule.est_duration,
             finish_by: job.spec.finish_by(),
             max_cost: job.spec.limits.max_cost_usd.map(|most| most.0),
+            checkpoint_every: job.spec.checkpoint.every,
             disrupted: disruptions(job),
             stops: stops(job),
             goes_on: job.current().and_then(Attempt::goes_on).cloned(),

@@ -25,7 +25,7 @@ mod together;
 use std::collections::{BTreeMap, BTreeSet};
 
 use trainyard_jobs::{
-    NodeId, ReservationName, UnitId,
+    NodeId, ReservationName, UnitId, Usd,
     spec::{Resources, Speed, Speeds},
 };
 
@@ -38,7 +38,7 @@ pub(super) use self::together::{Gang, SITES};
 use self::{index::Index, kinds::Kinds, outlook::Outlook, spot::Spot};
 use super::{
     fit::{Host, Request, WHOLE},
-    score::{Mix, Terms},
+    score::{Mix, Terms, VALUE},
     view::PlanNode,
     windows::Covers,
 };
@@ -64,6 +64,8 @@ pub struct Yard {
     /// Nodes with units of several kinds, and with several islands.
     several: usize,
     divided: usize,
+    /// Micro-dollars that an hour of a unit is worth that nobody uses, if that was said.
+    value: Option<u64>,
     log: Vec<Undo>,
 }
 
@@ -179,6 +181,16 @@ impl Yard {
             self.outlooks = self.kinds.outlooks(&mix);
             self.mix = mix;
         }
+    }
+
+    /// Takes in what an hour of a unit is worth to the cluster.
+    pub fn set_value(&mut self, value: Usd) {
+        self.value = Some(value.0);
+    }
+
+    /// Micro-dollars that an hour of a unit is worth that nobody uses.
+    fn value(&self) -> u64 {
+        self.value.unwrap_or(VALUE)
     }
 
     /// Takes in what is known of a node beside what it says; whether that is news. It counts once

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use trainyard_jobs::{Backfill, Millis, Policy, ProjectName, QueueSpec, queue::ROOT};
+use trainyard_jobs::{Backfill, Millis, Policy, ProjectName, QueueSpec, Usd, queue::ROOT};
 
-use crate::state::HALF_LIFE;
+use crate::{placement::score::VALUE, state::HALF_LIFE};
 
 /// The deepest tree of queues that is followed. The state keeps trees shallower than this.
 const DEEPEST: usize = 32;
@@ -35,6 +35,8 @@ pub(in crate::placement) struct Settings {
     pub(in crate::placement) max_disruptions: usize,
     /// Who may pass those of its jobs that wait for units.
     pub(in crate::placement) backfill: Backfill,
+    /// What an hour of a unit is worth to its jobs.
+    pub(in crate::placement) value: Usd,
 }
 
 /// Whether a policy orders the jobs of all queues below as one.
@@ -81,6 +83,7 @@ impl Settings {
             patience: span(|spec| spec.patience, 7 * 86_400_000),
             max_disruptions: usize::try_from(most).unwrap_or(usize::MAX),
             backfill: specs().find_map(|spec| spec.backfill).unwrap_or_default(),
+            value: specs().find_map(|spec| spec.value_per_hour).map_or(Usd(VALUE), |value| value.0),
         }
     }
 }

@@ -18,8 +18,8 @@ impl<'a> Pass<'a> {
         let settings = self.planner.settings_of(&job.project)?;
         let aim = self.planner.aim_of(job, settings).filter(|_| job.not_before <= self.now)?;
         let aimed = Request { types: aim.types, ..asked.clone() };
-        let during = self.planner.during(job, self.now);
-        let hints = Hints { avoid: Some(&job.failed_on), speeds: Some(&aim.speeds), during };
+        let hints = self.planner.hints_of(job, self.now);
+        let hints = Hints { avoid: Some(&job.failed_on), speeds: Some(&aim.speeds), ..hints };
         if !self.is_in_reach(&aimed, &hints) {
             return None;
         }

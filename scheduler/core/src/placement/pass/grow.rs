@@ -5,7 +5,7 @@ use trainyard_jobs::{StopCause, Timestamp, spec::Speed};
 
 use super::Pass;
 use crate::placement::{
-    fit::{Hints, Request},
+    fit::Request,
     running::{Running, Stop},
     victims::{cost, notice, ready},
 };
@@ -76,8 +76,7 @@ impl Pass<'_> {
             shares.count_types(settings, &models, false);
         }
         let with = |ranks| Request { ranks, ..planner.request_of_running(job) };
-        let during = planner.during_rest(job, self.now);
-        let hints = Hints { during, ..Hints::of(&job.resources) };
+        let hints = planner.hints_of_running(job, self.now);
         let place = |ranks: u32| {
             let within = settings.is_none_or(|s| shares.within(s, &with(ranks), false).is_ok());
             if within { self.yard.place(&with(ranks), &hints) } else { None }

@@ -166,8 +166,7 @@ impl<'a> Pass<'a> {
         let planner = self.planner;
         let ranks = u32::try_from(job.units()).ok()?;
         let request = Request { ranks, ..planner.request_of_running(job) };
-        let hints =
-            Hints { during: planner.during_rest(job, self.now), ..Hints::of(&job.resources) };
+        let hints = planner.hints_of_running(job, self.now);
         self.work = self.work.saturating_sub(1);
         let to = self.yard.place(&request, &hints)?;
         (self.yard.pace(&to, &job.resources.speed) >= job.speed).then_some(to)

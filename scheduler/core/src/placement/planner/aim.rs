@@ -1,15 +1,16 @@
 //! What the planner knows of the types on which jobs should run, where a policy asks for that, and
 //! what it counts as service there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use trainyard_jobs::{JobId, Millis, Policy, ProjectName, spec::Resources};
+use trainyard_jobs::{JobId, Policy, ProjectName, spec::Resources};
 
 use super::Planner;
 use crate::placement::{
     gavel::{Aim, Target, capacity, times},
     order::Settings,
     running::Running,
+    time::work,
     view::Waiting,
 };
 
@@ -81,7 +82,7 @@ impl Planner {
     pub(in crate::placement) fn service_of(&self, job: &Waiting) -> u64 {
         let target = self.settings_of(&job.project).and_then(|s| self.target(s, &job.resources));
         let Some(target) = target else { return job.attained };
-        target.service(work(&job.ran_on, job.used, &job.resources))
+        target.service(work(&job.ran_on, job.used, &job.resources.speed))
     }
 
     /// What a waiting job has had of the units that it would have others stopped for, if its policy
@@ -109,19 +110,8 @@ impl Planner {
             }
             None => {}
         }
-        let before = target.service(work(&job.ran_on, job.used, &job.resources));
+        let before = target.service(work(&job.ran_on, job.used, &job.resources.speed));
         let ranks = job.speed.milli().saturating_mul(job.units());
         (before, target.service(ranks / gpus))
     }
-}
-
-/// What was done in so much run time: the milliseconds that it takes at speed 1. Of what is not
-/// known to be of any type that is what it took.
-fn work(ran_on: &BTreeMap<String, Millis>, used: Millis, asked: &Resources) -> u64 {
-    let known = ran_on.values().fold(0_u64, |sum, ran| sum.saturating_add(ran.0));
-    let of_type = |(model, ran): (&String, &Millis)| {
-        ran.0.saturating_mul(asked.speed.on(model).milli()) / 1000
-    };
-    let work = ran_on.iter().map(of_type).fold(0_u64, u64::saturating_add);
-    work.saturating_add(used.0.saturating_sub(known))
 }

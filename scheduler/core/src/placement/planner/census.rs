@@ -3,17 +3,17 @@
 
 use std::collections::HashMap;
 
-use trainyard_jobs::{JobId, Timestamp};
+use trainyard_jobs::{JobId, Timestamp, spec::Speed};
 
-use crate::placement::time::{History, Kin, bucket};
+use crate::placement::time::{History, Kin, bucket, times};
 
 /// How far a job has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Age {
-    /// It waits, and had come to this bucket of run time.
+    /// It waits, and had come to this bucket of work.
     Stands(usize),
-    /// It runs, and has since then or as if it had run since then.
-    Runs(Timestamp),
+    /// It runs at this speed, and has since then or as if it had run since then.
+    Runs(Timestamp, Speed),
 }
 
 /// All of them.
@@ -21,18 +21,22 @@ enum Age {
 pub(super) struct Census(HashMap<JobId, (Kin, Age)>);
 
 impl Census {
-    /// A job has run for so long, and runs on from `since` if it runs.
+    /// A job has done so many milliseconds of work, and goes on from `since` at some speed if it
+    /// runs.
     pub(super) fn count(
         &mut self,
         job: &JobId,
         kin: Kin,
-        ran: u64,
-        since: Option<Timestamp>,
+        work: u64,
+        since: Option<(Timestamp, Speed)>,
         history: &mut History,
     ) {
         let age = match since {
-            Some(since) => Age::Runs(Timestamp(since.0.saturating_sub(ran))),
-            None => Age::Stands(bucket(ran)),
+            Some((since, speed)) => {
+                let took = times(work, 1000, speed.milli());
+                Age::Runs(Timestamp(since.0.saturating_sub(took)), speed)
+            }
+            None => Age::Stands(bucket(work)),
         };
         // Most news of a job say nothing of its age.
         if self.0.get(job) == Some(&(kin, age)) {
@@ -41,7 +45,7 @@ impl Census {
         self.forget(job, history);
         match age {
             Age::Stands(bucket) => history.enter(&kin, bucket),
-            Age::Runs(origin) => history.begin(&kin, origin),
+            Age::Runs(origin, speed) => history.begin(&kin, origin, speed),
         }
         self.0.insert(job.clone(), (kin, age));
     }
@@ -50,7 +54,7 @@ impl Census {
     pub(super) fn forget(&mut self, job: &JobId, history: &mut History) {
         match self.0.remove(job) {
             Some((kin, Age::Stands(bucket))) => history.leave(&kin, bucket),
-            Some((kin, Age::Runs(origin))) => history.end(&kin, origin),
+            Some((kin, Age::Runs(origin, speed))) => history.end(&kin, origin, speed),
             None => {}
         }
     }

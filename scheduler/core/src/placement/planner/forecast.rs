@@ -9,7 +9,7 @@ use super::{Ask, Loss, Planner};
 use crate::placement::{
     order::{Merit, Settings, Worth, value},
     running::Running,
-    time::{Facts, Outlook, known, least, longest, remaining, stretch},
+    time::{Facts, Outlook, Who, known, least, longest, remaining, stretch, times, work},
     victims::{Standing, cost, earned, notice, ready},
     view::Waiting,
 };
@@ -22,6 +22,18 @@ const SLOWDOWN: u64 = 10;
 fn bound(job: &Waiting, settings: &Settings, left: u64) -> u64 {
     let length = job.used.0.saturating_add(left);
     length.saturating_mul(SLOWDOWN).max(settings.patience.0)
+}
+
+/// By what a waiting job's kin are found.
+pub(super) fn who_waits(job: &Waiting) -> Who<'_> {
+    let Waiting { project, principal, alike, .. } = job;
+    Who { project, principal, gpus: job.resources.gpus, alike: *alike }
+}
+
+/// By what a running job's kin are found.
+pub(super) fn who_runs(job: &Running) -> Who<'_> {
+    let Running { project, principal, alike, .. } = job;
+    Who { project, principal, gpus: job.resources.gpus, alike: *alike }
 }
 
 /// Since when a job's wait was too long, and the job's sequence.
@@ -83,11 +95,11 @@ impl Planner {
     }
 
     fn facts_of<'a>(&self, job: &'a Waiting) -> Facts<'a> {
+        let lost = self.restarting(&job.project, job.attempts);
         Facts {
-            project: &job.project,
-            principal: &job.principal,
-            gpus: job.resources.gpus,
-            ran: job.used.0.saturating_sub(self.restarting(&job.project, job.attempts)),
+            who: who_waits(job),
+            ran: job.used.0.saturating_sub(lost),
+            work: self.done_by(job),
             estimate: job.estimate,
             time_left: job.time_left,
             seen: self.seen.get(&job.id).copied(),
@@ -97,20 +109,31 @@ impl Planner {
 
     pub(super) fn facts_of_running<'a>(&self, job: &'a Running, now: Timestamp) -> Facts<'a> {
         let ran = now.since(job.started).0;
+        let lost = self.restarting(&job.project, job.attempt.0);
+        let (before, done) = (job.used.0.saturating_sub(lost), self.done_before(job));
+        let whole = job.used.0.saturating_add(ran).saturating_sub(lost);
+        let more = times(whole.saturating_sub(before), job.speed.milli(), 1000);
         Facts {
-            project: &job.project,
-            principal: &job.principal,
-            gpus: job.resources.gpus,
-            ran: job
-                .used
-                .0
-                .saturating_add(ran)
-                .saturating_sub(self.restarting(&job.project, job.attempt.0)),
+            who: who_runs(job),
+            ran: whole,
+            work: done.saturating_add(more),
             estimate: job.estimate,
             time_left: job.time_left.map(|left| Millis(left.0.saturating_sub(ran))),
             seen: self.seen.get(&job.id).copied(),
             speed: job.speed,
         }
+    }
+
+    /// What a waiting job has done: the milliseconds that take at speed 1.
+    pub(super) fn done_by(&self, job: &Waiting) -> u64 {
+        let lost = self.restarting(&job.project, job.attempts);
+        work(&job.ran_on, job.used, &job.resources.speed).saturating_sub(lost)
+    }
+
+    /// What a running job had done before its attempt.
+    pub(super) fn done_before(&self, job: &Running) -> u64 {
+        let lost = self.restarting(&job.project, job.attempt.0);
+        work(&job.ran_on, job.used, &job.resources.speed).saturating_sub(lost)
     }
 
     /// The milliseconds that a waiting job is predicted to run.
@@ -122,6 +145,11 @@ impl Planner {
     /// whatever its limit is, if anything is known of that.
     pub(in crate::placement) fn known_left(&self, job: &Waiting, speed: Speed) -> Option<u64> {
         known(&Facts { speed, ..self.facts_of(job) }, &self.history)
+    }
+
+    /// What a waiting job is predicted to have still to do: the milliseconds that take at speed 1.
+    pub(in crate::placement) fn work_left(&self, job: &Waiting) -> u64 {
+        times(self.time_left(job), job.resources.least_speed().milli(), 1000)
     }
 
     /// The milliseconds that a waiting job will hardly run longer than.
@@ -137,7 +165,7 @@ impl Planner {
 
     /// What is known of how long a running job will run.
     pub(super) fn outlook_of(&mut self, job: &Running) -> Outlook {
-        let kin = self.history.kin(&job.project, &job.principal, job.resources.gpus);
+        let kin = self.history.kin(&who_runs(job));
         Outlook::of(&self.facts_of_running(job, job.started), kin)
     }
 

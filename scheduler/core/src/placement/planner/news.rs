@@ -1,7 +1,7 @@
 //! What is expected of jobs changes as others end, or run on: who waits moves in its line, who runs
 //! may be stopped for others or not. Those that say nothing of themselves move together.
 
-use super::Planner;
+use super::{Planner, forecast::who_waits};
 use crate::placement::{
     order::{Comer, Peers},
     time::News,
@@ -35,8 +35,9 @@ impl Planner {
         if is_alone(job) || self.seen.contains_key(&job.id) {
             return None;
         }
-        let class = self.history.teller(&job.project, &job.principal, job.resources.gpus);
-        Some(Peers { project: job.project.clone(), class })
+        let class = self.history.teller(&who_waits(job));
+        let speed = job.resources.least_speed();
+        Some(Peers { project: job.project.clone(), class, speed })
     }
 
     /// Something else is expected of jobs that wait and say nothing of themselves.
@@ -67,14 +68,18 @@ impl Planner {
         };
         for (project, jobs) in projects {
             // Who knows enough of a project's own jobs does not ask others.
-            if news.project.is_none() && self.history.knows(project) {
+            if news.project.is_none() && !news.of_bars && self.history.knows(project) {
                 continue;
             }
             let alone = jobs.iter().rev().take_while(|(alone, _)| *alone);
             for job in alone.filter_map(|(_, id)| self.waiting.get(id)) {
                 // Of one that says something itself nothing else is expected.
-                let asks = job.used.0 > 0 || (news.of_fresh && job.estimate.is_none());
-                if asks {
+                let asks = if news.of_bars {
+                    job.finish_by.is_some()
+                } else {
+                    job.used.0 > 0 || (news.of_fresh && job.estimate.is_none())
+                };
+                if asks && news.alike.is_none_or(|alike| alike == job.alike) {
                     self.lines.shift(&job.id, self.merit_of(job));
                 }
             }

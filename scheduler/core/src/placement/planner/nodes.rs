@@ -5,18 +5,31 @@ use std::collections::BTreeMap;
 use trainyard_jobs::{NodeId, UnitId};
 
 use super::{Planner, slot};
-use crate::placement::view::PlanNode;
+use crate::placement::{
+    score::{Price, Terms},
+    view::PlanNode,
+};
+
+/// What a node says that its units cost; nothing costs nothing.
+fn price(node: &PlanNode) -> Price {
+    Terms::of(&node.labels).price
+}
 
 impl Planner {
     pub(super) fn set_node(&mut self, node: PlanNode) {
         self.put(&node);
         self.offer(&node, true);
+        self.prices.entry(price(&node)).or_default().insert(node.id.clone());
         let known = self.nodes.get(&node.id).filter(|_| !self.gavel.is_empty());
         if known.is_none_or(|before| before.devices != node.devices) {
             self.gavel.unsettle();
         }
+        let now = price(&node);
         if let Some(before) = self.nodes.insert(node.id.clone(), node) {
             self.offer(&before, false);
+            if price(&before) != now {
+                self.drop_price(&before);
+            }
         }
     }
 
@@ -24,9 +37,31 @@ impl Planner {
         if let Some(before) = self.nodes.remove(node) {
             self.gavel.unsettle();
             self.offer(&before, false);
+            self.drop_price(&before);
         }
         self.unusable.remove(node);
         self.drop_node(node);
+    }
+
+    fn drop_price(&mut self, node: &PlanNode) {
+        let price = price(node);
+        if let Some(nodes) = self.prices.get_mut(&price) {
+            nodes.remove(&node.id);
+            if nodes.is_empty() {
+                self.prices.remove(&price);
+            }
+        }
+    }
+
+    /// Whether nodes say that their units cost more or less than others.
+    pub(in crate::placement) fn has_prices(&self) -> bool {
+        self.prices.len() > 1
+    }
+
+    /// The nodes that say that their units have this price.
+    pub(in crate::placement) fn nodes_at(&self, price: Price) -> impl Iterator<Item = &PlanNode> {
+        let nodes = self.prices.get(&price).into_iter().flatten();
+        nodes.filter_map(|id| self.nodes.get(id))
     }
 
     /// Counts what a node offers.

@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeSet, iter::once, mem::take};
 
-use trainyard_jobs::{NodeId, ProjectName, Purpose, ReservationName, ReservationSpec, Timestamp};
+use trainyard_jobs::{
+    Millis, NodeId, ProjectName, Purpose, ReservationName, ReservationSpec, Timestamp,
+};
 
 use super::Planner;
 use crate::placement::{
     explain::could_fit,
     fit::{Hints, Request},
     running::Running,
+    score::Stakes,
     time::longest,
     view::{PlanNode, Waiting},
     windows::{During, Windows},
@@ -121,7 +124,25 @@ impl Planner {
         job: &'a Waiting,
         at: Timestamp,
     ) -> Hints<'a> {
-        Hints { during: self.during(job, at), ..Hints::of(&job.resources) }
+        let stakes = self.stakes(&job.project, job.checkpoint_every);
+        Hints { during: self.during(job, at), stakes, ..Hints::of(&job.resources) }
+    }
+
+    /// The same of a running job, if it went on elsewhere.
+    pub(in crate::placement) fn hints_of_running<'a>(
+        &'a self,
+        job: &'a Running,
+        now: Timestamp,
+    ) -> Hints<'a> {
+        let stakes = self.stakes(&job.project, job.checkpoint_every);
+        Hints { during: self.during_rest(job, now), stakes, ..Hints::of(&job.resources) }
+    }
+
+    /// What a job of a project has to lose that saves its state so often.
+    fn stakes(&self, project: &ProjectName, every: Millis) -> Stakes {
+        self.settings_of(project).map_or_else(Stakes::default, |settings| {
+            Stakes::of(settings.value, every, settings.restart_cost)
+        })
     }
 
     /// The reservations that are in a job's way, by name.

@@ -3,13 +3,17 @@
 
 use std::collections::BTreeMap;
 
-/// Micro-dollars that a unit is worth for an hour to whoever uses it, where nobody says more: what
+use trainyard_jobs::{Millis, Usd};
+
+/// Micro-dollars that a unit is worth for an hour to whoever uses it, where no queue says more: what
 /// a delay, a slow network and fragments are counted at.
 pub(in crate::placement) const VALUE: u64 = 2_000_000;
 
-/// Work that an interruption loses, in thousandths of an hour: half of what lies between two
-/// checkpoints, and the restart.
-const LOST: u64 = 150;
+/// Milliseconds of work that an interruption loses of a job of which nothing is known.
+const LOST: u64 = 540_000;
+
+/// Milliseconds of an hour.
+const HOUR: u64 = 3_600_000;
 
 /// What a strained unit is expected to lose, in thousandths of its value.
 const STRAIN: u64 = 250;
@@ -81,12 +85,64 @@ impl Terms {
 
     /// What an hour's work of one rank costs on such a unit, in micro-dollars: its price and what
     /// else it could be used for, for as long as the work takes at `slowdown` and `speed`
-    /// (thousandths), and the work that an interruption or a strained unit is expected to lose.
-    pub(in crate::placement) fn hour(&self, strained: bool, slowdown: u64, speed: u64) -> u64 {
-        let unit = self.price.0.saturating_add(VALUE);
+    /// (thousandths), and what is expected to be lost in that time by interruptions and strain.
+    pub(in crate::placement) fn hour(
+        &self,
+        stakes: Stakes,
+        strained: bool,
+        (slowdown, speed): (u64, u64),
+    ) -> u64 {
+        let unit = self.price.0.saturating_add(stakes.value);
         let longer = unit.saturating_mul(slowdown) / speed.max(1);
-        let lost = unit.saturating_mul(LOST) / 1000 * u64::from(self.interruptions) / 1_000_000;
-        let strain = if strained { VALUE * STRAIN / 1000 } else { 0 };
-        longer.saturating_add(lost).saturating_add(strain)
+        let lost = u128::from(longer) * u128::from(stakes.lost) / u128::from(HOUR);
+        let lost = lost.saturating_mul(self.interruptions.into()) / 1_000_000;
+        let strain = if strained { stakes.value / 1000 * STRAIN } else { 0 };
+        longer.saturating_add(u64::try_from(lost).unwrap_or(u64::MAX)).saturating_add(strain)
+    }
+}
+
+/// What a job has to lose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stakes {
+    /// Micro-dollars that an hour of one of its ranks is worth.
+    pub value: u64,
+    /// Milliseconds of its work that an interruption is expected to lose.
+    pub lost: u64,
+}
+
+impl Default for Stakes {
+    fn default() -> Self {
+        Self { value: VALUE, lost: LOST }
+    }
+}
+
+impl Stakes {
+    /// Those of a job that saves its state so often, and loses so much when it is resumed. Half of
+    /// what lies between two checkpoints is lost on average.
+    #[must_use]
+    pub fn of(value: Usd, every: Millis, restart: Millis) -> Self {
+        Self { value: value.0, lost: (every.0 / 2).saturating_add(restart.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interruption_loses_what_the_job_had_not_saved() {
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let labels = [label("usd_per_unit_hour", "2"), label("interruptions_per_day", "4.8")];
+        let spot = Terms::of(&labels.into_iter().collect());
+        let hour = |every: u64, (slowdown, speed)| {
+            let stakes = Stakes::of(Usd(2_000_000), Millis(every * 60_000), Millis(60_000));
+            spot.hour(stakes, false, (slowdown, speed))
+        };
+        // A fifth of an interruption an hour, of 31 and of 6 minutes.
+        assert_eq!(hour(60, (1000, 1000)), 4_413_333);
+        assert_eq!(hour(10, (1000, 1000)), 4_080_000);
+        assert_eq!(hour(10, (1000, 2000)), 2_040_000, "half as long on a type twice as fast");
+        let worth = Stakes { value: 8_000_000, ..Stakes::default() };
+        assert_eq!(Terms::default().hour(worth, true, (1000, 1000)), 10_000_000);
     }
 }

@@ -16,7 +16,7 @@ use trainyard_jobs::{JobId, Policy, Timestamp, spec::Speed};
 use super::super::{
     Plan, Planner, WorkBudget,
     fit::{Hints, Host, Request, WHOLE},
-    score::{Demand, Mix, Residue, Terms, VALUE},
+    score::{Demand, Mix, Residue, Stakes, Terms, VALUE},
     topology::Span,
 };
 use crate::world::{World, gpus, node_id, spec};
@@ -202,7 +202,7 @@ impl Instance {
         let hour = |site: &Site| {
             let price = format!("{}", site.price as f64 / 1e6);
             let labels = BTreeMap::from([("usd_per_unit_hour".to_owned(), price)]);
-            Terms::of(&labels).hour(false, slowdown, pace)
+            Terms::of(&labels).hour(Stakes::default(), false, (slowdown, pace))
         };
         Some(used().map(|(site, units)| i128::from(hour(site)) * i128::from(*units)).sum())
     }

@@ -8,7 +8,7 @@ use trainyard_jobs::{AttemptRef, JobId, JobSpec, Millis, Policy, StopCause, Time
 use super::super::{Plan, WorkBudget};
 use crate::{
     Command, Planner, Reply,
-    world::{World, spec},
+    world::{World, inventory, spec},
 };
 
 const MINUTE: u64 = 60_000;
@@ -113,12 +113,27 @@ struct Load {
     /// Minutes until the next job comes, its ranks, its minutes of run time, whether it is compact.
     jobs: Vec<(u64, u32, u64, bool)>,
     policy: Policy,
+    /// Of a unit's hour on each node.
+    prices: [u8; 2],
 }
 
 fn load() -> impl Strategy<Value = Load> {
     let job = (0u64..40, prop_oneof![4 => 1u32..3, 1 => 3u32..9], 1u64..300, any::<bool>());
     let policy = proptest::sample::select(vec![Policy::Fifo, Policy::Srsf, Policy::Auto]);
-    (proptest::collection::vec(job, 1..40), policy).prop_map(|(jobs, policy)| Load { jobs, policy })
+    let prices = prop_oneof![Just([0, 0]), [0u8..10, 0u8..10]];
+    let all = (proptest::collection::vec(job, 1..40), policy, prices);
+    all.prop_map(|(jobs, policy, prices)| Load { jobs, policy, prices })
+}
+
+/// Two nodes of four at such prices.
+fn priced(policy: Policy, prices: [u8; 2]) -> World {
+    let mut world = world(policy, 0, 0);
+    for (n, price) in (1..).zip(prices) {
+        let mut offer = inventory(&format!("n{n}"), 4);
+        offer.labels.insert("usd_per_unit_hour".into(), price.to_string());
+        world.register_node(n, offer);
+    }
+    world
 }
 
 struct Replay {
@@ -187,7 +202,7 @@ proptest! {
 
     #[test]
     fn moves_are_few_and_everybody_ends(load in load()) {
-        let world = world(load.policy, 2, 0);
+        let world = priced(load.policy, load.prices);
         let (left, running, moves) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut replay = Replay { world, left, running, moves };
         let mut arrivals = load.jobs.iter();

@@ -3,7 +3,10 @@
 
 use trainyard_jobs::{JobId, Millis, Policy, StopCause, Timestamp, spec::Speed};
 
-use super::super::{Delta, Progress, WorkBudget};
+use super::{
+    super::{Delta, Progress, WorkBudget},
+    Tap as _,
+};
 use crate::world::{World, gpus, spec};
 
 const HOUR: u64 = 3_600_000;
@@ -140,4 +143,99 @@ fn speeds_need_members_that_know_them() {
     world.submit(spec("[resources]\ngpus = 1\n"));
     let levels: Vec<u16> = world.log.iter().rev().map(|(_, e)| e.command.level()).take(2).collect();
     assert_eq!(levels, [1, 4]);
+}
+
+/// A worker of each type with one GPU, alike in price.
+fn alike() -> World {
+    let mut world = World::new();
+    world.queue("root", |queue| queue.policy = Some(Policy::Fifo));
+    world.register_node(1, gpus("n1", "h100", 1, &[]));
+    world.register_node(2, gpus("n2", "v100", 1, &[]));
+    world
+}
+
+/// A job on each type says twice how far it is: one does three steps where the other does one.
+fn measured(world: &mut World, text: &str) -> [JobId; 2] {
+    let jobs = [world.submit(spec(text)), world.submit(spec(text))];
+    world.plan();
+    let begin = world.now;
+    for minutes in [1, 5, 15] {
+        world.now = begin + minutes * 60_000;
+        for job in &jobs {
+            let steps = if models(world, job) == ["h100"] { 30 } else { 10 };
+            let at = Timestamp(world.now);
+            let progress = Progress { done: minutes * steps, total: Some(3600), at };
+            world.planner.update(Delta::Progress(job.clone(), progress));
+        }
+    }
+    jobs
+}
+
+#[test]
+fn what_runs_show_of_types_decides_where_the_next_go() {
+    let one = "[resources]\ngpus = 1\n[schedule]\nest_duration = \"1h\"\n";
+    let mut world = alike();
+    let jobs = measured(&mut world, one);
+    let on = |world: &World, model: &str| {
+        let on = jobs.iter().find(|job| models(world, job) == [model]);
+        world.planner.running()[on.unwrap()].speed.milli()
+    };
+    let ratio = on(&world, "h100") * 100 / on(&world, "v100");
+    assert!((290..310).contains(&ratio), "{ratio}");
+    // Dear, but for its work it is cheap; one that runs something else goes where units are cheap.
+    let price = |world: &mut World, n: u64, model: &str, usd: &str| {
+        world.register_node(n, gpus(&format!("n{n}"), model, 2, &[("usd_per_unit_hour", usd)]));
+    };
+    price(&mut world, 3, "h100", "4");
+    price(&mut world, 4, "v100", "1");
+    let same = world.submit(spec(one));
+    let other = world.submit(spec(&format!("{one}[checkpoint]\n").replace("gpus = 1", "gpus = 2")));
+    world.plan();
+    assert_eq!(models(&world, &same), ["h100"]);
+    assert_eq!(models(&world, &other), ["v100"]);
+}
+
+#[test]
+fn a_job_that_waits_is_told_of_what_was_measured_meanwhile() {
+    let text = "[resources]\ngpus = 1\nspeed = { v100 = 2, a100 = 5 }\n";
+    let mut world = alike();
+    let waits = world.submit(spec(text).tap(|spec| spec.priority = -1));
+    measured(&mut world, text);
+    let (job, _) = world.planner.waiting(&waits).unwrap();
+    let speeds = job.resources.speed.0.iter().map(|(model, s)| (model.as_str(), s.milli()));
+    let speeds: Vec<_> = speeds.collect();
+    // In the terms of the one of which enough was known first, as its spec has it.
+    assert!(matches!(speeds[..], [("a100", 5000), ("h100", _), ("v100", _)]), "{speeds:?}");
+    let ratio = speeds[1].1 * 100 / speeds[2].1;
+    assert!((290..310).contains(&ratio), "{speeds:?}");
+    assert_eq!(job.said.as_ref().unwrap().on("v100").milli(), 2000);
+    let from_state = super::super::Planner::of(&world.state);
+    assert_eq!(from_state.waiting(&waits).unwrap().0.resources.speed.on("v100").milli(), 2000);
+}
+
+#[test]
+fn whole_runs_on_two_types_are_known_to_a_new_planner() {
+    let mut world = alike();
+    for _ in 0..3 {
+        let jobs = [0, 1].map(|_| world.submit(spec("[resources]\ngpus = 1\n")));
+        let started = world.plan();
+        world.now += HOUR / 3;
+        for (n, attempt) in (0..).zip([("h100", 0), ("v100", 1)].map(|(model, _)| {
+            let of = jobs.iter().find(|job| models(&world, job) == [model]).unwrap();
+            started.iter().find(|attempt| attempt.job == *of).unwrap()
+        })) {
+            world.now += n * HOUR * 2 / 3;
+            world.exit_all(attempt, 0);
+        }
+    }
+    let job = world.submit(spec("[resources]\ngpus = 1\n"));
+    let speeds = |planner: &super::super::Planner| {
+        let resources = planner.waiting(&job).unwrap().0.resources.clone();
+        let [h100, v100] = ["h100", "v100"].map(|model| resources.speed.on(model).milli());
+        h100 * 100 / v100
+    };
+    assert!((290..310).contains(&speeds(&world.planner)), "{}", speeds(&world.planner));
+    let anew = super::super::Planner::of(&world.state);
+    assert_eq!(speeds(&anew), speeds(&world.planner));
+    assert_eq!(anew, world.planner);
 }

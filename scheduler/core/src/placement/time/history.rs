@@ -5,20 +5,36 @@
 //! (Kaplan and Meier, 1958): who looks at those alone that have ended takes all jobs for short ones
 //! while the long ones run. Counts are kept, so that it does not matter in which order runs ended.
 
+mod classes;
+mod lengths;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use trainyard_jobs::{JobPhase, Millis, ProjectName, Timestamp};
+use trainyard_jobs::{
+    JobPhase, Millis, ProjectName, Timestamp,
+    spec::{Speed, Speeds},
+};
 
+pub use self::classes::Alike;
+use self::{
+    classes::Classes,
+    lengths::{Lengths, Pace, Together, next},
+};
+pub(in crate::placement) use self::{
+    classes::{Kin, Who},
+    lengths::{begin, bucket},
+};
+use super::{
+    bars::{Bars, UpTo},
+    forecast::times,
+};
 use crate::state::Job;
 
-/// Runs that have to be known before a finer class is believed.
-const ENOUGH: u32 = 8;
+/// Specs of which runs are remembered, beside those of jobs that have run and not ended.
+const SPECS: usize = 4096;
 
-/// Lengths fall into buckets, two to each doubling, from a second on.
-const BUCKETS: usize = 64;
-
-/// All jobs of a class, in the fixed point in which those are counted that are left of them.
-const WHOLE: u128 = 1 << 40;
+/// Specs that are looked at for one to forget.
+const LOOKS: usize = 64;
 
 /// A run that ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +45,16 @@ pub struct Past {
     pub principal: String,
     /// Its ranks.
     pub gpus: u32,
+    /// What it ran.
+    pub alike: Alike,
     /// Its run time over all attempts.
     pub ran: Millis,
+    /// That by the type of GPU, as far as it is known.
+    pub ran_on: BTreeMap<String, Millis>,
+    /// How fast it ran on which.
+    pub speeds: Speeds,
+    /// What its spec said of its run time at speed 1.
+    pub estimate: Option<Millis>,
 }
 
 impl Past {
@@ -42,25 +66,34 @@ impl Past {
             project: job.spec.project.clone(),
             principal: job.principal.clone(),
             gpus: job.spec.resources.gpus,
+            alike: Alike::of(&job.spec, &job.principal),
             ran: job.used,
+            ran_on: job.ran_on(),
+            speeds: job.spec.resources.speed.clone(),
+            estimate: job.spec.schedule.est_duration,
         })
+    }
+
+    /// The milliseconds that it would have taken at speed 1.
+    pub(in crate::placement) fn work(&self) -> u64 {
+        work(&self.ran_on, self.ran, &self.speeds)
     }
 }
 
-/// The numbers of the classes of runs, by what runs have in common that are likely to take alike.
-#[derive(Debug, Clone, Default)]
-struct Classes {
-    /// The project of each; none of the one that has all.
-    projects_of: Vec<Option<ProjectName>>,
-    all: Option<usize>,
-    projects: BTreeMap<ProjectName, OfProject>,
-}
-
-#[derive(Debug, Clone)]
-struct OfProject {
-    all: usize,
-    sizes: BTreeMap<u32, usize>,
-    users: BTreeMap<String, BTreeMap<u32, usize>>,
+/// What was done in so much run time: the milliseconds that it takes at speed 1. Of what is not
+/// known to be of any type that is what it took.
+pub(in crate::placement) fn work(
+    ran_on: &BTreeMap<String, Millis>,
+    ran: Millis,
+    speeds: &Speeds,
+) -> u64 {
+    if speeds.is_empty() {
+        return ran.0;
+    }
+    let known = ran_on.values().fold(0_u64, |sum, ran| sum.saturating_add(ran.0));
+    let of_type = |(model, ran): (&String, &Millis)| times(ran.0, speeds.on(model).milli(), 1000);
+    let work = ran_on.iter().map(of_type).fold(0_u64, u64::saturating_add);
+    work.saturating_add(ran.0.saturating_sub(known))
 }
 
 /// Runs by class and length.
@@ -73,38 +106,19 @@ pub(in crate::placement) struct History {
     changed: BTreeSet<usize>,
     /// When running jobs come to their next bucket: of each class of which enough is known, those
     /// that began together.
-    agenda: BTreeSet<(Timestamp, usize, Timestamp)>,
+    agenda: BTreeSet<(Timestamp, usize, Pace)>,
     /// As of when jobs have come so far.
     clock: Timestamp,
-}
-
-/// The numbers of a job's classes, the finest first: its user's jobs of its size, its project's of
-/// its size, its project's, all.
-pub(in crate::placement) type Kin = [usize; 4];
-
-/// Runs of one class. There are many classes of few runs: none has more than it needs.
-#[derive(Debug, Clone, Default)]
-struct Lengths {
-    /// Jobs whose run time came into each bucket: those that ended in it or later, and those that
-    /// have come so far.
-    entered: Vec<u32>,
-    /// Those of them that ended in it, and well.
-    ended: Vec<u32>,
-    /// All that ended well.
-    known: u32,
-    /// Jobs that run, by when they began, or would have if they had run all along.
-    running: BTreeMap<Timestamp, Together>,
-    /// Those that run are among those that entered their buckets.
-    follows: bool,
-    /// What is expected of a job whose run time is in each bucket, as of the last [`History::sum_up`].
-    expected: Vec<Option<Expected>>,
-}
-
-/// Jobs of a class that began together, and the bucket that they have come to.
-#[derive(Debug, Clone, Copy, Default)]
-struct Together {
-    jobs: u32,
-    bucket: usize,
+    /// Runs that were learned so far.
+    turn: u64,
+    /// The specs' classes of which runs have ended, by when the last was learned.
+    lately: BTreeSet<(u64, usize)>,
+    /// The specs' classes that nobody may be of any more.
+    idle: BTreeSet<usize>,
+    /// Those that were forgotten, of which some are still told.
+    forgotten: Vec<usize>,
+    /// How far off what was said of runs was.
+    bars: Bars,
 }
 
 /// What is expected of a job, in milliseconds.
@@ -114,6 +128,8 @@ pub(in crate::placement) struct Expected {
     pub(in crate::placement) left: u64,
     /// How long that plan goes: who has not ended by then is another matter.
     pub(in crate::placement) stretch: u64,
+    /// What all but a tenth of its like need no longer than, where enough are known to tell.
+    pub(in crate::placement) late: Option<u64>,
 }
 
 /// Of which jobs something else is expected than before. Of the widest class first.
@@ -123,61 +139,33 @@ pub(in crate::placement) struct News {
     pub(in crate::placement) project: Option<ProjectName>,
     /// Of those of this class of runs.
     pub(in crate::placement) class: usize,
+    /// Of those that run this alone.
+    pub(in crate::placement) alike: Option<Alike>,
     /// Also of those that have not run yet.
     pub(in crate::placement) of_fresh: bool,
-    /// Nothing was known of the class before.
+    /// Nothing was known of the class before, or nothing is any more.
     pub(in crate::placement) first: bool,
+    /// Of those that are to be done by some time: what is said of them may be off by more or less.
+    pub(in crate::placement) of_bars: bool,
 }
 
-/// Jobs of about as many ranks are of one size.
-fn size(gpus: u32) -> u32 {
-    gpus.max(1).ilog2()
-}
-
-impl Classes {
-    /// The numbers of a job's classes; those that it is the first of are counted on.
-    fn number(&mut self, project: &ProjectName, principal: &str, gpus: u32) -> Kin {
-        let (known, size) = (&mut self.projects_of, size(gpus));
-        let mut next = |project: Option<&ProjectName>| {
-            known.push(project.cloned());
-            known.len() - 1
-        };
-        let all = *self.all.get_or_insert_with(|| next(None));
-        let mut next = || next(Some(project));
-        let of_project = match self.projects.get_mut(project) {
-            Some(known) => known,
-            None => self.projects.entry(project.clone()).or_insert_with(|| OfProject {
-                all: next(),
-                sizes: BTreeMap::new(),
-                users: BTreeMap::new(),
-            }),
-        };
-        let of_size = *of_project.sizes.entry(size).or_insert_with(&mut next);
-        let of_user = match of_project.users.get_mut(principal) {
-            Some(known) => known,
-            None => of_project.users.entry(principal.to_owned()).or_default(),
-        };
-        let of_user = *of_user.entry(size).or_insert_with(&mut next);
-        [of_user, of_size, of_project.all, all]
-    }
-
-    /// The numbers of those of a job's classes that have one.
-    fn find(&self, project: &ProjectName, principal: &str, gpus: u32) -> [Option<usize>; 4] {
-        let size = size(gpus);
-        let Some(of_project) = self.projects.get(project) else {
-            return [None, None, None, self.all];
-        };
-        let of_user = of_project.users.get(principal).and_then(|sizes| sizes.get(&size));
-        let of_size = of_project.sizes.get(&size);
-        [of_user.copied(), of_size.copied(), Some(of_project.all), self.all]
+impl News {
+    const fn of_bars() -> Self {
+        let class = usize::MAX;
+        Self { project: None, class, alike: None, of_fresh: false, first: false, of_bars: true }
     }
 }
 
 impl History {
     /// Counts a run that has ended well.
     pub(in crate::placement) fn learn(&mut self, past: &Past) {
-        let kin = self.kin(&past.project, &past.principal, past.gpus);
-        let at = bucket(past.ran.0);
+        let Past { project, principal, gpus, alike, .. } = past;
+        let who = Who { project, principal, gpus: *gpus, alike: *alike };
+        let (kin, work) = (self.kin(&who), past.work());
+        let at = bucket(work);
+        if let Some(estimate) = past.estimate {
+            self.bars.estimates.note(estimate.0, work);
+        }
         self.count(&kin, |lengths| {
             lengths.enter(0, at);
             lengths.ended.resize(lengths.ended.len().max(at + 1), 0);
@@ -186,31 +174,71 @@ impl History {
             }
             lengths.known = lengths.known.saturating_add(1);
         });
+        self.remember(kin[0]);
+    }
+
+    /// More was learned of a spec's runs. The one of which least was heard lately is forgotten
+    /// instead if there are too many, unless some of its jobs have run and not ended.
+    fn remember(&mut self, class: usize) {
+        let Some(lengths) = self.lengths.get_mut(class) else { return };
+        self.turn += 1;
+        let before = std::mem::replace(&mut lengths.learned, self.turn);
+        self.lately.remove(&(before, class));
+        self.lately.insert((self.turn, class));
+        if self.lately.len() <= SPECS {
+            return;
+        }
+        let nobody = |(_, class): &&(u64, usize)| {
+            self.lengths.get(*class).is_none_or(|lengths| lengths.living == 0)
+        };
+        if let Some(oldest) = self.lately.iter().take(LOOKS).find(nobody).copied() {
+            self.lately.remove(&oldest);
+            self.classes.forget(oldest.1);
+            self.forgotten.push(oldest.1);
+        }
+    }
+
+    /// What was expected of a job that still had so much to do, and what that was.
+    pub(in crate::placement) fn judge(&mut self, expected: u64, work: u64) {
+        self.bars.steps.note(expected, work);
+    }
+
+    /// How far off what is said of runs may be.
+    pub(super) const fn up_to(&self) -> UpTo {
+        self.bars.told()
     }
 
     /// Counts a job that has run for so long and waits.
     pub(in crate::placement) fn enter(&mut self, kin: &Kin, at: usize) {
-        self.count(kin, |lengths| lengths.enter(0, at));
+        self.count(kin, |lengths| {
+            lengths.living += 1;
+            lengths.enter(0, at);
+        });
     }
 
     /// A job that had run for so long counts no more.
     pub(in crate::placement) fn leave(&mut self, kin: &Kin, at: usize) {
-        self.count(kin, |lengths| lengths.leave(at));
+        self.count(kin, |lengths| {
+            lengths.living = lengths.living.saturating_sub(1);
+            lengths.leave(at);
+        });
+        self.idle.insert(kin[0]);
     }
 
-    /// Counts a job that runs, since it began or as if it had run since then.
-    pub(in crate::placement) fn begin(&mut self, kin: &Kin, origin: Timestamp) {
-        let now = self.clock;
+    /// Counts a job that runs at some speed, since it began or as if it had run since then.
+    pub(in crate::placement) fn begin(&mut self, kin: &Kin, origin: Timestamp, speed: Speed) {
+        let (now, pace) = (self.clock, Pace { origin, speed });
         for class in kin {
             let Some(lengths) = self.lengths.get_mut(*class) else { continue };
-            let running = lengths.running.entry(origin).or_default();
+            lengths.living += 1;
+            let running = lengths.running.entry(pace).or_default();
             running.jobs += 1;
             if !lengths.follows {
                 continue;
             }
             if running.jobs == 1 {
-                running.bucket = bucket(now.since(origin).0);
-                self.agenda.insert((next(origin, running.bucket), *class, origin));
+                running.bucket = bucket(pace.done(now));
+                self.agenda.insert((next(pace, running.bucket), *class, pace));
             }
             let at = running.bucket;
             lengths.enter(0, at);
@@ -219,19 +247,22 @@ impl History {
     }
 
     /// A job that ran counts no more.
-    pub(in crate::placement) fn end(&mut self, kin: &Kin, origin: Timestamp) {
+    pub(in crate::placement) fn end(&mut self, kin: &Kin, origin: Timestamp, speed: Speed) {
+        let pace = Pace { origin, speed };
+        self.idle.insert(kin[0]);
         for class in kin {
             let Some(lengths) = self.lengths.get_mut(*class) else { continue };
-            let Some(running) = lengths.running.get_mut(&origin) else { continue };
+            let Some(running) = lengths.running.get_mut(&pace) else { continue };
+            lengths.living = lengths.living.saturating_sub(1);
             running.jobs -= 1;
             let Together { jobs, bucket } = *running;
             if jobs == 0 {
-                lengths.running.remove(&origin);
+                lengths.running.remove(&pace);
             }
             if lengths.follows {
                 lengths.leave(bucket);
                 if jobs == 0 {
-                    self.agenda.remove(&(next(origin, bucket), *class, origin));
+                    self.agenda.remove(&(next(pace, bucket), *class, pace));
                 }
             }
         }
@@ -242,17 +273,17 @@ impl History {
     /// began together.
     pub(in crate::placement) fn advance(&mut self, now: Timestamp) {
         self.clock = now;
-        while let Some((at, class, origin)) = self.agenda.first().copied()
+        while let Some((at, class, pace)) = self.agenda.first().copied()
             && at <= now
         {
             self.agenda.pop_first();
             let Some(lengths) = self.lengths.get_mut(class) else { continue };
-            let Some(running) = lengths.running.get_mut(&origin) else { continue };
+            let Some(running) = lengths.running.get_mut(&pace) else { continue };
             let from = running.bucket + 1;
-            running.bucket = bucket(now.since(origin).0).max(from);
+            running.bucket = bucket(pace.done(now)).max(from);
             let Together { jobs, bucket } = *running;
             lengths.enter_all(from, bucket, jobs);
-            self.agenda.insert((next(origin, bucket), class, origin));
+            self.agenda.insert((next(pace, bucket), class, pace));
             self.changed.insert(class);
         }
     }
@@ -266,36 +297,39 @@ impl History {
 
     /// More is known of a job's classes.
     fn changes(&mut self, kin: &Kin) {
-        let enough = |class: &&usize| self.lengths.get(**class).is_some_and(Lengths::is_enough);
-        self.changed.extend(kin.iter().filter(enough));
+        let is_enough = |at: usize, class: usize| {
+            self.lengths.get(class).is_some_and(|lengths| lengths.is_enough(at == 0))
+        };
+        let changed = kin.iter().enumerate().filter(|(at, class)| is_enough(*at, **class));
+        self.changed.extend(changed.map(|(_, class)| *class));
     }
 
     /// The classes of a job.
-    pub(in crate::placement) fn kin(
-        &mut self,
-        project: &ProjectName,
-        principal: &str,
-        gpus: u32,
-    ) -> Kin {
-        let kin = self.classes.number(project, principal, gpus);
-        self.lengths.resize_with(self.classes.projects_of.len(), Lengths::default);
+    pub(in crate::placement) fn kin(&mut self, who: &Who<'_>) -> Kin {
+        let kin = self.classes.number(who);
+        self.lengths.resize_with(self.classes.count(), Lengths::default);
         kin
     }
 
     /// From now on expects what follows from all that was counted. Says of whom that is something
     /// else than before.
     pub(in crate::placement) fn sum_up(&mut self) -> Vec<News> {
-        let mut news = Vec::new();
+        let mut news = self.tidy();
+        if self.bars.sum_up() {
+            news.push(News::of_bars());
+        }
         for class in std::mem::take(&mut self.changed) {
             let Some(lengths) = self.lengths.get_mut(class) else { continue };
+            let Some(of_class) = self.classes.get(class) else { continue };
             let agenda = lengths.follow(self.clock).into_iter();
-            self.agenda.extend(agenda.map(|(at, origin)| (at, class, origin)));
-            let expected = lengths.expect();
+            self.agenda.extend(agenda.map(|(at, pace)| (at, class, pace)));
+            let expected = lengths.expect(of_class.alike.is_some());
             if expected != lengths.expected {
                 let of_fresh = expected.first() != lengths.expected.first();
                 let first = lengths.expected.is_empty();
-                let project = self.classes.projects_of.get(class).cloned().flatten();
-                news.push(News { project, class, of_fresh, first });
+                let (project, alike) = (of_class.project.clone(), of_class.alike);
+                let of_bars = false;
+                news.push(News { project, class, alike, of_fresh, first, of_bars });
                 lengths.expected = expected;
             }
         }
@@ -303,52 +337,66 @@ impl History {
         news
     }
 
-    /// What is expected of a job after it ran `ran` milliseconds: the least that a quantum of
-    /// service is expected to cost for each chance that the job ends within it. Of jobs of which
-    /// nothing is known nothing is said.
-    pub(in crate::placement) fn effective(
-        &self,
-        project: &ProjectName,
-        principal: &str,
-        gpus: u32,
-        ran: u64,
-    ) -> Option<Expected> {
-        let classes = self.classes.find(project, principal, gpus);
-        self.expected(classes.into_iter().flatten(), ran)
+    /// Forgets classes of specs of which nobody is. Says whose jobs were told by one of them.
+    fn tidy(&mut self) -> Vec<News> {
+        let mut news = Vec::new();
+        for class in std::mem::take(&mut self.forgotten) {
+            let lengths = self.lengths.get_mut(class).map(std::mem::take).unwrap_or_default();
+            let of_class = self.classes.get(class).cloned().unwrap_or_default();
+            if !lengths.expected.is_empty() {
+                let (project, alike) = (of_class.project, of_class.alike);
+                let (of_fresh, first, of_bars) = (true, true, false);
+                news.push(News { project, class, alike, of_fresh, first, of_bars });
+            }
+            self.changed.remove(&class);
+            self.idle.remove(&class);
+            self.classes.reuse(class);
+        }
+        for class in std::mem::take(&mut self.idle) {
+            let Some(lengths) = self.lengths.get_mut(class) else { continue };
+            let is_spec = self.classes.is_of_spec(class);
+            if is_spec && lengths.living == 0 && lengths.known == 0 {
+                *lengths = Lengths::default();
+                self.classes.forget(class);
+                self.classes.reuse(class);
+            }
+        }
+        news
+    }
+
+    /// What is expected of a job after it did so many milliseconds of work: the least that a
+    /// quantum of service is expected to cost for each chance that the job ends within it. Of jobs
+    /// of which nothing is known nothing is said.
+    pub(in crate::placement) fn effective(&self, who: &Who<'_>, work: u64) -> Option<Expected> {
+        let of_class = |class: Option<usize>| self.believed(class?);
+        told(self.classes.find(who).map(of_class), bucket(work)).map(|(_, expected)| expected)
     }
 
     /// The same for a job of these classes.
-    pub(in crate::placement) fn effective_of(&self, kin: &Kin, ran: u64) -> Option<Expected> {
-        self.expected(kin.iter().copied(), ran)
+    pub(in crate::placement) fn effective_of(&self, kin: &Kin, work: u64) -> Option<Expected> {
+        let of_class = |class: usize| self.believed(class);
+        told(kin.map(of_class), bucket(work)).map(|(_, expected)| expected)
     }
 
-    fn expected(&self, mut classes: impl Iterator<Item = usize>, ran: u64) -> Option<Expected> {
-        let at = bucket(ran);
-        let believed = classes.find_map(|class| self.believed(class));
-        believed.and_then(|lengths| lengths.expected.get(at).copied().flatten())
-    }
-
-    /// The class of runs that tells of a job of these, if any does.
-    pub(in crate::placement) fn teller(
-        &self,
-        project: &ProjectName,
-        principal: &str,
-        gpus: u32,
-    ) -> Option<usize> {
-        let mut classes = self.classes.find(project, principal, gpus).into_iter().flatten();
+    /// The class of runs that tells of a job of these that has not run, if any does.
+    pub(in crate::placement) fn teller(&self, who: &Who<'_>) -> Option<usize> {
+        let mut classes = self.classes.find(who).into_iter().flatten();
         classes.find(|class| self.believed(*class).is_some())
     }
 
     /// Whether enough is known of a project's jobs to ask nobody else's.
     pub(in crate::placement) fn knows(&self, project: &ProjectName) -> bool {
-        let class = self.classes.projects.get(project).map(|known| known.all);
-        class.and_then(|class| self.believed(class)).is_some()
+        self.classes.of_project(project).and_then(|class| self.believed(class)).is_some()
     }
 
-    /// Whether what is expected of a job of these classes is what is expected of all.
-    pub(in crate::placement) fn borrows(&self, kin: &Kin) -> bool {
-        let [of_user, of_size, of_project, _] = kin;
-        [of_user, of_size, of_project].iter().all(|class| self.believed(**class).is_none())
+    /// Whether what is expected of a job of these classes that did so much may come from runs of
+    /// other projects.
+    pub(in crate::placement) fn borrows(&self, kin: &Kin, work: u64) -> bool {
+        let known = kin.map(|class| self.believed(class));
+        match told(known, bucket(work)) {
+            Some((at, _)) => at + 1 == known.len(),
+            None => known.iter().skip(1).rev().skip(1).all(Option::is_none),
+        }
     }
 
     /// What is known of a class, if that is enough.
@@ -358,232 +406,17 @@ impl History {
     }
 }
 
-/// The bucket that a run time falls into.
-pub(in crate::placement) fn bucket(ran: u64) -> usize {
-    let doublings = (ran / 1000).checked_ilog2().unwrap_or(0);
-    let first = usize::try_from(2 * doublings).unwrap_or(BUCKETS);
-    (first..BUCKETS - 1).find(|at| ran < end(*at)).unwrap_or(BUCKETS - 1)
-}
-
-/// Where a bucket ends, in milliseconds.
-fn end(bucket: usize) -> u64 {
-    let at = u32::try_from(bucket + 1).unwrap_or(u32::MAX);
-    let whole = 1000_u64.saturating_mul(1_u64.checked_shl(at / 2).unwrap_or(u64::MAX));
-    // Half a doubling is the square root of two.
-    if at.is_multiple_of(2) { whole } else { whole.saturating_mul(1414) / 1000 }
-}
-
-/// The number's place in steps of the square root of two: finer differences between expectations
-/// are noise.
-fn coarse(ms: u64) -> u64 {
-    end(bucket(ms))
-}
-
-/// When those come to their next bucket that began then and are in this one.
-fn next(origin: Timestamp, bucket: usize) -> Timestamp {
-    Timestamp(origin.0.saturating_add(begin(bucket + 1)))
-}
-
-/// The run time at which a bucket begins.
-pub(in crate::placement) fn begin(bucket: usize) -> u64 {
-    bucket.checked_sub(1).map_or(0, end)
-}
-
-impl Lengths {
-    fn is_enough(&self) -> bool {
-        self.known >= ENOUGH
+/// What the first class that is believed says, and which it is. Of one spec few runs are known:
+/// what has run for longer than all of them is asked of the next.
+fn told(known: [Option<&Lengths>; 5], at: usize) -> Option<(usize, Expected)> {
+    let says = |lengths: &Lengths| lengths.expected.get(at).copied().flatten();
+    let [of_spec, wider @ ..] = known;
+    if let Some(expected) = of_spec.and_then(says) {
+        return Some((0, expected));
     }
-
-    /// A job has come from one bucket to another.
-    fn enter(&mut self, from: usize, to: usize) {
-        self.enter_all(from, to, 1);
-    }
-
-    fn enter_all(&mut self, from: usize, to: usize, jobs: u32) {
-        self.entered.resize(self.entered.len().max(to + 1), 0);
-        for entered in self.entered.iter_mut().take(to + 1).skip(from) {
-            *entered = entered.saturating_add(jobs);
-        }
-    }
-
-    /// A job that had come to a bucket counts no more.
-    fn leave(&mut self, at: usize) {
-        for entered in self.entered.iter_mut().take(at + 1) {
-            *entered = entered.saturating_sub(1);
-        }
-    }
-
-    /// From now on those that run are counted as they come from bucket to bucket. Says when they
-    /// come to their next, if they were not counted before.
-    fn follow(&mut self, now: Timestamp) -> Vec<(Timestamp, Timestamp)> {
-        let mut agenda = Vec::new();
-        if !std::mem::replace(&mut self.follows, true) {
-            for (origin, together) in std::mem::take(&mut self.running) {
-                let bucket = bucket(now.since(origin).0);
-                self.enter_all(0, bucket, together.jobs);
-                self.running.insert(origin, Together { bucket, ..together });
-                agenda.push((next(origin, bucket), origin));
-            }
-        }
-        agenda
-    }
-
-    /// What is expected of a job whose run time is in each bucket.
-    ///
-    /// Seen from the beginning, so many are left at the begin of each bucket, and so much time was
-    /// spent on them until then. Between two buckets the time for each that ends is the slope from
-    /// one point to the other, so the best plan from a bucket is its tangent to what comes later.
-    fn expect(&self) -> Vec<Option<Expected>> {
-        if !self.is_enough() {
-            return Vec::new();
-        }
-        let (mut left, mut spent) = (WHOLE, 0);
-        let mut points = vec![(left, spent)];
-        for at in 0..BUCKETS {
-            let Some(part) = self.part_that_ends(at, left) else { break };
-            // Those that end in a bucket do so in its middle.
-            spent += (left - part / 2) * u128::from(end(at) - begin(at));
-            left -= part;
-            points.push((left, spent));
-        }
-        // The lower hull of what comes later, from right to left.
-        let mut expected = vec![None; points.len()];
-        let mut hull: Vec<(usize, (u128, u128))> = Vec::new();
-        for (at, point) in points.iter().enumerate().rev() {
-            while let [.., (_, second), (_, first)] = hull.as_slice()
-                && slope(*point, *first) >= slope(*first, *second)
-            {
-                hull.pop();
-            }
-            let best = hull.last().and_then(|(next, to)| Some((next, slope(*point, *to).ok()?)));
-            if let (Some((next, cost)), Some(expected)) = (best, expected.get_mut(at)) {
-                let left = coarse(u64::try_from(cost).unwrap_or(u64::MAX));
-                *expected = Some(Expected { left, stretch: begin(*next) - begin(at) });
-            }
-            hull.push((at, *point));
-        }
-        expected
-    }
-
-    /// What part of those `left` that come into a bucket ends in it; nothing if nobody has come so
-    /// far.
-    fn part_that_ends(&self, at: usize, left: u128) -> Option<u128> {
-        let (time, ended, inside) = self.seen_in(at)?;
-        let (time, ended) = match at.checked_sub(1).and_then(|before| self.seen_in(before)) {
-            // Of those that have come furthest too little was seen: they go on as they did.
-            Some((more, others, _)) if inside > 0 && self.seen_in(at + 1).is_none() => {
-                (time + more, ended + others)
-            }
-            _ => (time, ended),
-        };
-        let width = u128::from(end(at) - begin(at));
-        // As many as end at this rate, by the middle of the bucket on average.
-        let part = left * 2 * ended * width / (2 * time + ended * width).max(1);
-        Some(part.min(left))
-    }
-
-    /// Of those that came into a bucket: the milliseconds that they were seen to run in it, how
-    /// many ended in it, and how many are in it now and have seen half of it.
-    fn seen_in(&self, at: usize) -> Option<(u128, u128, u128)> {
-        let entered = self.entered.get(at).filter(|entered| **entered > 0)?;
-        let ended = self.ended.get(at).copied().unwrap_or_default();
-        let further = self.entered.get(at + 1).copied().unwrap_or_default();
-        let inside = entered.saturating_sub(ended).saturating_sub(further);
-        let width = u128::from(end(at) - begin(at));
-        let halves = u128::from(ended) + u128::from(inside);
-        let time = u128::from(further) * width + halves * width / 2;
-        Some((time, u128::from(ended), u128::from(inside)))
-    }
-}
-
-/// The milliseconds for each that ends between two points; an error, more than any, when none does.
-fn slope(from: (u128, u128), to: (u128, u128)) -> Result<u128, ()> {
-    (to.1 - from.1).checked_div(from.0 - to.0).ok_or(())
+    let (at, lengths) = wider.into_iter().enumerate().find_map(|(at, k)| Some((at + 1, k?)))?;
+    Some((at, says(lengths)?))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn history(runs: &[(u64, usize)]) -> History {
-        let mut history = History::default();
-        for (seconds, times) in runs {
-            for _ in 0..*times {
-                history.learn(&Past {
-                    project: "p".parse().unwrap(),
-                    principal: "ada".into(),
-                    gpus: 1,
-                    ran: Millis(seconds * 1000),
-                });
-            }
-        }
-        history
-    }
-
-    fn effective(history: &History, ran: u64) -> Option<u64> {
-        let mut history = history.clone();
-        history.sum_up();
-        let expected = history.effective(&"p".parse().unwrap(), "ada", 1, ran * 1000);
-        expected.map(|expected| expected.left / 1000)
-    }
-
-    #[test]
-    fn buckets_grow_by_half_doublings() {
-        for at in 0..BUCKETS - 1 {
-            assert_eq!((bucket(end(at) - 1), bucket(end(at))), (at, at + 1));
-            assert!(end(at) < end(at + 1));
-        }
-        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
-    }
-
-    #[test]
-    fn little_is_believed_of_few_runs() {
-        assert_eq!(effective(&history(&[(100, 7)]), 0), None);
-        assert!(effective(&history(&[(100, 8)]), 0).is_some());
-    }
-
-    #[test]
-    fn of_short_and_long_runs_a_new_job_is_tried_first_and_an_old_one_last() {
-        let mixed = history(&[(60, 90), (100_000, 10)]);
-        let fresh = effective(&mixed, 0).unwrap();
-        assert!(fresh < 120, "most end within a minute: {fresh}");
-        let old = effective(&mixed, 1000).unwrap();
-        assert!(old > 50_000, "who did not is one of the long ones: {old}");
-        let nearly = effective(&mixed, 90_000).unwrap();
-        assert!(nearly < old, "and has less before it later on: {nearly}");
-    }
-
-    #[test]
-    fn those_that_still_run_count_with_what_they_have_run() {
-        let ended = [(60, 8)];
-        let alone = effective(&history(&ended), 0).unwrap();
-        let mut among_many = history(&ended);
-        let project = "p".parse().unwrap();
-        let kin = among_many.kin(&project, "ada", 1);
-        for _ in 0..792 {
-            among_many.enter(&kin, bucket(90_000));
-        }
-        let fresh = effective(&among_many, 0).unwrap();
-        assert!(fresh > 50 * alone, "one in a hundred ends in a minute: {alone} {fresh}");
-        for _ in 0..792 {
-            among_many.leave(&kin, bucket(90_000));
-        }
-        assert_eq!(effective(&among_many, 0), Some(alone), "as if they had never been");
-    }
-
-    #[test]
-    fn a_plan_to_find_out_goes_as_far_as_jobs_are_likely_to_end() {
-        let mut mixed = history(&[(60, 90), (100_000, 10)]);
-        mixed.sum_up();
-        let fresh = mixed.effective(&"p".parse().unwrap(), "ada", 1, 0).unwrap();
-        assert_eq!(fresh.stretch, 64_000, "the end of the bucket of a minute");
-    }
-
-    #[test]
-    fn the_order_in_which_runs_ended_does_not_matter() {
-        let (a, b) = (history(&[(10, 9), (500, 9)]), history(&[(500, 9), (10, 9)]));
-        for ran in [0, 5, 20, 400] {
-            assert_eq!(effective(&a, ran), effective(&b, ran));
-        }
-    }
-}
+mod tests;

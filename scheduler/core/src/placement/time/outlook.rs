@@ -1,8 +1,10 @@
 //! What is known of a running job, packed into numbers: a pass asks thousands of jobs how long they
 //! run still.
 
+use trainyard_jobs::spec::Speed;
+
 use super::{
-    forecast::{Facts, LEAST, UNKNOWN, UNSURE, whole_by_progress},
+    forecast::{Facts, LEAST, UNKNOWN, UNSURE, times, whole_by_progress},
     history::{History, Kin, begin, bucket},
 };
 
@@ -38,6 +40,9 @@ pub(in crate::placement) struct Outlook {
     said: Said,
     /// The run time at which its limit ends it.
     limit: u64,
+    /// What it had done when it had run for so long, and how fast it runs.
+    done: (u64, u64),
+    speed: Speed,
     kin: Kin,
 }
 
@@ -49,7 +54,19 @@ impl Outlook {
             (None, None) => Said::Nothing,
         };
         let limit = facts.time_left.map_or(u64::MAX, |left| left.0.saturating_add(facts.ran));
-        Self { said, limit, kin }
+        Self { said, limit, done: (facts.work, facts.ran), speed: facts.speed, kin }
+    }
+
+    /// What it has done once it has run for so long: the milliseconds that take at speed 1.
+    fn work(&self, ran: u64) -> u64 {
+        let (work, since) = self.done;
+        work.saturating_add(times(ran.saturating_sub(since), self.speed.milli(), 1000))
+    }
+
+    /// The run time that so much work takes, and not less.
+    fn takes(&self, work: u64) -> u64 {
+        let time = (u128::from(work) * 1000).div_ceil(u128::from(self.speed.milli()));
+        u64::try_from(time).unwrap_or(u64::MAX)
     }
 
     /// What [`super::remaining`] says once the job has run for so long.
@@ -69,8 +86,8 @@ impl Outlook {
             Said::Steps(whole) => whole.saturating_sub(ran),
             Said::Spec(whole) if whole > ran => whole - ran,
             Said::Spec(_) | Said::Nothing => {
-                let unsaid = match history.effective_of(&self.kin, ran) {
-                    Some(expected) => expected.left,
+                let unsaid = match history.effective_of(&self.kin, self.work(ran)) {
+                    Some(expected) => times(expected.left, 1000, self.speed.milli()),
                     None if self.limit < u64::MAX => left / 2,
                     None => ran.max(UNKNOWN),
                 };
@@ -91,9 +108,10 @@ impl Outlook {
             Said::Spec(whole) if whole > ran => return falls(whole - ran),
             Said::Spec(_) | Said::Nothing => {}
         }
-        let lasts = begin(bucket(ran) + 1).saturating_sub(ran).max(1);
-        let known = history.effective_of(&self.kin, ran).is_some() || self.limit < u64::MAX;
-        let borrows = history.borrows(&self.kin);
+        let work = self.work(ran);
+        let lasts = self.takes(begin(bucket(work) + 1).saturating_sub(work)).max(1);
+        let known = history.effective_of(&self.kin, work).is_some() || self.limit < u64::MAX;
+        let borrows = history.borrows(&self.kin, work);
         if known {
             return Within { borrows, ..falls(lasts) };
         }
@@ -106,10 +124,13 @@ impl Outlook {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use trainyard_jobs::{Millis, spec::Speed};
+    use trainyard_jobs::{Millis, Timestamp, spec::Speed};
 
     use super::*;
-    use crate::placement::time::{Past, Seen};
+    use crate::placement::{
+        running::Progress,
+        time::{Alike, Past, Seen, Who},
+    };
 
     proptest! {
         #[test]
@@ -126,20 +147,21 @@ mod tests {
             let speed = Speed::from_milli(speed).unwrap();
             let mut history = History::default();
             for ran in runs {
-                let principal = "ada".to_owned();
-                let ran = Millis(ran);
-                history.learn(&Past { project: "p".parse().unwrap(), principal, gpus: 1, ran });
+                history.learn(&Past::example("ada", Millis(ran)));
             }
             history.sum_up();
-            let kin = history.kin(&project, "ada", 1);
+            let who = Who { project: &project, principal: "ada", gpus: 1, alike: Alike::default() };
+            let kin = history.kin(&who);
             let facts = Facts {
-                project: &project,
-                principal: "ada",
-                gpus: 1,
+                who,
                 ran,
+                work: ran / 2,
                 estimate: estimate.map(Millis),
                 time_left: time_left.map(Millis),
-                seen: seen.map(|(done, total)| Seen::of((done, Some(total)), ran, speed, None)),
+                seen: seen.map(|(done, total)| {
+                    let says = Progress { done, total: Some(total), at: Timestamp(0) };
+                    Seen::of(says, ran, speed, None)
+                }),
                 speed,
             };
             let outlook = Outlook::of(&facts, kin);

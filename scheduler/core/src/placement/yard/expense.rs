@@ -1,7 +1,10 @@
 //! What places cost, to compare several ways to place the same gangs: each gang's hours, and what the
 //! jobs that wait could not use of what is left.
 
-use trainyard_jobs::spec::{Speed, Speeds};
+use trainyard_jobs::{
+    Bytes,
+    spec::{Speed, Speeds},
+};
 
 use super::{
     KindId, Placement, Yard,
@@ -10,7 +13,10 @@ use super::{
     search::Search,
     spot::{Pool, Spot},
 };
-use crate::placement::fit::{Hints, Request, WHOLE};
+use crate::placement::{
+    fit::{Hints, Request, WHOLE},
+    score::Price,
+};
 
 /// What a gang has: how many ranks, at what pace, and what that costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,17 @@ impl Yard {
         kinds.iter().map(|kind| (*kind, search.hours(*kind, search.ranks, 1000))).collect()
     }
 
+    /// The type of the units of a kind, their memory, and their price.
+    pub(in crate::placement) fn kind(&self, kind: KindId) -> Option<(&str, Bytes, Price)> {
+        let kind = self.kinds.get(kind)?;
+        Some((&kind.model, kind.memory, kind.terms.price))
+    }
+
+    /// Units of a kind of which all is free.
+    pub(in crate::placement) fn free_of(&self, kind: KindId) -> u64 {
+        u64::try_from(self.index.whole(kind)).unwrap_or(u64::MAX)
+    }
+
     /// The kind of a gang's first unit.
     pub(in crate::placement) fn kind_of(&self, place: &Placement) -> Option<KindId> {
         self.kinds_of(place).next()
@@ -93,7 +110,7 @@ impl Yard {
     fn waste(&self, spot: &Spot) -> i128 {
         let of_pool = |pool: &Pool| {
             let outlook = self.outlook(pool.kind)?;
-            Some(outlook.worth(i128::from(outlook.fragments(&residue(spot, pool)))))
+            Some(outlook.worth(i128::from(outlook.fragments(&residue(spot, pool))), self.value()))
         };
         spot.pools.iter().filter_map(of_pool).sum()
     }

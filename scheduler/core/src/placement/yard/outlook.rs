@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::spot::{Pool, Spot};
 use crate::placement::{
     fit::Host,
-    score::{Demand, Residue, VALUE},
+    score::{Demand, Residue},
 };
 
 /// How the units of one kind meet the likely jobs.
@@ -59,10 +59,10 @@ impl Outlook {
         Some((*row.get(free)?, *row.get(free.checked_sub(taken)?)?))
     }
 
-    /// Fragments as money: what the units are worth for an hour that nobody is expected to use.
-    pub(super) fn worth(&self, fragments: i128) -> i128 {
+    /// Fragments as money: what the units are `value`d at for an hour that nobody is expected to use.
+    pub(super) fn worth(&self, fragments: i128, value: u64) -> i128 {
         let scale = i128::from(self.weight).saturating_mul(Residue::SCALE).max(1);
-        fragments.saturating_mul(i128::from(VALUE)) / scale
+        fragments.saturating_mul(i128::from(value)) / scale
     }
 }
 

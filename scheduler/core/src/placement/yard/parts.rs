@@ -6,10 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trainyard_jobs::{Device, UnitId};
 
 use super::{Yard, kinds::KindId, search::Search, spot::Spot};
-use crate::placement::{
-    fit::{Request, WHOLE},
-    score::VALUE,
-};
+use crate::placement::fit::{Request, WHOLE};
 
 /// What it costs to open a GPU of which all is free, as a part of what stays over of it: little,
 /// for it is as good to whoever comes next, but without neighbours.
@@ -77,7 +74,8 @@ impl Search<'_> {
             return 0;
         }
         let part = self.yard.kinds.get(kind).map_or(WHOLE, |kind| kind.part);
-        let over = i128::from(WHOLE.saturating_sub(part)) * i128::from(VALUE) / i128::from(WHOLE);
+        let over = i128::from(WHOLE.saturating_sub(part)) * i128::from(self.yard.value())
+            / i128::from(WHOLE);
         let opened = units.iter().filter(|at| spot.is_untouched(**at)).count();
         i128::try_from(opened).unwrap_or(i128::MAX).saturating_mul(over / OPENING)
     }

@@ -171,7 +171,7 @@ impl Search<'_> {
             if self.request.share == WHOLE
                 && let Some((before, after)) = outlook.by_count(pool, taken)
             {
-                cost += outlook.worth(i128::from(after) - i128::from(before));
+                cost += outlook.worth(i128::from(after) - i128::from(before), self.yard.value());
                 continue;
             }
             let before = residue(spot, pool);
@@ -181,7 +181,7 @@ impl Search<'_> {
                 self.subtract(&mut after, spot, pool, units);
             }
             let (before, after) = (outlook.fragments(&before), outlook.fragments(&after));
-            cost += outlook.worth(i128::from(after) - i128::from(before));
+            cost += outlook.worth(i128::from(after) - i128::from(before), self.yard.value());
         }
         cost
     }

@@ -90,7 +90,8 @@ impl Search<'_> {
     /// The same at the pace of a gang that has slower units too.
     pub(super) fn hours_at(&self, kind: KindId, ranks: usize, slowdown: u64, pace: Speed) -> i128 {
         let Some(kind) = self.yard.kinds.get(kind) else { return 0 };
-        let hour = i128::from(kind.terms.hour(kind.strained, slowdown, pace.milli()));
+        let hour =
+            i128::from(kind.terms.hour(self.hints.stakes, kind.strained, (slowdown, pace.milli())));
         // Prices are for whole GPUs: a part costs that part.
         let hour = if kind.part < WHOLE {
             hour.saturating_mul(i128::from(kind.part)) / i128::from(WHOLE)

@@ -138,7 +138,7 @@ impl Yard {
             let Some(outlook) = outlook else { return 0 };
             let mut left = residue(spot, pool);
             left.whole = u64::try_from(whole).unwrap_or(u64::MAX);
-            outlook.worth(i128::from(outlook.fragments(&left)))
+            outlook.worth(i128::from(outlook.fragments(&left)), self.value())
         };
         let waste: Vec<i128> = (0..=pool.free.len()).map(waste).collect();
         let mut least = waste.clone();

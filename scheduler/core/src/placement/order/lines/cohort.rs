@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeSet, BinaryHeap, btree_set},
 };
 
-use trainyard_jobs::{JobId, ProjectName, Timestamp};
+use trainyard_jobs::{JobId, ProjectName, Timestamp, spec::Speed};
 
 use super::{LineId, Merit, Place, Rank};
 use crate::placement::fit::Request;
@@ -18,6 +18,8 @@ pub(in crate::placement) struct Peers {
     pub(in crate::placement) project: ProjectName,
     /// The class of runs that tells of them, if any does.
     pub(in crate::placement) class: Option<usize>,
+    /// How fast they can be counted on to run: what others took is scaled by it.
+    pub(in crate::placement) speed: Speed,
 }
 
 /// What is the same for all of a cohort.

@@ -82,7 +82,11 @@ proptest! {
                     let request = Request::from(&Resources { gpus: ranks, ..Resources::default() });
                     let rank = (Reverse(priority), value, number, id.clone());
                     let merit = merit(value, since);
-                    let peers = (number % 3 > 0).then(|| Peers { project: group.clone(), class });
+                    let peers = (number % 3 > 0).then(|| Peers {
+                        project: group.clone(),
+                        class,
+                        speed: trainyard_jobs::spec::Speed::ONE,
+                    });
                     if peers.is_some() {
                         let with = told.entry((class, ranks)).or_default();
                         with.push((id.clone(), since));

@@ -63,9 +63,8 @@ impl<'a> Pools<'a> {
             }
         }
         for job in planner.running().values() {
-            let left = planner.end_of(job, now).since(now).0;
-            let left = if late { left.saturating_mul(2) } else { left };
-            pools.runs(job, now, Timestamp(now.0.saturating_add(left)));
+            let end = if late { planner.latest_end_of(job, now) } else { planner.end_of(job, now) };
+            pools.runs(job, now, end);
         }
         pools
     }
