@@ -91,9 +91,7 @@ impl State {
         let usage = self.usage.entry(project.clone()).or_default();
         // At an older level every member counts units alone.
         let each = if self.feature_level >= PLACES_LEVEL { each } else { Host::default() };
-        let cpus = service.saturating_mul(each.cpu_milli / 1000);
-        let memory = service.saturating_mul(each.memory.0.div_ceil(1 << 20));
-        *usage = usage.at(time, half_life).and(service, cpus, memory);
+        *usage = usage.at(time, half_life).charged(service, each);
         // One that nothing is left of goes each time, so that projects of long ago do not add up.
         let after = (Bound::Excluded(project), Bound::Unbounded);
         let next = self.usage.range::<ProjectName, _>(after).next();

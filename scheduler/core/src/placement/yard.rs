@@ -34,7 +34,7 @@ pub(super) use self::census::UnitType;
 pub(super) use self::expense::Hire;
 pub(super) use self::kinds::KindId;
 pub(super) use self::scope::Scope;
-pub(super) use self::together::{Gang, SITES};
+pub(super) use self::together::{Gang, SITES, Sites};
 use self::{index::Index, kinds::Kinds, outlook::Outlook, spot::Spot};
 use super::{
     fit::{Host, Request, WHOLE},

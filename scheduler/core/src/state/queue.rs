@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use trainyard_jobs::{Millis, QueueSpec, Timestamp};
 
 use super::member::is_zero;
+use crate::placement::Host;
 
 /// A queue that has settings of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,14 @@ impl Usage {
             cpu_ms: self.cpu_ms.saturating_add(cpu_ms),
             memory_ms: self.memory_ms.saturating_add(memory_ms),
         }
+    }
+
+    /// With so many unit-milliseconds more, and what ranks have beside each unit.
+    #[must_use]
+    pub fn charged(self, service: u64, each: Host) -> Self {
+        let cpus = service.saturating_mul(each.cpu_milli / 1000);
+        let memory = service.saturating_mul(each.memory.0.div_ceil(1 << 20));
+        self.and(service, cpus, memory)
     }
 
     /// Whether nothing is left of it.

@@ -286,7 +286,9 @@ impl History {
             checkpoint_by: notice.map(|ms| Timestamp(self.world.now + ms)),
             goes_on: None,
         })));
-        let asks = notice.is_some_and(|ms| ms > 0);
+        // The state's clock does not go back with the leader's.
+        let time = self.world.state.time().0.max(self.world.now);
+        let asks = notice.is_some_and(|ms| self.world.now + ms > time);
         let may = owns && phase == JobPhase::Running && !(asks && leaves);
         assert_eq!(applied.is_ok(), may, "{applied:?}");
     }

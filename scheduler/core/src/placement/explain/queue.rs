@@ -175,13 +175,14 @@ impl Planner {
         if stops.is_empty() {
             return None;
         }
-        if stops.iter().any(|stop| stop.goes_on.is_some()) {
-            let hire = self.hire_as_asked(job)?;
-            return Some(Preferred { stops, hire });
-        }
         let leaving = self.leaving().filter(|job| job.goes_on.is_none()).map(|job| &job.id);
         let gone = stops.iter().map(|stop| &stop.job).chain(leaving).cloned().collect();
-        let hire = self.would_start(&Scenario { gone: &gone, ..Scenario::of(job) }, now)?;
+        // What they give up may be another's whose turn it is then.
+        let mut hire = self.would_start(&Scenario { gone: &gone, ..Scenario::of(job) }, now)?;
+        if stops.iter().any(|stop| stop.goes_on.is_some()) {
+            // They do not give up all that they have: what is cheapest of that is not known.
+            hire = self.hire_as_asked(job)?;
+        }
         Some(Preferred { stops, hire })
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::{Pass, exchange::Party};
-use crate::placement::yard::{Gang, SITES};
+use crate::placement::yard::{Gang, SITES, Sites};
 
 /// Jobs that are placed together, if there are no more.
 const FEW: usize = 8;
@@ -56,7 +56,7 @@ impl<'a> Pass<'a> {
         }
         for other in others {
             let Some(theirs) = of(other) else { continue };
-            let both: BTreeSet<u32> = sites.union(&theirs).copied().collect();
+            let both: Sites = sites.union(&theirs).copied().collect();
             if both.len() <= SITES {
                 sites = both;
                 group.push(other);
@@ -66,7 +66,7 @@ impl<'a> Pass<'a> {
         for party in group.iter().filter_map(|at| parties.get(*at)) {
             self.yard.add_sites(&self.gang(party), &mut sites);
         }
-        Some((group, sites.into_iter().collect()))
+        Some((group, sites.into_iter().map(|(_, slot)| slot).collect()))
     }
 
     fn place_group(

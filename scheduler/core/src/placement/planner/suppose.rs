@@ -8,7 +8,7 @@ use trainyard_jobs::{JobId, ProjectName, QueueSpec, ReservationName, Timestamp};
 use super::{Blockers, Planner};
 use crate::placement::{
     explain::Scenario,
-    fit::Hints,
+    fit::{Hints, Host},
     pass::Pass,
     running::{Running, Stop},
     view::{Delta, Waiting},
@@ -101,6 +101,7 @@ impl Planner {
         }
         scenario.more.iter().for_each(|node| self.update(Delta::Node(Box::new(node.clone()))));
         self.take_part(scenario.gone, false);
+        let charged = self.suppose_charged(scenario.gone, at);
         let deleted = self.suppose_deleted(scenario.without);
         let queues = self.suppose_queues(scenario.queues);
         self.advance(now);
@@ -109,11 +110,28 @@ impl Planner {
             pass.run();
             read(&mut pass)
         });
-        queues.into_iter().chain(deleted).for_each(|delta| self.update(delta));
+        queues.into_iter().chain(deleted).chain(charged).for_each(|delta| self.update(delta));
         self.take_part(scenario.gone, true);
         scenario.more.iter().for_each(|node| self.update(Delta::NodeGone(node.id.clone())));
         before.iter().for_each(|job| self.update(waits(job)));
         found
+    }
+
+    /// Charges projects with what jobs that are gone by then have used, as the state will; what
+    /// brings their accounts back, the newest first.
+    fn suppose_charged(&mut self, gone: &BTreeSet<JobId>, at: Timestamp) -> Vec<Delta> {
+        let mut before = Vec::new();
+        for job in gone.iter().filter_map(|id| self.running.get(id)) {
+            let Some(settings) = self.settings.get(&job.project) else { continue };
+            let service = at.since(job.started).0.saturating_mul(job.units());
+            let usage = self.usage.get(&job.project).copied().unwrap_or_default();
+            let charged = usage.at(at, settings.half_life);
+            let charged = charged.charged(service, Host::of_rank(&job.resources));
+            before.push(Delta::Usage(job.project.clone(), usage));
+            self.usage.insert(job.project.clone(), charged);
+        }
+        before.reverse();
+        before
     }
 
     /// Gives queues other settings; what brings theirs back.

@@ -90,11 +90,11 @@ fn raise(world: &mut World, limit: &Limit, to: u32) {
     });
 }
 
-/// Running jobs are gone by then, and nothing else is different: what their ends teach of how long
-/// jobs take, and what they cost their queues, is not what is asked.
+/// Running jobs are gone by then, and their projects are charged with what they used. Nothing else
+/// is different: what their ends teach of how long jobs take is not what is asked.
 fn start_when_gone(world: &World, id: &JobId, jobs: &[JobId], at: Timestamp) -> bool {
     let mut copy = World::of(world.state.clone());
-    copy.now = world.now;
+    copy.now = at.0;
     let mut planner = Planner::of(&world.state);
     for job in jobs {
         let job = copy.state.job(job).unwrap();
@@ -104,6 +104,9 @@ fn start_when_gone(world: &World, id: &JobId, jobs: &[JobId], at: Timestamp) -> 
     }
     for node in copy.state.nodes().keys() {
         planner.update(Delta::of_node(&copy.state, node));
+    }
+    for project in copy.state.usage().keys() {
+        planner.update(Delta::of_usage(&copy.state, project));
     }
     is_started(planner, id, at)
 }

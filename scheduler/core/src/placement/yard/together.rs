@@ -28,6 +28,10 @@ const ALIKE: usize = 2;
 /// So many units of each site.
 type Units = [u8; SITES];
 
+/// Nodes by their sort keys, each with its place in the yard: that tells in which order nodes came,
+/// and nothing that is decided may depend on it.
+pub(in crate::placement) type Sites = BTreeSet<(u64, u32)>;
+
 /// So many ranks on each of some nodes.
 pub(in crate::placement) type Counts = Vec<(u32, usize)>;
 
@@ -99,19 +103,17 @@ impl Yard {
     }
 
     /// The nodes of a place, if on each nothing but the number of free units counts.
-    pub(in crate::placement) fn sites_of(&self, place: &Placement) -> Option<BTreeSet<u32>> {
-        let is_site = |part: &Part| self.spot(part.slot).is_some_and(is_plain);
-        let all = place.parts.iter().all(is_site);
-        all.then(|| place.parts.iter().map(|part| part.slot).collect())
+    pub(in crate::placement) fn sites_of(&self, place: &Placement) -> Option<Sites> {
+        let site = |part: &Part| {
+            let spot = self.spot(part.slot).filter(|spot| is_plain(spot))?;
+            Some((spot.key, part.slot))
+        };
+        place.parts.iter().map(site).collect()
     }
 
     /// Further nodes on which a gang could have units, the cheapest kinds' first and of each those
     /// with most free ones, until there are [`SITES`].
-    pub(in crate::placement) fn add_sites(
-        &self,
-        (request, hints): &Gang<'_>,
-        sites: &mut BTreeSet<u32>,
-    ) {
+    pub(in crate::placement) fn add_sites(&self, (request, hints): &Gang<'_>, sites: &mut Sites) {
         let mut kinds = self.kinds.open(request, hints);
         let search = Search { yard: self, request, hints, ranks: 1, kinds: &[] };
         kinds.sort_by_key(|kind| search.hours(*kind, 1, 1000));
@@ -123,9 +125,9 @@ impl Yard {
             found.extend((0..SITES).zip(plain).map(|(at, entry)| (at, order, entry.1, entry.2)));
         }
         found.sort_unstable();
-        for (.., slot) in found {
+        for (.., key, slot) in found {
             if sites.len() < SITES {
-                sites.insert(slot);
+                sites.insert((key, slot));
             }
         }
     }
