@@ -51,6 +51,7 @@ fn lasting(mut jobs: Value) -> anyhow::Result<Vec<Value>> {
         if !ended {
             fields.remove("run_ms");
             fields.remove("reason");
+            fields.remove("expected");
         }
     }
     Ok(std::mem::take(items))
