@@ -27,10 +27,10 @@ impl Expected {
         }
     }
 
-    /// The same by the largest units alone, for columns: `in 5m-1h`.
+    /// The same by the largest units alone, for columns, the later end rounded up: `in 5m-2h`.
     pub(crate) fn short(self, now_ms: u64) -> String {
         let (from, to) = self.spans(now_ms);
-        match (largest(from), largest(to)) {
+        match (largest(from), largest(up(to))) {
             (_, to) if to == "0s" => "soon".to_owned(),
             (from, to) if from == to => format!("in {to}"),
             (from, to) if from == "0s" => format!("in <{to}"),
@@ -43,6 +43,18 @@ impl Expected {
     }
 }
 
+/// A span rounded up to its largest unit.
+const fn up(ms: u64) -> u64 {
+    let s = ms / 1000;
+    let unit = match s {
+        0..60 => 1,
+        60..3600 => 60,
+        3600..172_800 => 3600,
+        _ => 86_400,
+    };
+    s.div_ceil(unit) * unit * 1000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,8 +64,8 @@ mod tests {
         let text = |from, to| Expected { from_unix_ms: from, to_unix_ms: to }.short(1_000_000);
         assert_eq!(text(0, 1_000_500), "soon");
         assert_eq!(text(1_000_000, 1_300_000), "in <5m");
-        assert_eq!(text(1_300_000, 5_800_000), "in 5m-1h");
-        assert_eq!(text(1_300_000, 1_310_000), "in 5m");
+        assert_eq!(text(1_300_000, 5_800_000), "in 5m-2h");
+        assert_eq!(text(1_300_000, 1_310_000), "in 5m-6m");
         let widest = text(1_000_000 + 171_000_000, 1_000_000 + 86_400_000 * 12);
         assert_eq!(widest, "in 47h-12d");
     }
